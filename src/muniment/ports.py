@@ -1,0 +1,282 @@
+"""
+All that Muniment asks of the outside, with the promises that each side keeps.
+
+A port is async where it waits for a network, and sync where it does not.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+
+class Clock(Protocol):
+    """Two readings of one moment. Only `runtime` implements this with real clocks."""
+
+    def now(self) -> datetime:
+        """The wall clock: aware, UTC."""
+        ...
+
+    def elapsed(self) -> float:
+        """Seconds since boot, suspension included; never steps."""
+        ...
+
+
+class Secret:
+    """A credential on its way to its holder. Its text never shows in a repr, a log or an error."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a target can and cannot do about the end of access. Recorded with every credential."""
+
+    #: the target itself refuses new logins after the native expiry
+    expires_new_logins: bool
+    #: the target itself ends live sessions at the native expiry
+    expires_live_sessions: bool
+    #: `revoke` can end live sessions
+    kills_live_sessions: bool
+    #: the target's own log names the grant in a field that its holder cannot choose
+    log_names_grant: bool
+    #: the target itself rejects an issue that reaches it after the deadline
+    enforces_deadline: bool
+    #: `extend` works on a live grant; otherwise an extension needs a new pick-up
+    extends_live: bool
+    #: names of the endpoints that `probe` looks at
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantOrder:
+    """What a connector is told to create at its target."""
+
+    #: the case id, `<prefix>_<26 characters of base32>`; names the account at the target
+    grant: str
+    #: leaf hash (hex) of the `grant:authorized` record that allows this
+    authorization: str
+    #: the connector's own part of the role definition, checked by `Connector.check_role`
+    role: Mapping[str, Any]
+    #: end of the window, UTC: the target's second line of defence
+    until: datetime
+    #: latest moment, in the *target's* clock, at which the target may carry out the order
+    deadline: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """What was created. `secret` is handed to the holder and kept nowhere."""
+
+    secret: Secret
+    #: how to reach the target with the secret: host, port, database, user …; nothing secret
+    connection: Mapping[str, str]
+    #: the account's name at the target
+    account: str
+    #: SHA-256 (hex) that tells one credential from another without revealing it: a digest of
+    #: material that is itself random, never of the secret's text alone
+    fingerprint: str
+    #: when the target itself stops accepting new logins; None where it never does
+    native_expiry: datetime | None
+    #: identity of the target, stable over restarts, different for a copy or a restored snapshot
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revoked:
+    """What `revoke` ended. Calling it again when nothing is left gives zeros, not an error."""
+
+    accounts: int
+    sessions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointView:
+    """What one endpoint of a target showed."""
+
+    endpoint: str
+    #: identity of the target that answered; empty when nothing answered
+    target: str
+    #: the probe found its own account and session there, so it was not blind
+    saw_itself: bool
+    #: accounts of the grant that still exist
+    accounts: int
+    #: sessions of the grant that still live
+    sessions: int
+    #: why nothing was seen, without personal data or secrets; empty when something was
+    trouble: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One look at every endpoint of a target, independent of what `revoke` reported."""
+
+    endpoints: tuple[EndpointView, ...]
+
+    @property
+    def shows_nothing_left(self) -> bool:
+        """True only if every endpoint answered, was not blind, and had nothing of the grant."""
+        return bool(self.endpoints) and all(
+            view.saw_itself and not view.accounts and not view.sessions and not view.trouble
+            for view in self.endpoints
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """One account at a target, ours or not."""
+
+    name: str
+    #: grant id if the account is one of ours, else empty
+    grant: str
+    can_login: bool
+    is_superuser: bool
+    member_of: tuple[str, ...] = ()
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One live session at a target."""
+
+    account: str
+    grant: str
+    started: datetime
+    client: str
+    #: the target's own name for the session, as its log has it
+    id: str
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privilege:
+    """One privilege that an account or role holds on one object of a target."""
+
+    account: str
+    object: str
+    privilege: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """Everything a connector can see at its target, so that access without a record is found."""
+
+    target: str
+    accounts: tuple[Account, ...]
+    sessions: tuple[Session, ...]
+    privileges: tuple[Privilege, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """One line of a target's own log that belongs to a grant."""
+
+    #: from a field which the holder cannot choose
+    grant: str
+    at: datetime
+    #: the target's own name for the session
+    session: str
+    #: `login`, `refused`, `statement`, `error`, `killed`, `logout`
+    action: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingRight:
+    """One right that the connector's own account lacks, and the statement that gives it."""
+
+    endpoint: str
+    right: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSettings:
+    """What a connector is built from: one resource of the configuration."""
+
+    resource: str
+    #: prefix of this installation's grant ids; accounts of ours begin with `<prefix>_`
+    prefix: str
+    #: the resource's own table in `muniment.toml`, without the parts every resource has
+    options: Mapping[str, Any]
+    #: secrets that `options` refers to, already read, by option name
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+
+
+class Connector(Protocol):
+    """
+    One kind of target. Implementations are found by entry point `muniment.connectors`.
+
+    Every method may raise `TargetUnavailable`, whose text holds no secret. Every method is safe to
+    call again after it failed half-way or was cancelled. One instance serves one resource and may
+    be called by many grants at once.
+    """
+
+    #: name in the configuration: `connector = "postgresql"`
+    kind: ClassVar[str]
+    #: names of options that are references to secrets (`env:NAME`, `file:PATH`)
+    secret_options: ClassVar[tuple[str, ...]]
+
+    def __init__(self, settings: TargetSettings) -> None:
+        """Raises `ConfigInvalid` naming the option and what to write instead. Does not connect."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def check_role(self, role: Mapping[str, Any]) -> None:
+        """Raises `ConfigInvalid` if this is no role definition that `issue` understands."""
+        ...
+
+    async def now(self) -> datetime:
+        """The target's clock, UTC, read just before an order's deadline is set."""
+        ...
+
+    async def issue(self, order: GrantOrder) -> Issued:
+        """
+        Create the account, or give it a new secret and window if it is there already.
+
+        After it returns exactly one secret works. The target itself rejects the order once its
+        clock is past `order.deadline`, also if this process was stopped in between.
+        """
+        ...
+
+    async def extend(self, grant: str, until: datetime, deadline: datetime) -> datetime | None:
+        """Move the native expiry of a live grant; returns the new one. The secret stays."""
+        ...
+
+    async def revoke(self, grant: str) -> Revoked:
+        """
+        Block new logins, end live sessions, remove the account: in this order, on every endpoint.
+
+        Succeeds also when the account is partly or wholly gone, and against a holder who
+        reconnects in a loop.
+        """
+        ...
+
+    async def probe(self, grant: str) -> Probe:
+        """Look, on connections of its own, at every endpoint; what fails becomes `trouble`."""
+        ...
+
+    async def inventory(self) -> Inventory: ...
+
+    def read_log(self, lines: Iterable[str]) -> Iterator[Activity]:
+        """The lines of the target's own log that belong to grants of this installation."""
+        ...
+
+    async def missing_rights(self) -> tuple[MissingRight, ...]:
+        """What the connector's account lacks for the roles of this resource; connects."""
+        ...
+
+    async def close(self) -> None: ...
