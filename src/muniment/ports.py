@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
+from muniment.access.records import Capabilities, EndpointView
+
 
 class Clock(Protocol):
     """Two readings of one moment. Only `runtime` implements this with real clocks."""
@@ -37,26 +39,6 @@ class Secret:
         return "Secret(…)"
 
     __str__ = __repr__
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capabilities:
-    """What a target can and cannot do about the end of access. Recorded with every credential."""
-
-    #: the target itself refuses new logins after the native expiry
-    expires_new_logins: bool
-    #: the target itself ends live sessions at the native expiry
-    expires_live_sessions: bool
-    #: `revoke` can end live sessions
-    kills_live_sessions: bool
-    #: the target's own log names the grant in a field that its holder cannot choose
-    log_names_grant: bool
-    #: the target itself rejects an issue that reaches it after the deadline
-    enforces_deadline: bool
-    #: `extend` works on a live grant; otherwise an extension needs a new pick-up
-    extends_live: bool
-    #: names of the endpoints that `probe` looks at
-    endpoints: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,23 +81,6 @@ class Revoked:
 
     accounts: int
     sessions: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointView:
-    """What one endpoint of a target showed."""
-
-    endpoint: str
-    #: identity of the target that answered; empty when nothing answered
-    target: str
-    #: the probe found its own account and session there, so it was not blind
-    saw_itself: bool
-    #: accounts of the grant that still exist
-    accounts: int
-    #: sessions of the grant that still live
-    sessions: int
-    #: why nothing was seen, without personal data or secrets; empty when something was
-    trouble: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,3 +245,90 @@ class Connector(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+# --- projections: tables beside the log, rebuilt from it at will --------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRow:
+    """One line of a list. Never read by a decision."""
+
+    case: str
+    #: `access`, `review`
+    kind: str
+    state: str
+    requester: str
+    resource: str
+    role: str
+    #: groups whose approval is still missing
+    groups: tuple[str, ...]
+    #: break-glass that nobody else has reviewed yet
+    marked: bool
+    opened_at: str
+    changed_at: str
+    until: str | None
+    #: the case that this one is about: of a review, the break-glass case
+    about: str
+    records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """When the worker has to look at a case next; None clears it."""
+
+    case: str
+    at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What was answered under an idempotency key: the case, and a digest of the request's body."""
+
+    principal: str
+    operation: str
+    key: str
+    body: bytes
+    case: str
+    at: str
+
+
+class Projections(Protocol):
+    """Lists and due work. Written only as companions of an append, or by `rebuild`."""
+
+    def cases(
+        self,
+        *,
+        kind: str = "access",
+        states: Iterable[str] = (),
+        requester: str | None = None,
+        about: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[CaseRow]:
+        """Newest first; `before` is the case id at which the last page ended."""
+        ...
+
+    def case_ids(self, beginning: str, limit: int = 2) -> list[str]:
+        """Case ids that begin with this."""
+        ...
+
+    def case_row(self, case: str) -> CaseRow | None: ...
+
+    def due(self, now: str, limit: int = 500) -> list[str]:
+        """Cases whose moment has come, the most overdue first."""
+        ...
+
+    def due_at(self, case: str) -> str | None: ...
+
+    def next_due(self) -> str | None: ...
+
+    def answer(self, principal: str, operation: str, key: str) -> Answer | None: ...
+
+    def put_off(self, case: str, at: str) -> None:
+        """Move the moment of a case without a record: between retries."""
+        ...
+
+    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
+        """Drop what is there and write these instead, in one transaction."""
+        ...

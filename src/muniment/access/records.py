@@ -1,0 +1,524 @@
+"""
+Every record that the log can hold: one frozen class for each kind, with the meaning of each field.
+
+A record's class is its kind. The fields are the header's `body`: enough for the fold, and nothing
+personal. What is personal or large goes into the sections named beside the class.
+
+Changing a field is a new fold version: the old class stays, with its golden file, for ever.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from muniment.access.fields import from_json, to_json
+from muniment.errors import FoldInvalid
+from muniment.evidence.record import Draft, Header
+
+#: version of the classes below and of the table in `lifecycle`
+FOLD = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Actor:
+    """Who acted, how that was authenticated, and everybody behind it."""
+
+    #: principal id, or `service` for Muniment itself
+    principal: str
+    #: `human`, `workload`, `agent`, `service`
+    type: str
+    #: the human behind an agent, or who owns a workload; None for humans and the service
+    sponsor: str | None
+    #: person ids of the whole chain
+    persons: tuple[str, ...]
+    #: how the act was authenticated: `signature`, `step-up`, `session`, `token`, `service`
+    assurance: str
+
+
+SERVICE = Actor(principal="service", type="service", sponsor=None, persons=(), assurance="service")
+
+KINDS: dict[str, type["Record"]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What every kind has in common: a kind, and somebody who did it."""
+
+    KIND: ClassVar[str] = ""
+    #: names of sections that records of this kind may have
+    SECTIONS: ClassVar[tuple[str, ...]] = ()
+
+    actor: Actor
+
+    def __init_subclass__(cls) -> None:
+        if cls.KIND:
+            KINDS[cls.KIND] = cls
+
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = to_json(self)
+        return body
+
+    def draft(
+        self,
+        case: str,
+        at: datetime,
+        *,
+        follows: tuple[bytes, ...] = (),
+        sections: dict[str, bytes] | None = None,
+        documents: tuple[bytes, ...] = (),
+    ) -> Draft:
+        return Draft(
+            case=case,
+            kind=self.KIND,
+            fold=FOLD,
+            at=at,
+            body=self.body(),
+            follows=follows,
+            sections=sections or {},
+            documents=documents,
+        )
+
+
+def parse(header: Header) -> Record:
+    """The typed record of a header. Raises `FoldInvalid` for an unknown kind or version."""
+    cls = KINDS.get(header.kind)
+    if cls is None or header.fold != FOLD:
+        raise FoldInvalid(f"`{header.kind}` of fold version {header.fold} is unknown")
+    if not header.sections.keys() <= set(cls.SECTIONS):
+        raise FoldInvalid(f"`{header.kind}` has a section that its kind does not know")
+    return from_json(cls, header.body)
+
+
+# --- the life of an access case ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessRequested(Record):
+    """Somebody asked. Position 0 of every access case; its terms are what approvers approve."""
+
+    KIND = "access:requested"
+    SECTIONS = ("reason",)
+
+    requester: str
+    resource: str
+    role: str
+    #: SHA-256 of the role definition that was in force
+    definition: bytes
+    environment: str
+    #: length of the window that was asked for
+    seconds: int
+    emergency: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtensionRequested(Record):
+    """The holder asked to keep a live grant for longer. Its terms replace those of the request."""
+
+    KIND = "extension:requested"
+    SECTIONS = ("reason",)
+
+    #: length of the whole window, from its start, that is asked for
+    seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionEvaluated(Record):
+    """One evaluation of the policy. The section `decision` is the complete input and every rule."""
+
+    KIND = "decision:evaluated"
+    SECTIONS = ("decision",)
+
+    #: `request`, `approve`, `issue`, `extend`
+    question: str
+    #: `deny`, `needs_approvals`, `auto_approve`, `break_glass`, `permit`
+    outcome: str
+    #: SHA-256 of the bundle's manifest
+    bundle: bytes
+    #: engine and version
+    engine: str
+    #: ids of the determining rules
+    rules: tuple[str, ...]
+    #: how many approvals each group must give
+    approvals: dict[str, int]
+    #: the longest window that the rules allow; 0 where none was set
+    max_seconds: int
+    requires: tuple[str, ...]
+    #: until when approvals, or the pick-up, may come; None where nothing waits
+    deadline: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalGiven(Record):
+    """A person approved these terms, for the groups that count him."""
+
+    KIND = "approval:given"
+    SECTIONS = ("note",)
+
+    approver: str
+    person: str
+    #: required groups that this approval counts for
+    groups: tuple[str, ...]
+    terms: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalRefused(Record):
+    """A person refused these terms. One refusal ends the request."""
+
+    KIND = "approval:refused"
+    SECTIONS = ("note",)
+
+    approver: str
+    person: str
+    terms: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessWithdrawn(Record):
+    """Whoever asked no longer wants it."""
+
+    KIND = "access:withdrawn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessLapsed(Record):
+    """Nobody approved, or picked up, in time."""
+
+    KIND = "access:lapsed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantAuthorized(Record):
+    """The intent: with this record durable, and not before, the target may be touched."""
+
+    KIND = "grant:authorized"
+
+    terms: bytes
+    definition: bytes
+    connector: str
+    starts: datetime
+    #: the end of the window, and the intent of its expiry
+    until: datetime
+    #: the target's own clock rejects the order after this
+    deadline: datetime
+    #: target's clock minus ours, read just before
+    offset_ms: int
+    #: the approvals that satisfy the requirement, by group
+    satisfied: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a target can and cannot do about the end of access. Recorded with every credential."""
+
+    #: the target itself refuses new logins after the native expiry
+    expires_new_logins: bool
+    #: the target itself ends live sessions at the native expiry
+    expires_live_sessions: bool
+    #: `revoke` can end live sessions
+    kills_live_sessions: bool
+    #: the target's own log names the grant in a field that its holder cannot choose
+    log_names_grant: bool
+    #: the target itself rejects an issue that reaches it after the deadline
+    enforces_deadline: bool
+    #: `extend` works on a live grant; otherwise an extension needs a new pick-up
+    extends_live: bool
+    #: names of the endpoints that `probe` looks at
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialIssued(Record):
+    """The target made the account. Every pick-up adds one: the former secret no longer works."""
+
+    KIND = "credential:issued"
+
+    account: str
+    target: str
+    fingerprint: bytes
+    native_expiry: datetime | None
+    capabilities: Capabilities
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialFailed(Record):
+    """The target did not make the account, or it is not known whether it did."""
+
+    KIND = "credential:failed"
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantExtended(Record):
+    """The intent of a later end of the window."""
+
+    KIND = "grant:extended"
+
+    terms: bytes
+    until: datetime
+    deadline: datetime
+    satisfied: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantExpired(Record):
+    """The window ran out."""
+
+    KIND = "grant:expired"
+
+    due: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantRevoked(Record):
+    """Somebody else took it away before its time."""
+
+    KIND = "grant:revoked"
+    SECTIONS = ("note",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantEnded(Record):
+    """Its holder gave it back before its time."""
+
+    KIND = "grant:ended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantUndone(Record):
+    """It was authorised, but no credential ever reached its holder."""
+
+    KIND = "grant:undone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointView:
+    """What one endpoint of a target showed."""
+
+    endpoint: str
+    #: identity of the target that answered; empty when nothing answered
+    target: str
+    #: the probe found its own account and session there, so it was not blind
+    saw_itself: bool
+    #: accounts of the grant that still exist
+    accounts: int
+    #: sessions of the grant that still live
+    sessions: int
+    #: why nothing was seen, without personal data or secrets; empty when something was
+    trouble: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovalVerified(Record):
+    """A separate look at every endpoint found nothing of the grant."""
+
+    KIND = "removal:verified"
+
+    endpoints: tuple[EndpointView, ...]
+    #: ended by the revocation that came before the look
+    accounts_removed: int
+    sessions_killed: int
+    #: from the moment that access had to end to the moment that this was seen
+    lag_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovalUnverified(Record):
+    """The end could not be seen. The case stays open, ages in the open, and is tried again."""
+
+    KIND = "removal:unverified"
+
+    endpoints: tuple[EndpointView, ...]
+    #: `target-unavailable`, `still-there`, `blind`, `other-target`, `other-endpoints`
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseClosed(Record):
+    """The last record of every case."""
+
+    KIND = "case:closed"
+
+    #: how many records the case has, this one included
+    records: int
+
+
+# --- cases of their own that speak about others ---------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewOpened(Record):
+    """Somebody else must look at this case afterwards: break-glass stays marked until then."""
+
+    KIND = "review:opened"
+
+    #: the case to be reviewed
+    about: str
+    due: datetime
+    #: nobody of these may review
+    persons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewAnswered(Record):
+    """A person looked, and says what he found."""
+
+    KIND = "review:answered"
+    SECTIONS = ("note",)
+
+    reviewer: str
+    person: str
+    #: `justified`, `not-justified`
+    verdict: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceExported(Record):
+    """Somebody carried evidence away. The last record of the bundle: a cut tail shows."""
+
+    KIND = "evidence:exported"
+
+    #: the case that the bundle is about
+    about: str
+    #: position of its last record in the bundle
+    last: int
+    #: SHA-256 over the leaf hashes of its records, in order
+    records: bytes
+    #: SHA-256 over what the bundle discloses: which sections, and proofs from which earlier sizes
+    disclosed: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordErased(Record):
+    """Content and salt of one section are gone; the header and every proof stay."""
+
+    KIND = "record:erased"
+
+    #: record id
+    record: str
+    section: str
+    rule: str
+
+
+# --- who and what: the directory, roles, configuration, policy -------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrincipalEnrolled(Record):
+    """A principal as the log knows it from now on; enrolled again when anything changes."""
+
+    KIND = "principal:enrolled"
+    #: `identity`: login, name and contact
+    SECTIONS = ("identity",)
+
+    #: `human`, `workload`, `agent`
+    type: str
+    #: one human, however many accounts; workloads and agents have one of their own
+    person: str
+    active: bool
+    groups: tuple[str, ...]
+    #: principal id of the human behind an agent, or the owner of a workload
+    sponsor: str | None
+    attested: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenEnrolled(Record):
+    """A bearer of this token is this principal. In the principal's case."""
+
+    KIND = "token:enrolled"
+    SECTIONS = ("label",)
+
+    #: SHA-256 of a random 256-bit token
+    token: bytes
+    expires: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRevoked(Record):
+    """A token is worth nothing from now on."""
+
+    KIND = "token:revoked"
+
+    token: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleDefined(Record):
+    """A role on a resource as it can be asked for from now on. The definition is a document."""
+
+    KIND = "role:defined"
+
+    resource: str
+    role: str
+    definition: bytes
+    tier: str
+    environment: str
+    data: str
+    connector: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleWithdrawn(Record):
+    """Nobody can ask for this role any more."""
+
+    KIND = "role:withdrawn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigChanged(Record):
+    """The configuration in force from now on, without secrets and people. A document."""
+
+    KIND = "config:changed"
+
+    configuration: bytes
+    #: where the change came from: `file`, `git:<sha>`
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyActivated(Record):
+    """The policy in force from now on. The documents are the manifest and each of its files."""
+
+    KIND = "policy:activated"
+
+    #: SHA-256 of the manifest
+    bundle: bytes
+    #: None for the first
+    previous: bytes | None
+    source: str
+
+
+# --- the log itself --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogStarted(Record):
+    """Entry 0. Its leaf hash is the log id, which enters every commitment."""
+
+    KIND = "log:started"
+
+    origin: str
+    #: C2SP verifier key of the log
+    key: str
+    nonce: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogHeartbeat(Record):
+    """Nothing happened, and here is the proof; with what was counted but not recorded."""
+
+    KIND = "log:heartbeat"
+
+    #: what was answered without a record since the last heartbeat, by reason
+    unrecorded: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockStepped(Record):
+    """An operator vouches for a wall clock that had moved on its own."""
+
+    KIND = "clock:stepped"
+
+    step_ms: int

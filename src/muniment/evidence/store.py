@@ -1,0 +1,159 @@
+"""What the log needs kept: the promises that a database, a head store and a ledger make."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from muniment.evidence.record import Header, Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record in the log."""
+
+    index: int
+    #: the exact bytes of the header
+    data: bytes = field(repr=False)
+    leaf: bytes = field(repr=False)
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of the log as the database has it: claims, to be checked before they are used."""
+
+    size: int
+    #: roots of the complete subtrees over all entries *but the last*, largest first
+    peaks: tuple[bytes, ...]
+    #: the signed checkpoint over all entries
+    checkpoint: bytes
+    last_index: int
+    last_data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All that one transaction of the log adds."""
+
+    entries: Sequence[Entry]
+    #: content and salt, by index of the entry and name of the section
+    sections: Mapping[tuple[int, str], Sealed]
+    documents: Mapping[bytes, bytes]
+    #: hashes of each tile that changed, by (level, index); level 0 only when full
+    tiles: Mapping[tuple[int, int], bytes]
+    size: int
+    peaks: tuple[bytes, ...]
+    checkpoint: bytes
+    #: writes that are opaque to the log: projections, due work, idempotency keys
+    companions: Sequence[Any]
+
+
+class Transaction(Protocol):
+    """One open write transaction. Nobody else can write until it ends."""
+
+    def tail(self) -> Tail: ...
+
+    def case(self, case: str) -> list[tuple[int, bytes]]:
+        """Index and bytes of every entry of a case, in order."""
+        ...
+
+    def add(self, batch: Batch) -> None: ...
+
+    def read_back(self, start: int, stop: int) -> list[bytes]:
+        """The entries as the database now has them."""
+        ...
+
+
+class LogStore(Protocol):
+    """
+    A database that holds the log.
+
+    Reads may run on any thread, at the same time as one writer.
+    """
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """
+        Durable when the block is left without an error; rolled back when left with one.
+
+        An error on leaving means that the outcome is unknown.
+        """
+        ...
+
+    def reopen(self) -> None:
+        """Drop every connection and connect anew, after an unknown outcome."""
+        ...
+
+    def tail(self) -> Tail | None:
+        """None only where there has never been a log."""
+        ...
+
+    def found(self, batch: Batch) -> None:
+        """Write the first entry of a new log. Raises `Conflict` where there is one already."""
+        ...
+
+    def entries(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]: ...
+
+    def case(self, case: str, size: int) -> list[tuple[int, bytes]]:
+        """Index and bytes of every entry of a case below `size`, in order."""
+        ...
+
+    def leaves(self, start: int, stop: int) -> bytes:
+        """Leaf hashes, joined."""
+        ...
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        """As added: level 0 only when full; higher levels as far as they go."""
+        ...
+
+    def sections(self, index: int) -> dict[str, Sealed]: ...
+
+    def erased(self, index: int) -> dict[str, str]:
+        """Tombstones: the rule under which each erased section went."""
+        ...
+
+    def document(self, digest: bytes) -> bytes | None: ...
+
+    def checkpoint(self, size: int) -> bytes | None:
+        """The checkpoint that was signed at this size, if one was."""
+        ...
+
+    def erase(self, index: int, section: str, rule: str) -> None:
+        """
+        Delete content and salt, leave a tombstone. Safe to repeat.
+
+        When it returns, no byte of the content is left in the database's files.
+        """
+        ...
+
+
+class HeadStore(Protocol):
+    """
+    Remembers the largest signed checkpoint, apart from the database. It only grows.
+
+    What the database says is believed only if it extends what stands here.
+    """
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Held from before a transaction begins until its head is durable here."""
+        ...
+
+    def read(self) -> bytes | None:
+        """The checkpoint with the largest size; None only where none was ever written."""
+        ...
+
+    def write(self, checkpoint: bytes, size: int) -> None:
+        """Durable when it returns. Never replaces a larger one."""
+        ...
+
+
+class ErasureLedger(Protocol):
+    """Remembers what was erased, outside the database and every backup of it."""
+
+    def add(self, record_id: str, section: str, rule: str) -> None:
+        """Durable when it returns; safe to repeat."""
+        ...
+
+    def erasures(self) -> list[tuple[str, str, str]]:
+        """Record id, section and rule of everything ever erased."""
+        ...

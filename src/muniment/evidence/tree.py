@@ -1,0 +1,81 @@
+"""The right edge of the tree in memory, for appending; and the whole of it in a store, for proofs."""
+
+from muniment.evidence import merkle
+from muniment.evidence.merkle import HASH_SIZE
+from muniment.evidence.store import LogStore
+from muniment.evidence.tiles import WIDTH, TileReader, decode_tile
+
+
+class Tree:
+    """
+    The frontier and the unfinished tiles: all that appending needs.
+
+    Level 0 of the unfinished tiles is not stored (the entries are there); higher levels are.
+    """
+
+    def __init__(self) -> None:
+        self.first = b""
+        self._frontier = merkle.Frontier()
+        self.peaks_before_last: tuple[bytes, ...] = ()
+        #: hashes of the unfinished tile of each level
+        self._edges: list[bytearray] = []
+        self._changed: dict[tuple[int, int], bytes] = {}
+
+    @property
+    def size(self) -> int:
+        return self._frontier.size
+
+    def root(self) -> bytes:
+        return self._frontier.root()
+
+    def copy(self) -> "Tree":
+        """A tree to try a batch on; the original is untouched if the batch fails."""
+        twin = Tree()
+        twin.first = self.first
+        twin._frontier = self._frontier.copy()
+        twin.peaks_before_last = self.peaks_before_last
+        twin._edges = [bytearray(edge) for edge in self._edges]
+        return twin
+
+    def push(self, leaf: bytes) -> None:
+        if self.size == 0:
+            self.first = leaf
+        self.peaks_before_last = self._frontier.peaks
+        self._frontier.push(leaf)
+        self._place(0, self.size - 1, leaf)
+
+    def _place(self, level: int, number: int, hash_: bytes) -> None:
+        if level == len(self._edges):
+            self._edges.append(bytearray())
+        edge = self._edges[level]
+        edge += hash_
+        full = len(edge) == WIDTH * HASH_SIZE
+        if level or full:
+            self._changed[level, number // WIDTH] = bytes(edge)
+        if full:
+            above = merkle.root(decode_tile(bytes(edge), WIDTH))
+            edge.clear()
+            self._place(level + 1, number // WIDTH, above)
+
+    def changed_tiles(self, *, forget: bool = False) -> dict[tuple[int, int], bytes]:
+        """Tiles that were touched since this tree was copied, as they now are."""
+        changed = dict(self._changed)
+        if forget:
+            self._changed.clear()
+        return changed
+
+
+def reader(store: LogStore, size: int) -> TileReader:
+    """
+    The nodes of the tree at a size, from a store's tiles and leaf hashes.
+
+    Nothing of it is believed: whoever uses a proof verifies it against a signed root.
+    """
+
+    def tile(level: int, number: int, width: int) -> bytes:
+        data = store.tile(level, number)
+        if data is None and level == 0:
+            data = store.leaves(number * WIDTH, number * WIDTH + width)
+        return (data or b"")[: width * HASH_SIZE]
+
+    return TileReader(size, tile)

@@ -1,0 +1,134 @@
+"""The head store as a file: two alternating slots, each whole or void, `fdatasync` before answering."""
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from muniment.errors import LogInvalid, LogUnavailable
+from muniment.evidence import canonical
+
+_SLOT = 8192
+_DIGEST = 32
+_LENGTH = 4
+
+
+class HeadFile:
+    """
+    `HeadStore` on one small file, to be kept on another disk than the database.
+
+    A slot is digest, length, size and checkpoint. A write goes to the slot that does not hold the
+    largest head, so that a torn write leaves the other one whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mutex = threading.Lock()
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            if os.fstat(self._file).st_size < 2 * _SLOT:
+                os.ftruncate(self._file, 2 * _SLOT)
+        except OSError as error:
+            raise LogUnavailable(
+                f"the head store `{path}` cannot be opened: {error.strerror}"
+            ) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        with self._mutex:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def read(self) -> bytes | None:
+        slots = [slot for number in (0, 1) if (slot := self._slot(number)) is not None]
+        if slots:
+            return max(slots)[1]
+        if any(self._raw(number).strip(b"\0") for number in (0, 1)):
+            raise LogInvalid(f"the head store `{self._path}` is damaged in both slots")
+        return None
+
+    def write(self, checkpoint: bytes, size: int) -> None:
+        held = [self._slot(number) for number in (0, 1)]
+        if any(slot is not None and slot[0] > size for slot in held):
+            raise LogInvalid(f"the head store remembers more than {size} entries already")
+        sizes = [-1 if slot is None else slot[0] for slot in held]
+        data = size.to_bytes(8, "big") + checkpoint
+        if len(data) + _DIGEST + _LENGTH > _SLOT:
+            raise LogInvalid("a checkpoint too large for the head store")
+        framed = sha256(data).digest() + len(data).to_bytes(_LENGTH, "big") + data
+        self._put(sizes.index(min(sizes)), framed)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _put(self, number: int, framed: bytes) -> None:
+        try:
+            os.pwrite(self._file, framed, number * _SLOT)
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise LogUnavailable(f"the head store cannot be written: {error.strerror}") from error
+
+    def _raw(self, number: int) -> bytes:
+        return os.pread(self._file, _SLOT, number * _SLOT)
+
+    def _slot(self, number: int) -> tuple[int, bytes] | None:
+        raw = self._raw(number)
+        length = int.from_bytes(raw[_DIGEST : _DIGEST + _LENGTH], "big")
+        data = raw[_DIGEST + _LENGTH :][:length]
+        if length < 8 or len(data) != length or sha256(data).digest() != raw[:_DIGEST]:  # noqa: PLR2004 (the size field)
+            return None
+        return int.from_bytes(data[:8], "big"), data[8:]
+
+
+class LedgerFile:
+    """`ErasureLedger` as an append-only file beside the head store, one canonical object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, record_id: str, section: str, rule: str) -> None:
+        if (record_id, section, rule) not in self.erasures():
+            line = canonical.encode({"record": record_id, "section": section, "rule": rule})
+            append_durably(self._path, line + b"\n")
+
+    def erasures(self) -> list[tuple[str, str, str]]:
+        found = []
+        for line in read_lines(self._path):
+            value = canonical.decode(line)
+            if not isinstance(value, dict):
+                raise LogInvalid(f"the erasure ledger `{self._path}` is damaged")
+            found.append((str(value["record"]), str(value["section"]), str(value["rule"])))
+        return found
+
+
+def append_durably(path: Path, data: bytes) -> None:
+    """Append and wait for the disk; also for the directory when the file is new."""
+    new = not path.exists()
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(file, data)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        if new:
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+    except OSError as error:
+        raise LogUnavailable(f"`{path}` cannot be written: {error.strerror}") from error
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """Whole lines only: a torn last one was never acknowledged."""
+    if not path.exists():
+        return []
+    return path.read_bytes().split(b"\n")[:-1]

@@ -1,0 +1,80 @@
+"""Numbered SQL files, each applied once and remembered by its digest."""
+
+import sqlite3
+from hashlib import sha256
+from importlib.resources import files
+
+from muniment.errors import LogInvalid
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, digest TEXT NOT NULL) STRICT
+"""
+
+
+def migrate(connection: sqlite3.Connection, dialect: str) -> None:
+    """
+    Bring the schema up to date, under the write lock.
+
+    Raises `LogInvalid` if the store is newer than this program, or another program's.
+    """
+    steps = _steps(dialect)
+    if _applied(connection) == steps:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _refuse_foreign(connection)
+        connection.execute(_TABLE)
+        applied = _applied(connection)
+        _check(applied, steps)
+        for name, digest in steps.items():
+            if name not in applied:
+                _run(connection, _text(dialect, name))
+                connection.execute("INSERT INTO migrations VALUES (?, ?)", (name, digest))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _steps(dialect: str) -> dict[str, str]:
+    folder = files("muniment.stores") / "schema" / dialect
+    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
+    return {name: sha256(_text(dialect, name).encode()).hexdigest() for name in names}
+
+
+def _text(dialect: str, name: str) -> str:
+    return (files("muniment.stores") / "schema" / dialect / name).read_text("utf-8")
+
+
+def _applied(connection: sqlite3.Connection) -> dict[str, str]:
+    if not _tables(connection) >= {"migrations"}:
+        return {}
+    return dict(connection.execute("SELECT name, digest FROM migrations ORDER BY name"))
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+
+
+def _refuse_foreign(connection: sqlite3.Connection) -> None:
+    tables = _tables(connection)
+    if tables and "migrations" not in tables:
+        raise LogInvalid("this database belongs to another program")
+
+
+def _check(applied: dict[str, str], steps: dict[str, str]) -> None:
+    for name, digest in applied.items():
+        if name not in steps:
+            raise LogInvalid(f"this database was written by a newer muniment (it knows `{name}`)")
+        if steps[name] != digest:
+            raise LogInvalid(f"the schema step `{name}` is not the one that made this database")
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Statement by statement: `executescript` would commit on its own."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""

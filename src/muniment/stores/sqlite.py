@@ -1,0 +1,380 @@
+"""
+The log and its projections in one SQLite file: WAL, `synchronous=FULL`, group commit.
+
+`FULL` makes a commit wait for the disk; `secure_delete` and a truncated WAL make an erasure real.
+"""
+
+import contextlib
+import fcntl
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from muniment.errors import Conflict, LogInvalid, LogUnavailable
+from muniment.evidence.record import Sealed
+from muniment.evidence.store import Batch, Tail
+from muniment.ports import Answer, CaseRow, Due
+from muniment.stores.migrations import migrate
+
+_HASH = 32
+
+INSERT_ENTRY = "INSERT INTO entries (idx, leaf, header) VALUES (?, ?, ?)"
+INSERT_CASE_ENTRY = "INSERT INTO case_entries (case_id, position, idx) VALUES (?, ?, ?)"
+INSERT_SECTION = "INSERT INTO sections (idx, name, salt, content) VALUES (?, ?, ?, ?)"
+INSERT_DOCUMENT = "INSERT OR IGNORE INTO documents (digest, content) VALUES (?, ?)"
+PUT_TILE = "INSERT OR REPLACE INTO tiles (level, number, hashes) VALUES (?, ?, ?)"
+INSERT_CHECKPOINT = "INSERT INTO checkpoints (size, note) VALUES (?, ?)"
+PUT_STATE = "INSERT OR REPLACE INTO log_state (one, size, peaks, checkpoint) VALUES (1, ?, ?, ?)"
+READ_STATE = "SELECT size, peaks, checkpoint FROM log_state"
+READ_LAST = "SELECT idx, header FROM entries ORDER BY idx DESC LIMIT 1"
+READ_CASE = (
+    "SELECT e.idx, e.header FROM case_entries c JOIN entries e ON e.idx = c.idx"
+    " WHERE c.case_id = ? AND c.idx < ? ORDER BY c.position"
+)
+READ_ENTRIES = "SELECT idx, header FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
+READ_LEAVES = "SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
+READ_TILE = "SELECT hashes FROM tiles WHERE level = ? AND number = ?"
+READ_SECTIONS = "SELECT name, salt, content FROM sections WHERE idx = ?"
+READ_TOMBSTONES = "SELECT name, rule FROM tombstones WHERE idx = ?"
+READ_DOCUMENT = "SELECT content FROM documents WHERE digest = ?"
+READ_CHECKPOINT = "SELECT note FROM checkpoints WHERE size = ?"
+DELETE_SECTION = "DELETE FROM sections WHERE idx = ? AND name = ?"
+INSERT_TOMBSTONE = "INSERT OR IGNORE INTO tombstones (idx, name, rule) VALUES (?, ?, ?)"
+
+_ROW = (
+    "case_id, kind, state, requester, resource, role, groups, marked, opened_at, changed_at,"
+    " until, about, records"
+)
+PUT_CASE = f"INSERT OR REPLACE INTO cases ({_ROW}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+PUT_DUE = "INSERT OR REPLACE INTO due (case_id, at) VALUES (?, ?)"
+CLEAR_DUE = "DELETE FROM due WHERE case_id = ?"
+PUT_ANSWER = (
+    "INSERT OR IGNORE INTO answers (principal, operation, key, body, case_id, at)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+READ_DUE = "SELECT case_id FROM due WHERE at <= ? ORDER BY at LIMIT ?"
+READ_DUE_OF = "SELECT at FROM due WHERE case_id = ?"
+NEXT_DUE = "SELECT min(at) FROM due"
+READ_ANSWER = (
+    "SELECT principal, operation, key, body, case_id, at FROM answers"
+    " WHERE principal = ? AND operation = ? AND key = ?"
+)
+CASE_IDS = "SELECT case_id FROM cases WHERE case_id >= ? AND case_id < ? ORDER BY case_id LIMIT ?"
+READ_CASE_ROW = f"SELECT {_ROW} FROM cases WHERE case_id = ?"
+
+
+class SQLiteStore:
+    """`LogStore` and `Projections` on one file. Reads use a connection of their own per thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `LogInvalid` if the file is no database of ours, `LogUnavailable` if unreadable."""
+        self.path = path
+        self._local = threading.local()
+        self._generation = 0
+        self._writer = threading.Lock()
+        with _as_log_errors():
+            migrate(self._connection(), "sqlite")
+
+    def close(self) -> None:
+        self._generation += 1
+
+    def reopen(self) -> None:
+        self._generation += 1
+        with _as_log_errors():
+            self._connection().execute("SELECT 1")
+
+    # --- writing -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator["SQLiteTransaction"]:
+        with self._writer, _as_log_errors():
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield SQLiteTransaction(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def found(self, batch: Batch) -> None:
+        with self.transaction() as transaction:
+            if self.tail() is not None:
+                raise Conflict(f"`{self.path.name}` holds a log already")
+            transaction.add(batch)
+
+    def erase(self, index: int, section: str, rule: str) -> None:
+        with self._writer, _as_log_errors():
+            connection = self._connection()
+            with _transaction(connection):
+                connection.execute(DELETE_SECTION, (index, section))
+                connection.execute(INSERT_TOMBSTONE, (index, section, rule))
+            # the deleted bytes stand in the WAL until it is written back and cut
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise LogUnavailable("the erased bytes are still in the write-ahead log: a reader")
+
+    # --- reading the log ---------------------------------------------------------------------
+
+    def tail(self) -> Tail | None:
+        with _as_log_errors():
+            return _tail(self._connection())
+
+    def entries(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        with _as_log_errors():
+            yield from self._connection().execute(READ_ENTRIES, (start, stop))
+
+    def case(self, case: str, size: int) -> list[tuple[int, bytes]]:
+        return self._rows(READ_CASE, case, size)
+
+    def leaves(self, start: int, stop: int) -> bytes:
+        return b"".join(leaf for (leaf,) in self._rows(READ_LEAVES, start, stop))
+
+    def tile(self, level: int, index: int) -> bytes | None:
+        return self._value(READ_TILE, level, index)
+
+    def sections(self, index: int) -> dict[str, Sealed]:
+        rows = self._rows(READ_SECTIONS, index)
+        return {name: Sealed(salt, content) for name, salt, content in rows}
+
+    def erased(self, index: int) -> dict[str, str]:
+        return dict(self._rows(READ_TOMBSTONES, index))
+
+    def document(self, digest: bytes) -> bytes | None:
+        content: bytes | None = self._value(READ_DOCUMENT, digest)
+        return content
+
+    def checkpoint(self, size: int) -> bytes | None:
+        return self._value(READ_CHECKPOINT, size)
+
+    # --- projections -------------------------------------------------------------------------
+
+    def cases(
+        self,
+        *,
+        kind: str = "access",
+        states: Iterable[str] = (),
+        requester: str | None = None,
+        about: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> list[CaseRow]:
+        clauses, values = ["kind = ?"], [kind]
+        if wanted := list(states):
+            clauses.append(f"state IN ({','.join('?' * len(wanted))})")
+            values += wanted
+        for column, value in (("requester", requester), ("about", about)):
+            if value is not None:
+                clauses.append(f"{column} = ?")
+                values.append(value)
+        if before is not None:
+            clauses.append(
+                "(opened_at, case_id) < (SELECT opened_at, case_id FROM cases WHERE case_id = ?)"
+            )
+            values.append(before)
+        # the clauses are literals of this function; every value is bound
+        query = (
+            f"SELECT {_ROW} FROM cases WHERE {' AND '.join(clauses)}"  # noqa: S608
+            " ORDER BY opened_at DESC, case_id DESC LIMIT ?"
+        )
+        return [_case_row(row) for row in self._rows(query, *values, limit)]
+
+    def case_ids(self, beginning: str, limit: int = 2) -> list[str]:
+        return [case for (case,) in self._rows(CASE_IDS, beginning, beginning + "~", limit)]
+
+    def case_row(self, case: str) -> CaseRow | None:
+        rows = self._rows(READ_CASE_ROW, case)
+        return _case_row(rows[0]) if rows else None
+
+    def due(self, now: str, limit: int = 500) -> list[str]:
+        return [case for (case,) in self._rows(READ_DUE, now, limit)]
+
+    def due_at(self, case: str) -> str | None:
+        return self._value(READ_DUE_OF, case)
+
+    def next_due(self) -> str | None:
+        return self._value(NEXT_DUE)
+
+    def answer(self, principal: str, operation: str, key: str) -> Answer | None:
+        rows = self._rows(READ_ANSWER, principal, operation, key)
+        if not rows:
+            return None
+        principal, operation, key, body, case, at = rows[0]
+        return Answer(
+            principal=principal, operation=operation, key=key, body=body, case=case, at=at
+        )
+
+    def put_off(self, case: str, at: str) -> None:
+        with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
+            connection.execute(PUT_DUE, (case, at))
+
+    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
+        with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
+            connection.execute("DELETE FROM cases")
+            connection.execute("DELETE FROM due")
+            for write in (*rows, *dues):
+                _carry_out(connection, write)
+
+    # --- connections -------------------------------------------------------------------------
+
+    def _connection(self) -> sqlite3.Connection:
+        local = self._local
+        if getattr(local, "generation", None) != self._generation:
+            if (old := getattr(local, "connection", None)) is not None:
+                old.close()
+            local.connection = connect(self.path)
+            local.generation = self._generation
+        connection: sqlite3.Connection = local.connection
+        return connection
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with _as_log_errors():
+            return self._connection().execute(query, values).fetchall()
+
+    def _value(self, query: str, *values: Any) -> Any:
+        rows = self._rows(query, *values)
+        return rows[0][0] if rows else None
+
+
+class SQLiteTransaction:
+    """`evidence.store.Transaction` on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def tail(self) -> Tail:
+        tail = _tail(self._connection)
+        if tail is None:
+            raise LogInvalid("the log's state is gone from the database")
+        return tail
+
+    def case(self, case: str) -> list[tuple[int, bytes]]:
+        return self._connection.execute(READ_CASE, (case, 1 << 62)).fetchall()
+
+    def add(self, batch: Batch) -> None:
+        run = self._connection.executemany
+        run(INSERT_ENTRY, [(e.index, e.leaf, e.data) for e in batch.entries])
+        run(INSERT_CASE_ENTRY, [(e.header.case, e.header.position, e.index) for e in batch.entries])
+        run(INSERT_SECTION, [(i, n, s.salt, s.content) for (i, n), s in batch.sections.items()])
+        run(INSERT_DOCUMENT, list(batch.documents.items()))
+        run(PUT_TILE, [(level, number, h) for (level, number), h in batch.tiles.items()])
+        self._connection.execute(INSERT_CHECKPOINT, (batch.size, batch.checkpoint))
+        self._connection.execute(PUT_STATE, (batch.size, b"".join(batch.peaks), batch.checkpoint))
+        for write in batch.companions:
+            _carry_out(self._connection, write)
+
+    def read_back(self, start: int, stop: int) -> list[bytes]:
+        return [data for _, data in self._connection.execute(READ_ENTRIES, (start, stop))]
+
+
+class OneServer:
+    """Holds a lock beside the database, so that a second service on it is refused."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise Conflict(
+                f"another `muniment serve` is running on this data directory (`{path.name}` is locked)"
+            ) from None
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+        "recursive_triggers=ON",
+        "foreign_keys=ON",
+        "cache_size=-65536",
+        "wal_autocheckpoint=4000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextlib.contextmanager
+def _as_log_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if type(error) is sqlite3.DatabaseError:  # not a database, or a malformed one
+            raise LogInvalid(f"this is not a whole database of ours: {error}") from error
+        raise LogUnavailable(f"the database does not answer: {error}") from error
+
+
+def _tail(connection: sqlite3.Connection) -> Tail | None:
+    state = connection.execute(READ_STATE).fetchone()
+    if state is None:
+        return None
+    size, peaks, checkpoint = state
+    last = connection.execute(READ_LAST).fetchone() or (-1, b"")
+    hashes = tuple(peaks[i : i + _HASH] for i in range(0, len(peaks), _HASH))
+    return Tail(size, hashes, checkpoint, *last)
+
+
+def _carry_out(connection: sqlite3.Connection, write: Any) -> None:
+    match write:
+        case CaseRow():
+            connection.execute(PUT_CASE, _case_values(write))
+        case Due(at=None):
+            connection.execute(CLEAR_DUE, (write.case,))
+        case Due():
+            connection.execute(PUT_DUE, (write.case, write.at))
+        case Answer():
+            values = (write.principal, write.operation, write.key, write.body, write.case, write.at)
+            connection.execute(PUT_ANSWER, values)
+        case _:
+            raise TypeError(f"no companion write: {type(write).__name__}")
+
+
+def _case_values(row: CaseRow) -> tuple[Any, ...]:
+    return (
+        row.case, row.kind, row.state, row.requester, row.resource, row.role,
+        ",".join(row.groups), int(row.marked), row.opened_at, row.changed_at, row.until,
+        row.about, row.records,
+    )  # fmt: skip
+
+
+def _case_row(row: tuple[Any, ...]) -> CaseRow:
+    (
+        case,
+        kind,
+        state,
+        requester,
+        resource,
+        role,
+        groups,
+        marked,
+        opened,
+        changed,
+        until,
+        about,
+        n,
+    ) = row
+    return CaseRow(
+        case=case, kind=kind, state=state, requester=requester, resource=resource, role=role,
+        groups=tuple(filter(None, groups.split(","))), marked=bool(marked), opened_at=opened,
+        changed_at=changed, until=until, about=about, records=n,
+    )  # fmt: skip
