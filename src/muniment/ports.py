@@ -332,3 +332,19 @@ class Projections(Protocol):
     def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
         """Drop what is there and write these instead, in one transaction."""
         ...
+
+
+class Spool(Protocol):
+    """Keeps the outcomes of ends while the log cannot be written. Nothing personal, no secret."""
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Durable when it returns."""
+        ...
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        ...
+
+    def clear(self, count: int) -> None:
+        """The first `count` lines stand in the log now."""
+        ...

@@ -49,8 +49,8 @@ class Ask:
     max_seconds: int = 0
     #: until when approvals, or the pick-up, may come
     deadline: datetime | None = None
+    pickup_seconds: int = 0
     approvals: tuple[Approval, ...] = ()
-    denied: bool = False
 
     @property
     def missing(self) -> dict[str, int]:
@@ -92,6 +92,7 @@ class AccessCase:
     ended_at: datetime | None = None
     removal: str = ""
     unverified_at: datetime | None = None
+    unverified_reason: str = ""
     closed: bool = False
 
     @property
@@ -176,12 +177,12 @@ def _requested(case: AccessCase, header: Header, record: Any) -> AccessCase:
     )
 
 
-def _decided(case: AccessCase, _header: Header, record: Any) -> AccessCase:
+def _decided(case: AccessCase, header: Header, record: Any) -> AccessCase:
     ask = case.ask
     if ask is None:
         raise FoldInvalid("a decision without a request")
     if record.question == "request":
-        return _decided_request(case, ask, record)
+        return _to_pick_up(_decided_request(case, ask, record), header)
     if record.question == "issue":
         return _decided_issue(case, ask, record)
     if record.question == "extend":
@@ -217,7 +218,7 @@ def _measured(ask: Ask, record: Any) -> Ask:
         required=dict(record.approvals),
         max_seconds=record.max_seconds,
         deadline=record.deadline,
-        denied=record.outcome == "deny",
+        pickup_seconds=record.pickup_seconds,
     )
 
 
@@ -231,10 +232,19 @@ def _decided_issue(case: AccessCase, ask: Ask, record: Any) -> AccessCase:
         required=required,
         max_seconds=min(ask.max_seconds, record.max_seconds),
         deadline=record.deadline or ask.deadline,
+        approvals=tuple(given for given in ask.approvals if given.person in record.standing),
     )
     if case.state == "issued":
         return replace(case, ask=again)
     return replace(case, ask=again, state="pending" if again.missing else "approved")
+
+
+def _to_pick_up(case: AccessCase, header: Header) -> AccessCase:
+    """Approved: from now on it waits for its pick-up."""
+    if case.state != "approved" or case.ask is None:
+        return case
+    deadline = header.at + timedelta(seconds=case.ask.pickup_seconds)
+    return replace(case, ask=replace(case.ask, deadline=deadline))
 
 
 def _decided_extension(case: AccessCase, record: Any) -> AccessCase:
@@ -246,7 +256,7 @@ def _decided_extension(case: AccessCase, record: Any) -> AccessCase:
     return replace(case, extension=_measured(extension, record))
 
 
-def _approved(case: AccessCase, _header: Header, record: Any) -> AccessCase:
+def _approved(case: AccessCase, header: Header, record: Any) -> AccessCase:
     ask = _open_ask(case)
     _require(record.actor.type == "human", "an approval that no person gave")
     _require(record.approver == record.actor.principal, "an approval in somebody else's name")
@@ -264,7 +274,8 @@ def _approved(case: AccessCase, _header: Header, record: Any) -> AccessCase:
     ask = replace(ask, approvals=(*ask.approvals, approval))
     if case.extension is not None:
         return replace(case, extension=ask)
-    return replace(case, ask=ask, state="pending" if ask.missing else "approved")
+    state = "pending" if ask.missing else "approved"
+    return _to_pick_up(replace(case, ask=ask, state=state), header)
 
 
 def _open_ask(case: AccessCase) -> Ask:
@@ -378,8 +389,13 @@ def _over(state: str) -> Callable[[AccessCase, Header, Any], AccessCase]:
     return over
 
 
-def _unverified(case: AccessCase, header: Header, _record: Any) -> AccessCase:
-    return replace(case, removal="unverified", unverified_at=header.at)
+def _unverified(case: AccessCase, header: Header, record: Any) -> AccessCase:
+    return replace(
+        case,
+        removal="unverified",
+        unverified_at=header.at,
+        unverified_reason=record.reason,
+    )
 
 
 def _verified(case: AccessCase, _header: Header, record: Any) -> AccessCase:

@@ -63,7 +63,7 @@ class Record:
         case: str,
         at: datetime,
         *,
-        follows: tuple[bytes, ...] = (),
+        follows: tuple[bytes | int, ...] = (),
         sections: dict[str, bytes] | None = None,
         documents: tuple[bytes, ...] = (),
     ) -> Draft:
@@ -143,8 +143,14 @@ class DecisionEvaluated(Record):
     #: the longest window that the rules allow; 0 where none was set
     max_seconds: int
     requires: tuple[str, ...]
-    #: until when approvals, or the pick-up, may come; None where nothing waits
+    #: who is to be told, in the rules' own words
+    notifies: tuple[str, ...]
+    #: until when approvals may come; None where nothing waits
     deadline: datetime | None
+    #: how long an approved request waits for its pick-up
+    pickup_seconds: int
+    #: at issue: persons whose earlier approvals the policy still counts today
+    standing: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -471,6 +477,8 @@ class ConfigChanged(Record):
     """The configuration in force from now on, without secrets and people. A document."""
 
     KIND = "config:changed"
+    #: `author`: who changed the files, as far as the machine knows
+    SECTIONS = ("author",)
 
     configuration: bytes
     #: where the change came from: `file`, `git:<sha>`
@@ -482,6 +490,8 @@ class PolicyActivated(Record):
     """The policy in force from now on. The documents are the manifest and each of its files."""
 
     KIND = "policy:activated"
+    #: `author`: who changed the files, as far as the machine knows
+    SECTIONS = ("author",)
 
     #: SHA-256 of the manifest
     bundle: bytes

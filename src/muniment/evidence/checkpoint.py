@@ -80,9 +80,7 @@ def open_checkpoint(data: bytes, origin: str, keys: Sequence[VerifierKey]) -> Ch
     return open_cosigned(data, origin, keys)[0]
 
 
-def open_cosigned(
-    data: bytes, origin: str, keys: Sequence[VerifierKey]
-) -> tuple[Checkpoint, Note]:
+def open_cosigned(data: bytes, origin: str, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, Note]:
     """
     The checkpoint of the log `origin` in this note, and the note with the keys that verified.
 

@@ -34,6 +34,10 @@ class SteadyClock:
         """The wall clock's reading, UTC."""
         return self._wall().astimezone(UTC)
 
+    def elapsed(self) -> float:
+        """Seconds that never step."""
+        return self._elapsed()
+
     def due(self) -> datetime:
         """The moment by which ends are judged: it goes on by elapsed time whatever the wall says."""
         if self.trouble is None:

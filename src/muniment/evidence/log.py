@@ -42,7 +42,14 @@ from muniment.evidence.store import Batch, Entry, HeadStore, LogStore, Tail, Tra
 from muniment.evidence.tree import Tree, reader
 
 MAX_BATCH = 512
+#: from the records in their places to the writes that go with them (projections, due work); what
+#: it raises refuses the records
+Companions = Callable[[Sequence[Entry]], Iterable[Any]]
 _log = logging.getLogger(__name__)
+
+
+def _nothing(_entries: Sequence[Entry]) -> Iterable[Any]:
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +67,7 @@ class Proposal:
     gives: bool = True
     #: may append below the reserve of disk
     urgent: bool = False
-    companions: tuple[Any, ...] = ()
+    companions: Companions = _nothing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,12 +75,12 @@ class Outcome:
     """
     Records of an end, or of something already done. Never refused; built on whatever head is there.
 
-    `build` is given the case's entries and returns drafts with their companion writes; no drafts
-    if the case has nothing left to record.
+    `build` is given the case's entries and returns drafts and their companions; no drafts if the
+    case has nothing left to record.
     """
 
     case: str
-    build: Callable[[Sequence[Entry]], tuple[Sequence[Draft], Sequence[Any]]]
+    build: Callable[[Sequence[Entry]], tuple[Sequence[Draft], Companions]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +233,17 @@ class Log:
             entries.append(entry)
         return entries
 
+    def read_entry(self, index: int) -> Entry:
+        """One record, proved to be under our newest checkpoint."""
+        note, size = self._checkpoint, self._tree.size
+        found = list(self.store.entries(index, index + 1))
+        if not found:
+            raise LogInvalid(f"entry {index} is missing")
+        entry = _entry(*found[0])
+        proof = merkle.inclusion_proof(index, size, reader(self.store, size).node)
+        merkle.verify_inclusion(entry.leaf, index, size, proof, self._open_own(note).root)
+        return entry
+
     def inclusion(self, index: int, size: int) -> list[bytes]:
         return merkle.inclusion_proof(index, size, reader(self.store, size).node)
 
@@ -357,23 +375,25 @@ class Log:
         size: int,
     ) -> _Staged:
         if isinstance(item, Outcome):
-            entries = [_entry(i, data) for i, data in transaction.case(item.case)]
-            entries += [entry for entry in index.staged if entry.header.case == item.case]
-            self._check_whole_case(entries, item.case, index)
-            drafts, companions = item.build(entries)
+            before = [_entry(i, data) for i, data in transaction.case(item.case)]
+            before += [entry for entry in index.staged if entry.header.case == item.case]
+            self._check_whole_case(before, item.case, index)
+            drafts, companions = item.build(before)
         else:
             self._check_proposal(item, index)
             drafts, companions = item.drafts, item.companions
-        placed = [self._place(draft, size + i, index) for i, draft in enumerate(drafts)]
-        for entry, _ in placed:
-            index.add(entry)
-        return _Staged(
+        placed = self._place_all(drafts, size, index)
+        entries = tuple(entry for entry, _ in placed)
+        staged = _Staged(
             future,
-            tuple(entry for entry, _ in placed),
+            entries,
             {(e.index, name): sealed for e, seals in placed for name, sealed in seals.items()},
             {digest(doc): doc for draft in drafts for doc in draft.documents},
-            tuple(companions),
+            tuple(companions(entries)),
         )
+        for entry in entries:
+            index.add(entry)
+        return staged
 
     def _check_proposal(self, proposal: Proposal, index: Index) -> None:
         for key, leaf in proposal.reads.items():
@@ -390,7 +410,23 @@ class Log:
                 if abs(now - draft.at) > TOLERANCE:
                     raise Stale("the decision is more than 5 s away from the log's own clock")
 
-    def _place(self, draft: Draft, place: int, index: Index) -> tuple[Entry, Mapping[str, Sealed]]:
+    def _place_all(
+        self, drafts: Sequence[Draft], size: int, index: Index
+    ) -> list[tuple[Entry, Mapping[str, Sealed]]]:
+        """Drafts of one item build on one another; the index learns of them only if all stand."""
+        trial = index.overlay()
+        placed: list[tuple[Entry, Mapping[str, Sealed]]] = []
+        for draft in drafts:
+            follows = tuple(
+                placed[leaf][0].leaf if isinstance(leaf, int) else leaf for leaf in draft.follows
+            )
+            placed.append(self._place(draft, follows, size + len(placed), trial))
+            trial.add(placed[-1][0])
+        return placed
+
+    def _place(
+        self, draft: Draft, follows: tuple[bytes, ...], place: int, index: Index
+    ) -> tuple[Entry, Mapping[str, Sealed]]:
         last = index.last_of(draft.case)
         if last is not None and last.closed:
             raise Conflict(f"case `{draft.case}` is closed; nothing follows")
@@ -408,7 +444,7 @@ class Log:
             at=at,
             body=draft.body,
             prev=None if last is None else last.leaf,
-            follows=draft.follows,
+            follows=follows,
             documents=tuple(digest(doc) for doc in draft.documents),
             sections={n: s.commitment(self.log_id, record_id, n) for n, s in seals.items()},
             observed=None if at == reading else reading,

@@ -46,8 +46,9 @@ class Draft:
     at: datetime
     #: the kind's own typed fields
     body: Mapping[str, Any]
-    #: leaf hashes of records in other cases on which this one rests
-    follows: tuple[bytes, ...] = ()
+    #: leaf hashes of records in other cases on which this one rests; a number stands for the
+    #: leaf of an earlier draft of the same item, which has none yet
+    follows: tuple[bytes | int, ...] = ()
     #: content to seal, by section name
     sections: Mapping[str, bytes] = field(default_factory=dict)
     #: whole documents that the body names by digest

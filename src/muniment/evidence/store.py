@@ -118,6 +118,10 @@ class LogStore(Protocol):
         """The checkpoint that was signed at this size, if one was."""
         ...
 
+    def checkpoint_at_or_after(self, size: int) -> tuple[int, bytes] | None:
+        """Size and note of the smallest checkpoint over at least `size` entries."""
+        ...
+
     def erase(self, index: int, section: str, rule: str) -> None:
         """
         Delete content and salt, leave a tombstone. Safe to repeat.

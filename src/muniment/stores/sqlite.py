@@ -40,6 +40,7 @@ READ_SECTIONS = "SELECT name, salt, content FROM sections WHERE idx = ?"
 READ_TOMBSTONES = "SELECT name, rule FROM tombstones WHERE idx = ?"
 READ_DOCUMENT = "SELECT content FROM documents WHERE digest = ?"
 READ_CHECKPOINT = "SELECT note FROM checkpoints WHERE size = ?"
+READ_NEXT_CHECKPOINT = "SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1"
 DELETE_SECTION = "DELETE FROM sections WHERE idx = ? AND name = ?"
 INSERT_TOMBSTONE = "INSERT OR IGNORE INTO tombstones (idx, name, rule) VALUES (?, ?, ?)"
 
@@ -149,6 +150,10 @@ class SQLiteStore:
 
     def checkpoint(self, size: int) -> bytes | None:
         return self._value(READ_CHECKPOINT, size)
+
+    def checkpoint_at_or_after(self, size: int) -> tuple[int, bytes] | None:
+        rows = self._rows(READ_NEXT_CHECKPOINT, size)
+        return (rows[0][0], rows[0][1]) if rows else None
 
     # --- projections -------------------------------------------------------------------------
 

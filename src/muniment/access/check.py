@@ -1,0 +1,246 @@
+"""
+What the records of a proved bundle mean: steps 11 and 12 of verification.
+
+`evidence.verify` proved bytes. Here they are read as records of a case:
+
+11. every record is of a known kind and version; the case folds by the table of transitions and its
+    invariants; and each record rests on what it claims to rest on:
+    - whoever asked was enrolled and active, and so was the human behind an agent;
+    - a decision was made under the policy bundle that it follows, on the role as it was defined;
+    - whoever approved was an enrolled, active human in the groups that the approval counts for;
+    - `case:closed` counts the records of its case;
+12. the state in which the case was left.
+
+NOTE: a bundle shows the directory, role and policy records that were followed. That no newer ones
+stood in the log by then is the sequencer's promise, and shows in an audit of the whole log.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from muniment.access import lifecycle, records
+from muniment.access.lifecycle import AccessCase
+from muniment.errors import BundleInvalid, EvidenceError
+from muniment.evidence import moment
+from muniment.evidence.bundle import Erased, Withheld
+from muniment.evidence.note import VerifierKey
+from muniment.evidence.store import Entry
+from muniment.evidence.verify import Proved, Step, Verdict
+from muniment.evidence.verify import verify as verify_bytes
+
+STEPS: Final[Mapping[int, str]] = {
+    11: "the records are a possible life of a case, and rest on what they name",
+    12: "the state in which the case was left",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """What all steps established."""
+
+    proved: Proved
+    #: the fold of an access case; None for a case of another kind
+    case: AccessCase | None
+    #: one line: how the case stands
+    state: str
+    steps: tuple[Step, ...]
+    #: what a reader must not take from this, one phrase each
+    not_proved: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.proved.verdict
+
+    @property
+    def completeness(self) -> str:
+        closed_at = self.proved.closed_at
+        if closed_at is None:
+            return f"OPEN as of log size {self.proved.as_of}"
+        return f"COMPLETE, closed at {closed_at}"
+
+    @property
+    def unseen(self) -> Iterator[tuple[str, str, str]]:
+        """Record id, section and answer (`WITHHELD`, `ERASED under rule …`) of what is not here."""
+        for (record, name), section in sorted(self.proved.sections.items()):
+            if isinstance(section, Withheld):
+                yield record, name, "WITHHELD"
+            elif isinstance(section, Erased):
+                yield record, name, f"ERASED under rule `{section.rule}`"
+
+
+def verify(data: bytes, key: VerifierKey, heads: Sequence[bytes] = ()) -> Checked:
+    """All twelve steps over the bytes of a file. Raises `BundleInvalid` with the step's number."""
+    return check(verify_bytes(data, key, heads))
+
+
+def check(proved: Proved) -> Checked:
+    """Steps 11 and 12. Raises `BundleInvalid`."""
+    typed = {entry.leaf: _parse(entry) for entry in proved.entries}
+    bench = _Bench(proved, typed)
+    case = bench.fold()
+    bench.check_documents()
+    for entry in proved.case:
+        bench.check_grounds(entry)
+    step = Step(11, STEPS[11], f"{len(typed)} records read")
+
+    state = _state(case) if case is not None else f"`{proved.case[0].header.kind}`, not folded"
+    return Checked(
+        proved=proved,
+        case=case,
+        state=state,
+        steps=(*proved.steps, step, Step(12, STEPS[12], state)),
+        not_proved=tuple(_not_proved(proved, case)),
+    )
+
+
+def _parse(entry: Entry) -> records.Record:
+    try:
+        return records.parse(entry.header)
+    except EvidenceError as error:
+        raise BundleInvalid(11, f"`{entry.header.id}`: {error}") from error
+
+
+class _Bench:
+    """The records of one bundle, each beside its typed form."""
+
+    def __init__(self, proved: Proved, typed: Mapping[bytes, records.Record]) -> None:
+        self._proved = proved
+        self._typed = typed
+        first = typed[proved.case[0].leaf]
+        self._request = first if isinstance(first, records.AccessRequested) else None
+
+    def fold(self) -> AccessCase | None:
+        """The state of an access case; cases of other kinds have no table."""
+        if self._request is None:
+            return None
+        entries = ((entry.header, entry.leaf) for entry in self._proved.case)
+        try:
+            return lifecycle.fold(self._proved.log_id, entries)
+        except EvidenceError as error:
+            raise BundleInvalid(11, str(error)) from error
+
+    def check_documents(self) -> None:
+        """What a record names by digest in its body it also names as a document."""
+        for entry in self._proved.entries:
+            match self._typed[entry.leaf]:
+                case records.PolicyActivated(bundle=named):
+                    self._check_document(entry, named)
+                case records.RoleDefined(definition=named):
+                    self._check_document(entry, named)
+                case records.ConfigChanged(configuration=named):
+                    self._check_document(entry, named)
+
+    def _check_document(self, entry: Entry, named: bytes) -> None:
+        _require(named in entry.header.documents, f"`{entry.header.id}` does not hold its document")
+
+    def check_grounds(self, entry: Entry) -> None:
+        """The record rests on what it claims to rest on."""
+        match self._typed[entry.leaf]:
+            case records.AccessRequested() as request:
+                self._check_requester(entry, request)
+            case records.DecisionEvaluated() as decision:
+                self._check_decision(entry, decision)
+            case records.ApprovalGiven() as approval:
+                self._check_approver(entry, approval)
+            case records.CaseClosed(records=count):
+                _require(
+                    count == entry.header.position + 1, f"`{entry.header.id}` miscounts its case"
+                )
+
+    def _check_requester(self, entry: Entry, request: records.AccessRequested) -> None:
+        actor = request.actor
+        asking = self._principal(entry, request.requester)
+        _require(
+            asking.active and (asking.type, asking.sponsor) == (actor.type, actor.sponsor),
+            f"`{entry.header.id}`: whoever asked was enrolled as somebody else, or inactive",
+        )
+        _require(asking.person in actor.persons, f"`{entry.header.id}` hides the person who asked")
+        if asking.sponsor is None:
+            return
+        behind = self._principal(entry, asking.sponsor)
+        _require(
+            behind.active and behind.type == "human" and behind.person in actor.persons,
+            f"`{entry.header.id}`: no active human stands behind the `{actor.type}` who asked",
+        )
+
+    def _check_decision(self, entry: Entry, decision: records.DecisionEvaluated) -> None:
+        id, followed = entry.header.id, self._followed(entry)
+        policies = [each for each in followed if isinstance(each, records.PolicyActivated)]
+        _require(
+            [policy.bundle for policy in policies] == [decision.bundle],
+            f"`{id}` was not made under the one policy that it follows",
+        )
+        if decision.outcome == "deny" or self._request is None:
+            return  # what is gone or changed is denied, and cannot be followed as it was
+        roles = [each for each in followed if isinstance(each, records.RoleDefined)]
+        request = self._request
+        asked = (request.resource, request.role, request.definition, request.environment)
+        _require(
+            [(r.resource, r.role, r.definition, r.environment) for r in roles] == [asked],
+            f"`{id}` does not follow the definition of the role that was asked for",
+        )
+
+    def _check_approver(self, entry: Entry, approval: records.ApprovalGiven) -> None:
+        approver = self._principal(entry, approval.approver)
+        _require(
+            approver.type == "human" and approver.active and approver.person == approval.person,
+            f"`{entry.header.id}` was given by nobody who was enrolled as an active human",
+        )
+        _require(
+            set(approval.groups) <= set(approver.groups),
+            f"`{entry.header.id}` counts for groups that the approver was not in",
+        )
+
+    def _principal(self, entry: Entry, id: str) -> records.PrincipalEnrolled:
+        """The enrolment of this principal that the record follows."""
+        for followed in self._proved.followed_by(entry):
+            enrolled = self._typed[followed.leaf]
+            if isinstance(enrolled, records.PrincipalEnrolled) and followed.header.case == id:
+                return enrolled
+        raise BundleInvalid(11, f"`{entry.header.id}` does not follow the enrolment of `{id}`")
+
+    def _followed(self, entry: Entry) -> list[records.Record]:
+        return [self._typed[followed.leaf] for followed in self._proved.followed_by(entry)]
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise BundleInvalid(11, otherwise)
+
+
+def _state(case: AccessCase) -> str:
+    """How a case stands, in one line."""
+    parts = [case.state]
+    if case.break_glass:
+        parts.append("by breaking glass")
+    if case.starts is not None and case.until is not None:
+        parts.append(f"window {moment.text(case.starts)} to {moment.text(case.until)}")
+    if case.ended_at is not None:
+        parts.append(f"access over at {moment.text(case.ended_at)}")
+    if case.removal:
+        parts.append(_REMOVAL[case.removal])
+    return ", ".join(parts)
+
+
+_REMOVAL: Final[Mapping[str, str]] = {
+    "open": "removal not yet looked at",
+    "nothing": "nothing to remove",
+    "unverified": "removal NOT verified",
+    "verified": "removal verified",
+}
+
+
+def _not_proved(proved: Proved, case: AccessCase | None) -> Iterator[str]:
+    if proved.verdict is Verdict.UNANCHORED:
+        yield "that the log shows everybody this history (give a head that you kept with --head)"
+    yield "that the times are right (no time-stamp from outside)"
+    yield "that the directory, role and policy records followed were the newest (audit the log)"
+    if proved.closed_at is None:
+        yield f"what happened after log size {proved.as_of}"
+    if case is None:
+        yield "that a case of this kind went as it should (it has no table of transitions)"
+    elif case.break_glass:
+        yield "that somebody reviewed the break-glass access"
+    if any(isinstance(section, Withheld | Erased) for section in proved.sections.values()):
+        yield "what the withheld and erased sections said"

@@ -1,0 +1,114 @@
+"""Approve or refuse what somebody else asked for."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from muniment.access import records
+from muniment.access.lifecycle import AccessCase, Ask
+from muniment.errors import Conflict
+from muniment.evidence.log import Appended
+from muniment.evidence.record import Draft
+from muniment.operations import permit
+from muniment.operations.decision import decision_draft
+from muniment.operations.extend import carry_out
+from muniment.operations.facts import approval_facts
+from muniment.operations.request import check_text
+from muniment.operations.service import (
+    Caller,
+    Service,
+    advance_all,
+    close,
+    content,
+    until_it_stands,
+)
+from muniment.policy.decide import Decision, ask_approve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voted:
+    """What became of an approval or refusal. `given` is False where the policy denied it."""
+
+    case: AccessCase
+    decision: Decision
+    given: bool
+    appended: Appended
+
+
+async def approve(service: Service, caller: Caller, case: str, note: str = "") -> Voted:
+    """
+    Approve a case as it stands now, or the extension that it waits for.
+
+    Whether the caller may is the policy's to say, and recorded either way.
+    Raises `NotFound`, and `Conflict` when nothing waits for approval.
+    """
+    check_text(note, "note")
+    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, yes=True))
+    if voted.given and voted.case.extension is not None:
+        return replace(voted, case=await carry_out(service, case))
+    return voted
+
+
+async def refuse(service: Service, caller: Caller, case: str, note: str = "") -> Voted:
+    """Refuse a case: one refusal by somebody who could approve ends it."""
+    check_text(note, "note")
+    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, yes=False))
+    return voted
+
+
+async def _vote(service: Service, caller: Caller, case_id: str, note: str, *, yes: bool) -> Voted:
+    case, entries = service.read(case_id)
+    permit.require(service, caller, "read", case)
+    ask = _waiting(case)
+    now, approver = service.now(), service.registry.principals[caller.principal.id]
+    role = service.role(case.requested.resource, case.requested.role)
+    decision = ask_approve(
+        service.policy(), approval_facts(service, case, ask, approver, role, now)
+    )
+    actor, grounds = service.actor(caller), service.rests_on(approver, role=role)
+    groups = tuple(sorted((ask.required or {}).keys() & approver.groups))
+    drafts = [
+        decision_draft(
+            decision, case.id, now, actor=actor, question="approve", follows=grounds.follows
+        )
+    ]
+    given = decision.outcome == "permit" and (bool(groups) or not yes)
+    if given:
+        drafts.append(_verdict(caller, actor, case, ask, groups, note, now, yes=yes))
+        if not yes and case.state == "pending":
+            drafts = close(drafts, case.id, case.length, now)
+    appended = await service.propose(drafts, grounds.reads, case, gives=given and yes)
+    return Voted(
+        case=advance_all(case, appended.entries), decision=decision, given=given, appended=appended
+    )
+
+
+def _waiting(case: AccessCase) -> Ask:
+    if case.state == "pending" and case.ask is not None:
+        return case.ask
+    if case.extension is not None and case.extension.required is not None:
+        return case.extension
+    raise Conflict(f"the case is {case.state}; nothing waits for approval")
+
+
+def _verdict(
+    caller: Caller,
+    actor: records.Actor,
+    case: AccessCase,
+    ask: Ask,
+    groups: tuple[str, ...],
+    note: str,
+    now: datetime,
+    *,
+    yes: bool,
+) -> Draft:
+    sections = {"note": content({"text": note})} if note else {}
+    who = caller.principal
+    if not yes:
+        refusal = records.ApprovalRefused(
+            actor=actor, approver=who.id, person=who.person, terms=ask.terms
+        )
+        return refusal.draft(case.id, now, follows=(who.leaf,), sections=sections)
+    approval = records.ApprovalGiven(
+        actor=actor, approver=who.id, person=who.person, groups=groups, terms=ask.terms
+    )
+    return approval.draft(case.id, now, follows=(who.leaf,), sections=sections)

@@ -1,0 +1,257 @@
+"""
+Take access away: expiry, revocation and early end are three records and one way of doing it.
+
+Taking away never waits for the log: where the log is down the target is cleaned all the same, and
+the outcome is spooled. A grant is closed only by a separate look at every endpoint of its target.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from muniment.access import records
+from muniment.access.lifecycle import ENDS, LIVE, AccessCase
+from muniment.access.records import EndpointView, Record
+from muniment.errors import Conflict, EvidenceError, MunimentError, Unavailable
+from muniment.evidence import moment
+from muniment.evidence.record import Draft
+from muniment.operations import permit
+from muniment.operations.projection import order_over
+from muniment.operations.request import check_text
+from muniment.operations.service import Caller, Service, advance_all, close, content
+from muniment.ports import Connector, Probe, Revoked
+
+#: a removal that stays unseen is recorded when what is seen changes, and at most this often
+UNVERIFIED_EVERY = timedelta(days=1)
+#: a target must answer within this, else the attempt counts as failed
+ATTEMPT = timedelta(seconds=30)
+_log = logging.getLogger(__name__)
+
+
+async def end(service: Service, caller: Caller, case: str) -> AccessCase:
+    """Its holder gives access back. Returns when the removal was tried once."""
+    state, _ = service.read(case)
+    permit.require(service, caller, "read", state)
+    permit.require(service, caller, "end", state)
+    _must_be_live(state)
+    record = records.GrantEnded(actor=service.actor(caller))
+    return await _declare_and_remove(service, state, record.draft(case, service.now()))
+
+
+async def revoke(service: Service, caller: Caller, case: str, note: str = "") -> AccessCase:
+    """Somebody takes it away. Also what was approved and not picked up yet."""
+    check_text(note, "note")
+    state, _ = service.read(case)
+    permit.require(service, caller, "read", state)
+    permit.require(service, caller, "revoke", state)
+    if state.state != "approved":
+        _must_be_live(state)
+    record = records.GrantRevoked(actor=service.actor(caller))
+    sections = {"note": content({"text": note})} if note else {}
+    draft = record.draft(case, service.now(), follows=(caller.principal.leaf,), sections=sections)
+    return await _declare_and_remove(service, state, draft)
+
+
+async def expire(service: Service, case: str) -> AccessCase:
+    """By the worker, at the end of the window: its intent stands in `grant:authorized`."""
+    state, _ = service.read(case)
+    if state.state not in LIVE or state.until is None or service.log.clock.due() < state.until:
+        return state
+    expired = records.GrantExpired(actor=records.SERVICE, due=state.until)
+    seen = await _take_away(service, state)
+    return await _record(service, state, seen, expired)
+
+
+async def finish(service: Service, case: str) -> AccessCase:
+    """By the worker: an end that was declared and not yet seen."""
+    state, _ = service.read(case)
+    if state.state not in ENDS or state.closed:
+        return state
+    return await _record(service, state, await _take_away(service, state), None)
+
+
+def _must_be_live(state: AccessCase) -> None:
+    if state.state not in LIVE:
+        raise Conflict(f"the case is {state.state}; there is no access to end")
+
+
+async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft) -> AccessCase:
+    """The intent first; where it cannot be written the removal is done all the same."""
+    declared = False
+
+    def build(current: AccessCase) -> Sequence[Draft]:
+        if current.state not in (*LIVE, "approved"):
+            return ()
+        if current.state == "approved":
+            return close([draft], draft.case, current.length, draft.at)
+        return (draft,)
+
+    try:
+        appended = await service.conclude(state.id, build)
+        declared = bool(appended.entries)
+    except (Unavailable, EvidenceError):
+        service.spool.add(_spooled(draft))
+        _log.warning("the end of case %s is spooled: the log cannot be written", state.id)
+    else:
+        state = advance_all(state, appended.entries) if declared else service.read(state.id)[0]
+        if not declared and state.state not in ENDS:
+            raise Conflict(f"the case is {state.state}; there is no access to end")
+    if state.closed:
+        return state
+    return await _record(service, state, await _take_away(service, state), None)
+
+
+# --- at the target ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What one attempt to take access away did, and what the look afterwards saw."""
+
+    at: datetime
+    #: when access had to end
+    due: datetime
+    revoked: Revoked
+    endpoints: tuple[EndpointView, ...]
+    #: empty when the removal is verified
+    trouble: str
+
+
+async def _take_away(service: Service, state: AccessCase) -> _Seen:
+    resource = state.requested.resource
+    due = state.ended_at or state.until or service.log.clock.due()
+    revoked, probe = Revoked(accounts=0, sessions=0), Probe(endpoints=())
+    try:
+        connector = service.connector(resource)
+        revoked = await asyncio.wait_for(connector.revoke(state.id), ATTEMPT.total_seconds())
+        probe = await asyncio.wait_for(connector.probe(state.id), ATTEMPT.total_seconds())
+        trouble = _trouble(service, state, connector, probe)
+    except (TimeoutError, MunimentError):
+        trouble = "target-unavailable"
+    return _Seen(
+        at=service.now(), due=due, revoked=revoked, endpoints=probe.endpoints, trouble=trouble
+    )
+
+
+def _trouble(service: Service, state: AccessCase, connector: Connector, probe: Probe) -> str:
+    """Why this look does not show that access is gone; empty when it does."""
+    views = probe.endpoints
+    if any(view.trouble or not view.saw_itself for view in views):
+        return "blind"
+    if not probe.shows_nothing_left:
+        return "still-there"
+    if tuple(view.endpoint for view in views) != _endpoints(state, connector):
+        return "other-endpoints"
+    if state.credential is not None and views[0].target != state.credential.target:
+        return "other-target"
+    over = order_over(state)
+    if over is not None and service.log.clock.due() <= over + service.limits.order_timeout:
+        return "order-open"  # a stalled order could still create what was just seen to be absent
+    return ""
+
+
+def _endpoints(state: AccessCase, connector: Connector) -> tuple[str, ...]:
+    if state.credential is not None:
+        return state.credential.capabilities.endpoints
+    return connector.capabilities.endpoints
+
+
+# --- the outcome -----------------------------------------------------------------------------------
+
+
+async def _record(
+    service: Service, state: AccessCase, seen: _Seen, declared: Record | None
+) -> AccessCase:
+    """Append what was seen; where the log is down, spool that access was taken away."""
+
+    def build(current: AccessCase) -> Sequence[Draft]:
+        return _outcome(service, current, seen, declared)
+
+    try:
+        await service.conclude(state.id, build)
+    except (Unavailable, EvidenceError):
+        if declared is not None:
+            service.spool.add(_spooled(declared.draft(state.id, seen.at)))
+        raise
+    return service.read(state.id)[0]
+
+
+def _outcome(
+    service: Service, current: AccessCase, seen: _Seen, declared: Record | None
+) -> list[Draft]:
+    drafts: list[Draft] = []
+    if declared is not None and current.state in LIVE:
+        drafts.append(declared.draft(current.id, seen.at))
+    elif current.state not in ENDS or current.closed:
+        return []
+    if not seen.trouble:
+        drafts.append(_verified(seen).draft(current.id, seen.at))
+        return close(drafts, current.id, current.length, seen.at)
+    if _worth_saying(service, current, seen):
+        drafts.append(_unverified(seen).draft(current.id, seen.at))
+    return drafts
+
+
+def _worth_saying(service: Service, current: AccessCase, seen: _Seen) -> bool:
+    """When what was seen changes, and at most once a day, however often the worker retries."""
+    last = current.unverified_at
+    if seen.trouble == "order-open":
+        return False
+    return (
+        last is None
+        or current.unverified_reason != seen.trouble
+        or service.now() - last >= UNVERIFIED_EVERY
+    )
+
+
+def _verified(seen: _Seen) -> records.RemovalVerified:
+    return records.RemovalVerified(
+        actor=records.SERVICE,
+        endpoints=seen.endpoints,
+        accounts_removed=seen.revoked.accounts,
+        sessions_killed=seen.revoked.sessions,
+        lag_ms=max(0, int((seen.at - seen.due).total_seconds() * 1000)),
+    )
+
+
+def _unverified(seen: _Seen) -> records.RemovalUnverified:
+    return records.RemovalUnverified(
+        actor=records.SERVICE, endpoints=seen.endpoints, reason=seen.trouble
+    )
+
+
+# --- the spool -------------------------------------------------------------------------------------
+
+
+def _spooled(draft: Draft) -> dict[str, Any]:
+    """An end as it waits for the log: its header fields only, and when it happened."""
+    return {
+        "case": draft.case,
+        "kind": draft.kind,
+        "at": moment.text(draft.at),
+        "body": dict(draft.body),
+    }
+
+
+async def unspool(service: Service) -> int:
+    """Append the ends that were done while the log was down, each with the time it happened."""
+    waiting = service.spool.waiting()
+    for done, line in enumerate(waiting, 1):
+        await service.conclude(line["case"], _late(line))
+        service.spool.clear(1)
+        _log.warning("the end of case %s is recorded late (%d)", line["case"], done)
+    return len(waiting)
+
+
+def _late(line: dict[str, Any]) -> Any:
+    draft = Draft(
+        case=line["case"],
+        kind=line["kind"],
+        fold=records.FOLD,
+        at=moment.parse(line["at"]),
+        body=line["body"],
+    )
+    return lambda current: (draft,) if current.state in LIVE else ()

@@ -1,0 +1,149 @@
+"""All that is known of one case, in order; one answer for API, CLI and console."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from muniment.access.fields import to_json
+from muniment.access.lifecycle import AccessCase
+from muniment.errors import NotFound
+from muniment.evidence import moment
+from muniment.evidence.store import Entry
+from muniment.operations import permit
+from muniment.operations.facts import approval_facts
+from muniment.operations.service import Caller, Service, record_of
+from muniment.policy.decide import ask_approve
+from muniment.ports import CaseRow
+
+
+def show(service: Service, caller: Caller, case_id: str) -> dict[str, Any]:
+    """A case with its timeline: each record with its index and leaf, and what its sections say."""
+    case, entries = service.read(case_id)
+    permit.require(service, caller, "read", case)
+    return {
+        **summary(service, case),
+        "timeline": [_line(service, entry) for entry in entries],
+        "review": service.registry.reviews.get(case_id),
+        "checkpoint": service.log.checkpoint.decode(),
+    }
+
+
+def summary(service: Service, case: AccessCase) -> dict[str, Any]:
+    """What a case is now."""
+    request = case.requested
+    return {
+        "case": case.id,
+        "state": case.state,
+        "closed": case.closed,
+        "requester": request.requester,
+        "resource": request.resource,
+        "role": request.role,
+        "environment": request.environment,
+        "seconds": request.seconds,
+        "emergency": request.emergency,
+        "marked": marked(service, case),
+        "waits_for": case.waits_for,
+        "could_approve": who_could_approve(service, case) if case.waits_for else [],
+        "approved_by": [given.approver for given in case.current.approvals],
+        "starts": _moment(case.starts),
+        "until": _moment(case.until),
+        "deadline": _moment(case.ask.deadline if case.ask is not None else None),
+        "removal": case.removal,
+        "account": case.credential.account if case.credential is not None else None,
+        "records": case.length,
+    }
+
+
+def marked(service: Service, case: AccessCase) -> bool:
+    """Broken glass stays marked until somebody else has closed its review."""
+    review = service.registry.reviews.get(case.id)
+    if not case.break_glass or review is None:
+        return case.break_glass
+    row = service.projections.case_row(review)
+    return row is None or row.state != "closed"
+
+
+def who_could_approve(service: Service, case: AccessCase) -> list[str]:
+    """Principals whose approval the policy would count now."""
+    role = service.registry.role(case.requested.resource, case.requested.role)
+    if role is None:
+        return []
+    missing = set(case.waits_for)
+    return sorted(
+        principal.id
+        for principal in service.registry.principals.values()
+        if principal.type == "human"
+        and principal.active
+        and missing & principal.groups
+        and ask_approve(
+            service.policy(),
+            approval_facts(service, case, case.current, principal, role, service.now()),
+        ).outcome
+        == "permit"
+    )
+
+
+def whois(service: Service, caller: Caller, text: str) -> dict[str, Any]:
+    """From a role name, a key id or a line of a target's log to the case that explains it."""
+    for found in re.findall(rf"{re.escape(service.prefix)}_[a-z2-7]{{26}}", text, re.ASCII):
+        if service.projections.case_row(found) is not None:
+            return show(service, caller, found)
+    raise NotFound("nothing in this text names a grant of this installation")
+
+
+def mine(
+    service: Service, caller: Caller, *, everyone: bool, states: Sequence[str], before: str | None
+) -> list[CaseRow]:
+    """The caller's cases; with `everyone`, all that the policy lets him read."""
+    if not everyone:
+        return service.projections.cases(
+            requester=caller.principal.id, states=states, before=before
+        )
+    permit.require(service, caller, "read")
+    return service.projections.cases(states=states, before=before)
+
+
+def waiting_for(service: Service, caller: Caller) -> list[AccessCase]:
+    """Cases that wait for an approval which the policy would count if this caller gave it."""
+    principal = service.registry.principals[caller.principal.id]
+    found = []
+    for row in service.projections.cases(states=("pending", "issued")):
+        if not set(row.groups) & principal.groups:
+            continue
+        case, _ = service.read(row.case)
+        if principal.id in who_could_approve(service, case):
+            found.append(case)
+    return found
+
+
+def overdue(service: Service) -> list[CaseRow]:
+    """Grants that had to end and were not yet seen gone, the oldest first."""
+    now = moment.text(service.log.clock.due())
+    rows = service.projections.cases(
+        states=("authorized", "issued", "expired", "revoked", "ended", "undone"), limit=10_000
+    )
+    late = [r for r in rows if r.about != "closed" and r.until is not None and r.until < now]
+    return sorted(late, key=lambda row: row.until or "")
+
+
+def _line(service: Service, entry: Entry) -> dict[str, Any]:
+    header = entry.header
+    return {
+        "index": entry.index,
+        "leaf": entry.leaf.hex(),
+        "id": header.id,
+        "kind": header.kind,
+        "at": moment.text(header.at),
+        "observed": _moment(header.observed),
+        "record": to_json(record_of(entry)),
+        "sections": {
+            name: service.section(entry, name)
+            if name not in (erased := service.log.store.erased(entry.index))
+            else {"erased": erased[name]}
+            for name in header.sections
+        },
+    }
+
+
+def _moment(at: Any) -> str | None:
+    return None if at is None else moment.text(at)

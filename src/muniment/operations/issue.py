@@ -1,0 +1,313 @@
+"""
+Hand out a credential: everything is asked again, the intent is recorded, then the target is touched.
+
+1. Fold the case from records that were just proved to be in the log.
+2. Ask the policy again, about today's directory; leave out approvals that no longer count.
+3. Read the target's clock, so that the target itself can refuse an order that comes too late.
+4. Append decision and `grant:authorized`. Durable and under a signed checkpoint before step 5.
+5. Give the order to the target.
+6. Append the outcome. Only with its receipt is the credential handed out.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from muniment.access import quorum, records
+from muniment.access.lifecycle import AccessCase, Ask
+from muniment.access.registry import Principal, Role
+from muniment.errors import Conflict, LogUnavailable, MunimentError, TargetUnavailable
+from muniment.evidence.log import Appended
+from muniment.evidence.proof import Receipt
+from muniment.evidence.record import Draft
+from muniment.evidence.store import Entry
+from muniment.operations import permit
+from muniment.operations.decision import decision_draft
+from muniment.operations.facts import Reason, access_facts, approval_facts
+from muniment.operations.service import Caller, Grounds, Service, advance_all, until_it_stands
+from muniment.policy.decide import Decision, ask_approve, ask_request
+from muniment.policy.questions import AccessFacts
+from muniment.ports import Connector, GrantOrder, Issued
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickedUp:
+    """What a pick-up came to. Without `issued` the requirement is no longer met."""
+
+    case: AccessCase
+    decision: Decision
+    issued: Issued | None = None
+    #: proof that the issue stands in the log
+    receipt: Receipt | None = None
+
+
+async def pick_up(service: Service, caller: Caller, case: str) -> PickedUp:
+    """
+    Make a credential for the requester of an approved case; again, it rotates the secret.
+
+    Goes on to its end also if whoever asked has gone away. Raises `NotFound`, `Conflict` when there
+    is nothing to pick up, `TargetUnavailable` when the target did not do it, `LogUnavailable` when
+    it could not be recorded: in all of them nothing is handed out.
+    """
+    task = asyncio.create_task(_pick_up(service, caller, case))
+    return await asyncio.shield(task)
+
+
+async def _pick_up(service: Service, caller: Caller, case_id: str) -> PickedUp:
+    if case_id in service.ordering:
+        raise Conflict("a credential for this case is being made at this moment")
+    service.ordering.add(case_id)
+    try:
+        authorized: _Authorized = await until_it_stands(
+            lambda: _authorize(service, caller, case_id)
+        )
+        if authorized.order is None:
+            return PickedUp(case=authorized.case, decision=authorized.decision)
+        return await _carry_out(service, authorized, authorized.order)
+    finally:
+        service.ordering.discard(case_id)
+        service.wake.set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Authorized:
+    case: AccessCase
+    decision: Decision
+    connector: Connector
+    order: GrantOrder | None
+
+
+# --- steps 1 to 4 ----------------------------------------------------------------------------------
+
+
+async def _authorize(service: Service, caller: Caller, case_id: str) -> _Authorized:
+    case, entries = service.read(case_id)
+    permit.require(service, caller, "read", case)
+    permit.require(service, caller, "pick-up", case)
+    if case.state not in ("approved", "issued"):
+        raise Conflict(f"the case is {case.state}; there is nothing to pick up")
+    if case.requested.requester != caller.principal.id:
+        raise Conflict("only who asked can pick up")
+    now, request = service.now(), case.requested
+    requester = service.registry.principals[request.requester]
+    role = service.role(request.resource, request.role)
+    if role.definition != request.definition:
+        raise Conflict("the role was redefined since it was asked for; withdraw and ask anew")
+    connector = service.connector(request.resource)
+    decision = ask_request(
+        service.policy(), _facts_again(service, case, entries, requester, role, now)
+    )
+    standing, approvers = _standing(service, case, role, now)
+    grounds = service.rests_on(requester, *approvers, role=role)
+    decided = decision_draft(
+        decision,
+        case.id,
+        now,
+        actor=service.actor(caller),
+        question="issue",
+        follows=grounds.follows,
+        deadline=now + service.limits.approval_window if case.state != "issued" else None,
+        standing=standing,
+    )
+    ask = _again(case, decision, standing)
+    if decision.outcome == "deny" or ask.missing:
+        appended = await service.propose([decided], grounds.reads, case, gives=False)
+        after = advance_all(case, appended.entries)
+        return _Authorized(case=after, decision=decision, connector=connector, order=None)
+    clock = await connector.now()
+    intent = _intent(service, caller, case, ask, connector, now, clock)
+    appended = await _append_intent(service, case, decided, intent, grounds)
+    after = advance_all(case, appended.entries)
+    order = _order(service, after, intent, appended.entries[-1].leaf)
+    return _Authorized(case=after, decision=decision, connector=connector, order=order)
+
+
+async def _append_intent(
+    service: Service,
+    case: AccessCase,
+    decided: Draft,
+    intent: records.GrantAuthorized,
+    grounds: Grounds,
+) -> Appended:
+    drafts = [decided, intent.draft(case.id, decided.at)]
+    return await service.propose(drafts, grounds.reads, case, urgent=case.break_glass)
+
+
+def _facts_again(
+    service: Service,
+    case: AccessCase,
+    entries: Sequence[Entry],
+    requester: Principal,
+    role: Role,
+    now: datetime,
+) -> AccessFacts:
+    reason = service.section(entries[0], "reason")
+    if reason is None:
+        raise Conflict("the reason of this request was erased; ask anew")
+    return access_facts(
+        service,
+        requester,
+        role,
+        seconds=case.requested.seconds,
+        emergency=case.break_glass,
+        reason=Reason.read(reason),
+        now=now,
+        glass_before=case.opened_at,
+    )
+
+
+def _standing(
+    service: Service, case: AccessCase, role: Role, now: datetime
+) -> tuple[tuple[str, ...], list[Principal]]:
+    """Persons whose approvals the policy still counts, asked about each as of today."""
+    standing, approvers = [], []
+    for given in case.ask.approvals if case.ask is not None else ():
+        approver = service.registry.principals[given.approver]
+        facts = approval_facts(
+            service, case, case.current, approver, role, now, leaving_out=given.person
+        )
+        approvers.append(approver)
+        in_groups = set(given.groups) <= approver.groups
+        if in_groups and ask_approve(service.policy(), facts).outcome == "permit":
+            standing.append(given.person)
+    return tuple(standing), approvers
+
+
+def _again(case: AccessCase, decision: Decision, standing: tuple[str, ...]) -> Ask:
+    """The ask as the fold will have it after this decision: the stricter requirement of both."""
+    ask = case.ask
+    if ask is None:
+        raise Conflict("a case without a request")
+    return Ask(
+        terms=ask.terms,
+        seconds=ask.seconds,
+        required=quorum.stricter(ask.required or {}, decision.approvals),
+        max_seconds=min(ask.max_seconds, decision.max_seconds or 0),
+        approvals=tuple(given for given in ask.approvals if given.person in standing),
+    )
+
+
+def _intent(
+    service: Service,
+    caller: Caller,
+    case: AccessCase,
+    ask: Ask,
+    connector: Connector,
+    now: datetime,
+    clock: datetime,
+) -> records.GrantAuthorized:
+    starts = case.starts or now
+    until = case.until or now + timedelta(seconds=min(ask.seconds, ask.max_seconds))
+    return records.GrantAuthorized(
+        actor=service.actor(caller),
+        terms=ask.terms,
+        definition=case.requested.definition,
+        connector=connector.kind,
+        starts=starts,
+        until=until,
+        deadline=clock + service.limits.order_timeout,
+        offset_ms=int((clock - service.now()).total_seconds() * 1000),
+        satisfied=ask.satisfied,
+    )
+
+
+def _order(
+    service: Service, case: AccessCase, intent: records.GrantAuthorized, authorization: bytes
+) -> GrantOrder:
+    return GrantOrder(
+        grant=case.id,
+        authorization=authorization.hex(),
+        role=service.definition(intent.definition)["role"],
+        until=intent.until,
+        deadline=intent.deadline,
+    )
+
+
+# --- steps 5 and 6 ---------------------------------------------------------------------------------
+
+
+async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrder) -> PickedUp:
+    connector, case = authorized.connector, authorized.case
+    timeout = service.limits.order_timeout.total_seconds()
+    try:
+        issued = await asyncio.wait_for(connector.issue(order), timeout)
+    except (TimeoutError, MunimentError) as error:
+        # Crash from step 4 to here: the order is open in the log, and the worker undoes it.
+        await _record_failure(service, case.id, error)
+        raise TargetUnavailable(
+            f"the target did not make the credential: {_in_words(error)}; nothing was handed out"
+        ) from error
+    record = records.CredentialIssued(
+        actor=records.SERVICE,
+        account=issued.account,
+        target=issued.target,
+        fingerprint=bytes.fromhex(issued.fingerprint),
+        native_expiry=issued.native_expiry,
+        capabilities=connector.capabilities,
+    )
+    now = service.now()
+    try:
+        appended = await service.conclude(
+            case.id, lambda state: [record.draft(case.id, now)] if state.order_open else []
+        )
+    except MunimentError:
+        # No proof, no privilege: the account goes again, and the secret with it.
+        await _take_back(connector, case.id)
+        raise LogUnavailable("the credential could not be recorded, so it was taken back") from None
+    if not appended.entries:
+        await _take_back(connector, case.id)
+        raise Conflict("access ended while the credential was being made")
+    entry = appended.entries[-1]
+    return PickedUp(
+        case=advance_all(case, appended.entries),
+        decision=authorized.decision,
+        issued=issued,
+        receipt=prove(service, entry, appended),
+    )
+
+
+def _in_words(error: Exception) -> str:
+    return "it took too long" if isinstance(error, TimeoutError) else str(error)
+
+
+def prove(service: Service, entry: Entry, appended: Appended) -> Receipt:
+    """Index, inclusion proof and checkpoint: what its holder keeps."""
+    hashes = service.log.inclusion(entry.index, appended.size)
+    return Receipt(entry.index, tuple(hashes), appended.checkpoint)
+
+
+async def _record_failure(service: Service, case: str, error: Exception) -> None:
+    """`credential:failed`; a grant that never had a credential is undone, by the normal path."""
+    now = service.now()
+    reason = "timeout" if isinstance(error, TimeoutError) else "target-unavailable"
+    failed = records.CredentialFailed(actor=records.SERVICE, reason=reason)
+
+    def build(state: AccessCase) -> Sequence[Draft]:
+        if not state.order_open:
+            return ()
+        drafts = [failed.draft(case, now)]
+        if state.credential is None:
+            drafts.append(records.GrantUndone(actor=records.SERVICE).draft(case, now))
+        return drafts
+
+    try:
+        await service.conclude(case, build)
+    except MunimentError:
+        _log.warning("the failed order of case %s is not recorded yet; the worker will", case)
+
+
+async def _take_back(connector: Connector, case: str) -> None:
+    try:
+        await connector.revoke(case)
+    except MunimentError:
+        _log.warning("an unrecorded credential of case %s is still at its target", case)
+
+
+async def undo(service: Service, case: str) -> None:
+    """By the worker: an order that nobody is carrying out any more has no outcome on record."""
+    if case not in service.ordering:
+        await _record_failure(service, case, TargetUnavailable("interrupted"))

@@ -1,0 +1,38 @@
+"""The policy's `operate` question: who may read, revoke, export, review, hold, configure."""
+
+from muniment.access.lifecycle import AccessCase
+from muniment.errors import NotFound, NotPermitted
+from muniment.evidence import moment
+from muniment.operations.facts import case_facts, principal_facts
+from muniment.operations.service import Caller, Service
+from muniment.policy.decide import Decision, ask_operate
+from muniment.policy.questions import OperateFacts
+
+
+def ask(service: Service, caller: Caller, operation: str, case: AccessCase | None) -> Decision:
+    principal = service.registry.principals[caller.principal.id]
+    facts = OperateFacts(
+        principal=principal_facts(service, principal),
+        operation=operation,
+        case=case_facts(service, case) if case is not None else None,
+        now=moment.text(service.now()),
+    )
+    return ask_operate(service.policy(), facts)
+
+
+def allowed(
+    service: Service, caller: Caller, operation: str, case: AccessCase | None = None
+) -> bool:
+    return ask(service, caller, operation, case).outcome == "permit"
+
+
+def require(
+    service: Service, caller: Caller, operation: str, case: AccessCase | None = None
+) -> None:
+    """Raises `NotPermitted` with the policy's own words; counted, not recorded."""
+    decision = ask(service, caller, operation, case)
+    if decision.outcome != "permit":
+        service.count("not-permitted")
+        if operation == "read" and case is not None:
+            raise NotFound(f"there is no access case `{case.id}` that you may see")
+        raise NotPermitted("; ".join(decision.why) or f"the policy does not permit `{operation}`")

@@ -1,0 +1,67 @@
+"""From the fold of a case to its line in the lists, and to when the worker has to look at it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from muniment.access.lifecycle import ENDS, LIVE, AccessCase
+from muniment.evidence import moment
+from muniment.ports import CaseRow, Due
+
+
+def project(case: AccessCase) -> tuple[Any, ...]:
+    """The companion writes that bring the projections up to this state of an access case."""
+    at = next_look(case)
+    return row(case), Due(case=case.id, at=None if at is None else moment.text(at))
+
+
+def row(case: AccessCase) -> CaseRow:
+    request, until = case.requested, case.until
+    return CaseRow(
+        case=case.id,
+        kind="access",
+        state=case.state,
+        requester=request.requester,
+        resource=request.resource,
+        role=request.role,
+        groups=tuple(case.waits_for),
+        marked=case.break_glass,
+        opened_at=_text(case.opened_at),
+        changed_at=_text(case.changed_at),
+        until=None if until is None else moment.text(until),
+        about="" if not case.closed else "closed",
+        records=case.length,
+    )
+
+
+def next_look(case: AccessCase) -> datetime | None:
+    """When something about this case comes due; None when nothing ever will."""
+    if case.closed:
+        return None
+    if case.state in ("pending", "approved"):
+        return case.ask.deadline if case.ask is not None else None
+    if case.state in LIVE:
+        return min(moments(case), default=None)
+    if case.state in ENDS:
+        return case.changed_at
+    return None
+
+
+def moments(case: AccessCase) -> list[datetime]:
+    """Everything that a live grant has to be looked at for."""
+    found = [case.until] if case.until is not None else []
+    if case.order_open and (over := order_over(case)) is not None:
+        found.append(over)
+    if case.extension is not None and case.extension.deadline is not None:
+        found.append(case.extension.deadline)
+    return found
+
+
+def order_over(case: AccessCase) -> datetime | None:
+    """When, by our clock, an order that is still open can no longer be carried out."""
+    if case.deadline is None or not (case.order_open or case.failed):
+        return None
+    return case.deadline - timedelta(milliseconds=case.offset_ms)
+
+
+def _text(at: datetime | None) -> str:
+    return "" if at is None else moment.text(at)

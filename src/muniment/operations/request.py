@@ -1,0 +1,204 @@
+"""Ask for access: evaluate the policy, and record the request and its decision together."""
+
+import contextlib
+import hmac
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from muniment.access import records
+from muniment.access.lifecycle import AccessCase
+from muniment.access.registry import glass_counter
+from muniment.errors import Conflict, Malformed, TooMany
+from muniment.evidence import moment
+from muniment.evidence.log import Appended
+from muniment.evidence.record import Draft
+from muniment.operations.decision import decision_draft
+from muniment.operations.facts import Reason, access_facts
+from muniment.operations.review import review_drafts
+from muniment.operations.service import (
+    Caller,
+    Service,
+    close,
+    content,
+    until_it_stands,
+)
+from muniment.policy.decide import Decision, ask_request
+from muniment.ports import Answer
+
+MAX_REASON = 4000
+LONGEST = timedelta(days=366)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessAsk:
+    """What somebody asks for."""
+
+    resource: str
+    role: str
+    seconds: int
+    reason: Reason
+    emergency: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds <= LONGEST.total_seconds():
+            raise Malformed("ask for a window of more than no time and less than a year")
+        check_text(self.reason.text, "reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdempotencyKey:
+    """A key that the caller chose, and the body that it was first used with."""
+
+    key: str
+    body: bytes
+
+    @property
+    def digest(self) -> bytes:
+        return sha256(self.body).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The answer to a request."""
+
+    case: AccessCase
+    #: the policy's own sentences
+    decision: Decision | None
+    appended: Appended | None
+
+
+async def request(
+    service: Service, caller: Caller, ask: AccessAsk, key: IdempotencyKey | None = None
+) -> Asked:
+    """
+    Record the request and what the policy says of it, whatever it says.
+
+    The same key with the same body gives the case that was made the first time; with another body
+    `Conflict`. Raises `NotFound` for an unknown role and `TooMany` above the quota: neither is
+    recorded.
+    """
+    if key is not None and (before := _answered(service, caller, key)) is not None:
+        return before
+    service.role(ask.resource, ask.role)
+    _within_quota(service, caller)
+    with _first_with(service, caller, key):
+        asked: Asked = await until_it_stands(lambda: _request(service, caller, ask, key))
+    return asked
+
+
+@contextlib.contextmanager
+def _first_with(service: Service, caller: Caller, key: IdempotencyKey | None) -> Iterator[None]:
+    """One request at a time under one key."""
+    mark = (caller.principal.id, key.key) if key is not None else None
+    if mark in service.answering:
+        raise Conflict("a request with this Idempotency-Key is being answered; ask again shortly")
+    if mark is not None:
+        service.answering.add(mark)
+    try:
+        yield
+    finally:
+        if mark is not None:
+            service.answering.discard(mark)
+
+
+async def _request(
+    service: Service, caller: Caller, ask: AccessAsk, key: IdempotencyKey | None
+) -> Asked:
+    now, case = service.now(), service.new_case()
+    principal = service.registry.principals[caller.principal.id]
+    role = service.role(ask.resource, ask.role)
+    facts = access_facts(
+        service,
+        principal,
+        role,
+        seconds=ask.seconds,
+        emergency=ask.emergency,
+        reason=ask.reason,
+        now=now,
+    )
+    decision = ask_request(service.policy(), facts)
+    actor, grounds = service.actor(caller), service.rests_on(principal, role=role)
+    for person in actor.persons if ask.emergency else ():
+        grounds.reads[glass_counter(person)] = service.log.head(glass_counter(person))
+    requested = records.AccessRequested(
+        actor=actor,
+        requester=principal.id,
+        resource=role.resource,
+        role=role.role,
+        definition=role.definition,
+        environment=role.environment,
+        seconds=ask.seconds,
+        emergency=ask.emergency,
+    )
+    drafts = [
+        requested.draft(case, now, sections={"reason": content(ask.reason.json())}),
+        decision_draft(
+            decision,
+            case,
+            now,
+            actor=actor,
+            question="request",
+            follows=grounds.follows,
+            deadline=now + service.limits.approval_window,
+            pickup=service.limits.pickup_window,
+        ),
+    ]
+    also: list[Any] = []
+    if decision.outcome == "deny":
+        drafts = close(drafts, case, 0, now)
+    if decision.outcome == "break_glass":
+        extra, rows = review_drafts(service, case, actor, decision.requires, now)
+        drafts += extra
+        also += rows
+        grounds.reads.update({draft.case: None for draft in extra})
+    if key is not None:
+        also.append(_answer(caller, key, case, drafts[0]))
+    appended = await service.propose(drafts, grounds.reads, urgent=ask.emergency, also=also)
+    own = [entry for entry in appended.entries if entry.header.case == case]
+    return Asked(case=service.fold(own), decision=decision, appended=appended)
+
+
+def check_text(text: str, what: str) -> None:
+    """Free text is for people to read: printable, on one line or several, and not endless."""
+    if len(text) > MAX_REASON:
+        raise Malformed(f"the {what} is longer than {MAX_REASON} characters")
+    if any(ord(c) < ord(" ") and c not in "\n\t" for c in text):
+        raise Malformed(f"the {what} holds control characters")
+
+
+def _answered(service: Service, caller: Caller, key: IdempotencyKey) -> Asked | None:
+    answer = service.projections.answer(caller.principal.id, "request", key.key)
+    if answer is None:
+        return None
+    if not hmac.compare_digest(answer.body, key.digest):
+        raise Conflict("this Idempotency-Key was used with another request; choose a new one")
+    case, _ = service.read(answer.case)
+    return Asked(case=case, decision=None, appended=None)
+
+
+def _answer(caller: Caller, key: IdempotencyKey, case: str, draft: Draft) -> Answer:
+    return Answer(
+        principal=caller.principal.id,
+        operation="request",
+        key=key.key,
+        body=key.digest,
+        case=case,
+        at=moment.text(draft.at),
+    )
+
+
+def _within_quota(service: Service, caller: Caller) -> None:
+    """The quota binds asking only; what is above it is counted in the next heartbeat."""
+    now, recent = service.log.clock.elapsed(), service.asks.setdefault(caller.principal.id, deque())
+    while recent and recent[0] <= now - 60:
+        recent.popleft()
+    if len(recent) >= service.limits.asks_per_minute:
+        service.count("too-many")
+        raise TooMany(
+            f"at most {service.limits.asks_per_minute} requests a minute; try again in a minute"
+        )
+    recent.append(now)

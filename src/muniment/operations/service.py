@@ -1,0 +1,314 @@
+"""What every operation works with: the log, what it knows, and the outside as ports."""
+
+import asyncio
+import base64
+import json
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from muniment.access import records
+from muniment.access.lifecycle import AccessCase, advance, fold
+from muniment.access.records import Actor, Record
+from muniment.access.registry import Principal, Registry, Role
+from muniment.errors import FoldInvalid, LogInvalid, LogUnavailable, NotFound, Stale, Unavailable
+from muniment.evidence import canonical, moment
+from muniment.evidence.log import Appended, Log, Outcome, Proposal
+from muniment.evidence.record import Draft
+from muniment.evidence.store import Entry, ErasureLedger
+from muniment.operations.projection import project
+from muniment.policy import bundle as policy_bundle
+from muniment.policy.bundle import Bundle
+from muniment.ports import Connector, Projections, Spool
+
+#: how often a decision that lost against another is evaluated again
+ATTEMPTS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who is asking, as authenticated."""
+
+    principal: Principal
+    #: how: see `records.Actor.assurance`
+    assurance: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an operator sets about waiting and asking."""
+
+    approval_window: timedelta = timedelta(hours=8)
+    pickup_window: timedelta = timedelta(hours=1)
+    #: how long the target may take over an order
+    order_timeout: timedelta = timedelta(seconds=10)
+    #: requests of one principal that may be undecided, or made within a minute
+    asks_per_minute: int = 60
+    review_window: timedelta = timedelta(hours=24)
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One running Muniment. Operations are functions over it; only they write records."""
+
+    log: Log
+    registry: Registry
+    projections: Projections
+    ledger: ErasureLedger
+    spool: Spool
+    connectors: Mapping[str, Connector]
+    prefix: str
+    limits: Limits = field(default_factory=Limits)
+    business_hours: Callable[[datetime], bool] = lambda _: True
+    #: cases whose order is with a target at this moment
+    ordering: set[str] = field(default_factory=set)
+    #: set whenever there may be new due work
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    #: answered without a record since the last heartbeat, by reason
+    unrecorded: dict[str, int] = field(default_factory=dict)
+    #: when each principal asked lately, in elapsed seconds
+    asks: dict[str, deque[float]] = field(default_factory=dict)
+    #: idempotency keys whose first request is being answered at this moment
+    answering: set[tuple[str, str]] = field(default_factory=set)
+    _identities: dict[str, tuple[int, Mapping[str, str]]] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+    _bundles: dict[bytes, Bundle] = field(default_factory=dict)
+    _definitions: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+
+    # --- time and names ----------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        return moment.whole(self.log.clock.now())
+
+    def new_case(self, prefix: str | None = None) -> str:
+        return new_id(prefix or self.prefix)
+
+    def count(self, reason: str) -> None:
+        """Something was answered without a record: the next heartbeat says how often."""
+        self.unrecorded[reason] = self.unrecorded.get(reason, 0) + 1
+
+    # --- what the log knows ------------------------------------------------------------------
+
+    def policy(self) -> Bundle:
+        """The bundle in force, loaded from the documents that the log names."""
+        in_force = self.registry.policy
+        if in_force is None:
+            raise Unavailable("no policy was ever activated; nothing can be decided")
+        if in_force.digest not in self._bundles:
+            self._bundles = {in_force.digest: self._load(in_force.digest)}
+        return self._bundles[in_force.digest]
+
+    def _load(self, digest: bytes) -> Bundle:
+        manifest = self.document(digest)
+        files: dict[str, bytes] = {}
+        for line in manifest.decode().splitlines():
+            name, _, path = line.partition("  ")
+            files[path] = self.document(bytes.fromhex(name))
+        return policy_bundle.load(files)
+
+    def document(self, digest: bytes) -> bytes:
+        content = self.log.store.document(digest)
+        if content is None:
+            raise LogInvalid(f"the document `{digest.hex()}` is gone from the database")
+        return content
+
+    def definition(self, digest: bytes) -> dict[str, Any]:
+        """A role definition: what its document says."""
+        if digest not in self._definitions:
+            self._definitions[digest] = json.loads(self.document(digest))
+        return self._definitions[digest]
+
+    def role(self, resource: str, role: str) -> Role:
+        found = self.registry.role(resource, role)
+        if found is None:
+            known = sorted(
+                f"{r.resource} {r.role}" for r in self.registry.roles.values() if not r.withdrawn
+            )
+            raise NotFound(
+                f"there is no role `{role}` on `{resource}`; there are: {', '.join(known)}"
+            )
+        return found
+
+    def connector(self, resource: str) -> Connector:
+        try:
+            return self.connectors[resource]
+        except KeyError:
+            raise Unavailable(f"no connector is configured for `{resource}`") from None
+
+    def actor(self, caller: Caller) -> Actor:
+        principal = caller.principal
+        return Actor(
+            principal=principal.id,
+            type=principal.type,
+            sponsor=principal.sponsor,
+            persons=self.registry.persons(principal),
+            assurance=caller.assurance,
+        )
+
+    def rests_on(self, *principals: Principal, role: Role | None = None) -> "Grounds":
+        """The heads that a decision about these reads, and the records that it follows."""
+        grounds = Grounds()
+        if self.registry.policy is not None:
+            grounds.add(self.registry.policy.case, self.registry.policy.head)
+        if role is not None:
+            grounds.add(role.case, role.head)
+        for principal in principals:
+            for link in self.registry.chain(principal):
+                grounds.add(link.id, link.head, link.leaf)
+        return grounds
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Principal ids by login: from the sealed identities that are still there."""
+        self._read_identities()
+        return self._names
+
+    def identity(self, principal: str) -> Mapping[str, str] | None:
+        """Who a principal is; None where that was erased."""
+        self._read_identities()
+        found = self._identities.get(principal)
+        return None if found is None else found[1]
+
+    def forget_identity(self, principal: str) -> None:
+        """Its section was erased: what was read of it goes too."""
+        self._identities.pop(principal, None)
+
+    def _read_identities(self) -> None:
+        for id_, principal in self.registry.principals.items():
+            if id_ in self._identities and self._identities[id_][0] == principal.index:
+                continue
+            entry = self.log.read_entry(principal.index)
+            identity = self.section(entry, "identity")
+            if identity is not None:
+                self._identities[id_] = (principal.index, identity)
+                self._names[identity["login"]] = id_
+
+    # --- cases -------------------------------------------------------------------------------
+
+    def find_case(self, beginning: str) -> str:
+        """The case id that begins so; raises `NotFound` for none or more than one."""
+        found = self.projections.case_ids(beginning)
+        if len(found) != 1:
+            why = "no case begins" if not found else "more than one case begins"
+            raise NotFound(f"{why} with `{beginning}`")
+        return found[0]
+
+    def read(self, case: str) -> tuple[AccessCase, list[Entry]]:
+        """An access case, folded from records that were just proved to be in the log."""
+        entries = self.log.read_case(case)
+        if not entries or entries[0].header.kind != records.AccessRequested.KIND:
+            raise NotFound(f"there is no access case `{case}`")
+        return self.fold(entries), entries
+
+    def fold(self, entries: Iterable[Entry]) -> AccessCase:
+        return fold(self.log.log_id, ((entry.header, entry.leaf) for entry in entries))
+
+    def section(self, entry: Entry, name: str) -> dict[str, Any] | None:
+        """A section's content; None when it was erased."""
+        content = self.log.read_sections(entry).get(name)
+        return None if content is None else json.loads(content)
+
+    # --- writing -----------------------------------------------------------------------------
+
+    async def append(self, item: Proposal | Outcome) -> Appended:
+        appended = await asyncio.wrap_future(self.log.append(item))
+        self.wake.set()
+        return appended
+
+    async def propose(
+        self,
+        drafts: Sequence[Draft],
+        reads: Mapping[str, bytes | None],
+        before: AccessCase | None = None,
+        *,
+        gives: bool = True,
+        urgent: bool = False,
+        also: Iterable[Any] = (),
+    ) -> Appended:
+        """
+        Append to one access case, on the state that the decision saw.
+
+        Records that do not fold are refused. Raises `Stale` if something that was read has moved.
+        """
+        case = drafts[0].case
+        start = before or AccessCase(log_id=self.log.log_id)
+
+        def companions(entries: Sequence[Entry]) -> Iterable[Any]:
+            own = [entry for entry in entries if entry.header.case == case]
+            after = advance_all(start, own)
+            return (*project(after), *also)
+
+        return await self.append(
+            Proposal(
+                drafts=tuple(drafts),
+                reads={case: before.head if before is not None else None, **reads},
+                gives=gives,
+                urgent=urgent,
+                companions=companions,
+            )
+        )
+
+    async def conclude(self, case: str, build: Callable[[AccessCase], Sequence[Draft]]) -> Appended:
+        """Append an end, or the outcome of something done, on whatever state the case is in."""
+
+        def on_head(
+            entries: Sequence[Entry],
+        ) -> tuple[Sequence[Draft], Callable[[Sequence[Entry]], Iterable[Any]]]:
+            before = self.fold(entries)
+            drafts = build(before)
+            return drafts, lambda placed: project(advance_all(before, placed))
+
+        return await self.append(Outcome(case=case, build=on_head))
+
+
+@dataclass
+class Grounds:
+    """What a decision rests on."""
+
+    reads: dict[str, bytes | None] = field(default_factory=dict)
+    follows: list[bytes] = field(default_factory=list)
+
+    def add(self, case: str, head: bytes, leaf: bytes | None = None) -> None:
+        self.reads[case] = head
+        if (leaf or head) not in self.follows:
+            self.follows.append(leaf or head)
+
+
+async def until_it_stands(attempt: Callable[[], Any]) -> Any:
+    """Evaluate a decision again for as long as it loses against others."""
+    for _ in range(ATTEMPTS):
+        try:
+            return await attempt()
+        except Stale:
+            await asyncio.sleep(0)
+    raise LogUnavailable("others keep changing what this decision reads; try again")
+
+
+def advance_all(case: AccessCase, entries: Iterable[Entry]) -> AccessCase:
+    for entry in entries:
+        case = advance(case, entry.header, entry.leaf)
+    return case
+
+
+def close(drafts: list[Draft], case: str, length: int, at: datetime) -> list[Draft]:
+    """The drafts of a case that has `length` records so far, with its closing behind them."""
+    own = sum(draft.case == case for draft in drafts)
+    closed = records.CaseClosed(actor=records.SERVICE, records=length + own + 1)
+    return [*drafts, closed.draft(case, at)]
+
+
+def record_of(entry: Entry) -> Record:
+    return records.parse(entry.header)
+
+
+def new_id(prefix: str) -> str:
+    """128 random bits in base32 behind a prefix: names a case, and nothing about it."""
+    return f"{prefix}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
+
+
+def content(value: object) -> bytes:
+    """Section content: canonical JSON."""
+    return canonical.encode(value)

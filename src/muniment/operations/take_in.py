@@ -1,0 +1,322 @@
+"""
+Files propose, the log decides: the difference between files and log, appended as records.
+
+Nothing in a file holds until its record stands. An invalid change leaves everything as it was.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+
+from muniment.access import records
+from muniment.access.records import Actor
+from muniment.access.registry import Principal
+from muniment.errors import ConfigInvalid
+from muniment.evidence.log import Appended, Proposal
+from muniment.evidence.record import Draft
+from muniment.operations.service import Service, content, new_id
+from muniment.policy import bundle as policy_bundle
+from muniment.ports import Connector
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposedPrincipal:
+    """One person, workload or agent as the files have it; others are named by login."""
+
+    login: str
+    type: str
+    groups: tuple[str, ...]
+    active: bool = True
+    #: login of the account whose human this is; None for an own human
+    person_of: str | None = None
+    #: login of the human behind an agent, or of a workload's owner
+    sponsor: str | None = None
+    attested: bool = False
+    #: name and contact; sealed
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposedRole:
+    resource: str
+    role: str
+    #: canonical JSON; the connector's part is under `role`
+    definition: bytes
+    tier: str
+    environment: str
+    data: str
+    connector: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposedToken:
+    hash: bytes
+    login: str
+    expires: datetime | None
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposed:
+    """Everything that the files say, validated in itself."""
+
+    configuration: bytes
+    policy: Mapping[str, bytes]
+    roles: tuple[ProposedRole, ...]
+    principals: tuple[ProposedPrincipal, ...]
+    tokens: tuple[ProposedToken, ...]
+    connectors: Mapping[str, Connector]
+    #: where it came from: `file`, `git:<sha>`
+    source: str
+    author: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One difference: a line for people, and the record that would make it so."""
+
+    text: str
+    draft: Draft
+
+
+def differences(service: Service, proposed: Proposed, actor: Actor) -> list[Change]:
+    """
+    What would be appended; nothing is. Raises `ConfigInvalid` or `PolicyInvalid` saying what to do.
+    """
+    _check_open_grants(service, proposed)
+    now = service.now()
+    directory = _Directory(service, proposed, actor, now)
+    return [
+        *_configuration(service, proposed, actor, now),
+        *_policy(service, proposed, actor, now),
+        *_roles(service, proposed, actor, now),
+        *directory.principals(),
+        *directory.tokens(),
+    ]
+
+
+async def take_in(service: Service, proposed: Proposed, actor: Actor) -> list[Change]:
+    """Append the differences in one transaction; then the new connectors are in force."""
+    changes = differences(service, proposed, actor)
+    if changes:
+        await _append(service, changes)
+    service.connectors = proposed.connectors
+    service.wake.set()
+    return changes
+
+
+async def _append(service: Service, changes: list[Change]) -> Appended:
+    cases = {change.draft.case for change in changes}
+    return await service.append(
+        Proposal(
+            drafts=tuple(change.draft for change in changes),
+            reads={case: service.log.head(case) for case in cases},
+        )
+    )
+
+
+# --- configuration, policy, roles ------------------------------------------------------------------
+
+
+def _configuration(
+    service: Service, proposed: Proposed, actor: Actor, now: datetime
+) -> Iterator[Change]:
+    digest, before = sha256(proposed.configuration).digest(), service.registry.configuration
+    if before is not None and before.digest == digest:
+        return
+    record = records.ConfigChanged(actor=actor, configuration=digest, source=proposed.source)
+    draft = record.draft(
+        before.case if before is not None else new_id("cfg"),
+        now,
+        sections={"author": content({"user": proposed.author})},
+        documents=(proposed.configuration,),
+    )
+    yield Change(text="~ configuration", draft=draft)
+
+
+def _policy(service: Service, proposed: Proposed, actor: Actor, now: datetime) -> Iterator[Change]:
+    groups = {group for principal in proposed.principals for group in principal.groups}
+    bundle = policy_bundle.load(proposed.policy, groups=groups)
+    digest, before = bytes.fromhex(bundle.digest), service.registry.policy
+    if before is not None and before.digest == digest:
+        return
+    record = records.PolicyActivated(
+        actor=actor,
+        bundle=digest,
+        previous=before.digest if before is not None else None,
+        source=proposed.source,
+    )
+    draft = record.draft(
+        before.case if before is not None else new_id("pol"),
+        now,
+        sections={"author": content({"user": proposed.author})},
+        documents=tuple(
+            dict.fromkeys((bundle.manifest, *(proposed.policy[f] for f in sorted(proposed.policy))))
+        ),
+    )
+    first = "" if before is not None else " (the first)"
+    yield Change(text=f"~ policy {bundle.digest[:12]}{first}", draft=draft)
+
+
+def _roles(service: Service, proposed: Proposed, actor: Actor, now: datetime) -> Iterator[Change]:
+    wanted = {(role.resource, role.role): role for role in proposed.roles}
+    for key, role in sorted(wanted.items()):
+        known = service.registry.roles.get(key)
+        digest = sha256(role.definition).digest()
+        record = records.RoleDefined(
+            actor=actor,
+            resource=role.resource,
+            role=role.role,
+            definition=digest,
+            tier=role.tier,
+            environment=role.environment,
+            data=role.data,
+            connector=role.connector,
+        )
+        same = known is not None and not known.withdrawn and known.definition == digest
+        if not same:
+            sign = "+" if known is None or known.withdrawn else "~"
+            case = known.case if known is not None else new_id("rol")
+            draft = record.draft(case, now, documents=(role.definition,))
+            yield Change(text=f"{sign} role {role.resource}/{role.role}", draft=draft)
+    for key, known in sorted(service.registry.roles.items()):
+        if key not in wanted and not known.withdrawn:
+            draft = records.RoleWithdrawn(actor=actor).draft(known.case, now)
+            yield Change(text=f"- role {key[0]}/{key[1]}", draft=draft)
+
+
+def _check_open_grants(service: Service, proposed: Proposed) -> None:
+    """A target must stay reachable for as long as something there is still to be taken away."""
+    states = ("authorized", "issued", "expired", "revoked", "ended", "undone")
+    for row in service.projections.cases(states=states, limit=100_000):
+        if row.about == "closed":
+            continue
+        connector = proposed.connectors.get(row.resource)
+        if connector is None:
+            raise ConfigInvalid(
+                f"resource `{row.resource}` still has an open grant ({row.case}); keep it in the "
+                "configuration until that is closed"
+            )
+        case, _ = service.read(row.case)
+        held = case.credential.capabilities.endpoints if case.credential is not None else None
+        if held is not None and held != connector.capabilities.endpoints:
+            raise ConfigInvalid(
+                f"resource `{row.resource}` would lose or change endpoints while {row.case} is "
+                f"open; it was issued on {', '.join(held)}"
+            )
+
+
+# --- the directory ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Directory:
+    """The differences of people, workloads, agents and their tokens."""
+
+    service: Service
+    proposed: Proposed
+    actor: Actor
+    now: datetime
+    #: principal and person ids by login: known ones, and new ones as they are given out
+    ids: dict[str, str] = field(default_factory=dict)
+    persons: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = self.service.names
+        for wanted in self.proposed.principals:
+            self.ids[wanted.login] = known.get(wanted.login) or new_id("prn")
+        for wanted in self.proposed.principals:
+            self._person(wanted.login, ())
+
+    def principals(self) -> Iterator[Change]:
+        by_login = {wanted.login: wanted for wanted in self.proposed.principals}
+        for wanted in self.proposed.principals:
+            known = self.service.registry.principals.get(self.ids[wanted.login])
+            record = self._record(wanted)
+            if known is not None and self._same(known, record, wanted):
+                continue
+            sign = "+" if known is None else "~"
+            draft = record.draft(
+                self.ids[wanted.login], self.now, sections={"identity": _identity(wanted)}
+            )
+            yield Change(text=f"{sign} {wanted.type} {wanted.login}", draft=draft)
+        for login, id_ in sorted(self.service.names.items()):
+            known = self.service.registry.principals[id_]
+            if login not in by_login and known.active:
+                yield self._disabled(login, known)
+
+    def tokens(self) -> Iterator[Change]:
+        registry = self.service.registry
+        wanted = {token.hash: token for token in self.proposed.tokens}
+        for hash_, token in wanted.items():
+            if hash_ in registry.tokens:
+                continue
+            if token.login not in self.ids:
+                raise ConfigInvalid(f"a token is for `{token.login}`, who is not in the directory")
+            record = records.TokenEnrolled(actor=self.actor, token=hash_, expires=token.expires)
+            label = {"label": content({"text": token.label})} if token.label else {}
+            draft = record.draft(self.ids[token.login], self.now, sections=label)
+            yield Change(text=f"+ token of {token.login}", draft=draft)
+        for hash_, token_known in list(registry.tokens.items()):
+            if hash_ not in wanted:
+                record = records.TokenRevoked(actor=self.actor, token=hash_)
+                draft = record.draft(token_known.principal, self.now)
+                yield Change(text="- token", draft=draft)
+
+    def _record(self, wanted: ProposedPrincipal) -> records.PrincipalEnrolled:
+        return records.PrincipalEnrolled(
+            actor=self.actor,
+            type=wanted.type,
+            person=self.persons[wanted.login],
+            active=wanted.active,
+            groups=tuple(sorted(wanted.groups)),
+            sponsor=self.ids[wanted.sponsor] if wanted.sponsor is not None else None,
+            attested=wanted.attested,
+        )
+
+    def _disabled(self, login: str, known: Principal) -> Change:
+        record = records.PrincipalEnrolled(
+            actor=self.actor,
+            type=known.type,
+            person=known.person,
+            active=False,
+            groups=tuple(sorted(known.groups)),
+            sponsor=known.sponsor,
+            attested=known.attested,
+        )
+        sections = {"identity": content(dict(self.service.identity(known.id) or {"login": login}))}
+        draft = record.draft(known.id, self.now, sections=sections)
+        return Change(text=f"- {known.type} {login} (disabled)", draft=draft)
+
+    def _person(self, login: str, seen: tuple[str, ...]) -> str:
+        """One human, however many accounts; agents and workloads stand for who is behind them."""
+        if login in self.persons:
+            return self.persons[login]
+        wanted = next((p for p in self.proposed.principals if p.login == login), None)
+        if wanted is None or login in seen:
+            raise ConfigInvalid(f"`{seen[-1]}` names `{login}`, who is not in the directory")
+        behind = wanted.person_of or wanted.sponsor
+        known = self.service.registry.principals.get(self.ids[login])
+        if behind is not None:
+            self.persons[login] = self._person(behind, (*seen, login))
+        else:
+            self.persons[login] = known.person if known is not None else new_id("per")
+        return self.persons[login]
+
+    def _same(
+        self, known: Principal, record: records.PrincipalEnrolled, wanted: ProposedPrincipal
+    ) -> bool:
+        return (
+            known.type == record.type
+            and known.person == record.person
+            and known.active == record.active
+            and tuple(sorted(known.groups)) == record.groups
+            and known.sponsor == record.sponsor
+            and known.attested == record.attested
+            and content(dict(self.service.identity(known.id) or {})) == _identity(wanted)
+        )
+
+
+def _identity(wanted: ProposedPrincipal) -> bytes:
+    return content({"login": wanted.login, **wanted.identity})
