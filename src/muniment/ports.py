@@ -325,8 +325,8 @@ class Projections(Protocol):
 
     def answer(self, principal: str, operation: str, key: str) -> Answer | None: ...
 
-    def put_off(self, case: str, at: str) -> None:
-        """Move the moment of a case without a record: between retries."""
+    def put_off(self, case: str, at: str | None) -> None:
+        """Move the moment of a case without a record, or clear it: between retries."""
         ...
 
     def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:

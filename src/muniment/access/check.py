@@ -5,8 +5,8 @@ What the records of a proved bundle mean: steps 11 and 12 of verification.
 
 11. every record is of a known kind and version; the case folds by the table of transitions and its
     invariants; and each record rests on what it claims to rest on:
-    - whoever asked was enrolled and active, and so was the human behind an agent;
     - a decision was made under the policy bundle that it follows, on the role as it was defined;
+    - whoever it gives access to was enrolled and active, and so was the human behind an agent;
     - whoever approved was an enrolled, active human in the groups that the approval counts for;
     - `case:closed` counts the records of its case;
 12. the state in which the case was left.
@@ -130,6 +130,8 @@ class _Bench:
                     self._check_document(entry, named)
                 case records.ConfigChanged(configuration=named):
                     self._check_document(entry, named)
+                case _:
+                    pass
 
     def _check_document(self, entry: Entry, named: bytes) -> None:
         _require(named in entry.header.documents, f"`{entry.header.id}` does not hold its document")
@@ -137,8 +139,6 @@ class _Bench:
     def check_grounds(self, entry: Entry) -> None:
         """The record rests on what it claims to rest on."""
         match self._typed[entry.leaf]:
-            case records.AccessRequested() as request:
-                self._check_requester(entry, request)
             case records.DecisionEvaluated() as decision:
                 self._check_decision(entry, decision)
             case records.ApprovalGiven() as approval:
@@ -147,22 +147,8 @@ class _Bench:
                 _require(
                     count == entry.header.position + 1, f"`{entry.header.id}` miscounts its case"
                 )
-
-    def _check_requester(self, entry: Entry, request: records.AccessRequested) -> None:
-        actor = request.actor
-        asking = self._principal(entry, request.requester)
-        _require(
-            asking.active and (asking.type, asking.sponsor) == (actor.type, actor.sponsor),
-            f"`{entry.header.id}`: whoever asked was enrolled as somebody else, or inactive",
-        )
-        _require(asking.person in actor.persons, f"`{entry.header.id}` hides the person who asked")
-        if asking.sponsor is None:
-            return
-        behind = self._principal(entry, asking.sponsor)
-        _require(
-            behind.active and behind.type == "human" and behind.person in actor.persons,
-            f"`{entry.header.id}`: no active human stands behind the `{actor.type}` who asked",
-        )
+            case _:
+                pass
 
     def _check_decision(self, entry: Entry, decision: records.DecisionEvaluated) -> None:
         id, followed = entry.header.id, self._followed(entry)
@@ -175,10 +161,38 @@ class _Bench:
             return  # what is gone or changed is denied, and cannot be followed as it was
         roles = [each for each in followed if isinstance(each, records.RoleDefined)]
         request = self._request
-        asked = (request.resource, request.role, request.definition, request.environment)
         _require(
-            [(r.resource, r.role, r.definition, r.environment) for r in roles] == [asked],
-            f"`{id}` does not follow the definition of the role that was asked for",
+            [(role.resource, role.role) for role in roles] == [(request.resource, request.role)],
+            f"`{id}` does not follow the role that was asked for",
+        )
+        if decision.question in ("request", "issue"):
+            _require(
+                (roles[0].definition, roles[0].environment)
+                == (request.definition, request.environment),
+                f"`{id}` follows another definition of the role than was asked for",
+            )
+        if decision.question != "approve":
+            self._check_requester(entry, request, again=decision.question != "request")
+
+    def _check_requester(
+        self, entry: Entry, request: records.AccessRequested, *, again: bool
+    ) -> None:
+        """Who asked, in the directory as the decision had it; `again` is some time afterwards."""
+        id, actor = entry.header.id, request.actor
+        asking = self._principal(entry, request.requester)
+        _require(asking.active, f"`{id}` gives access to somebody who was not active")
+        _require(
+            again or (asking.type, asking.sponsor) == (actor.type, actor.sponsor),
+            f"`{id}`: whoever asked was enrolled as somebody else",
+        )
+        _require(asking.person in actor.persons, f"`{id}`: the request hides who asked")
+        if asking.sponsor is None:
+            return
+        behind = self._principal(entry, asking.sponsor)
+        _require(behind.person in actor.persons, f"`{id}`: the request hides who stands behind it")
+        _require(
+            asking.type != "agent" or (behind.active and behind.type == "human"),
+            f"`{id}`: no active human stands behind the agent who asked",
         )
 
     def _check_approver(self, entry: Entry, approval: records.ApprovalGiven) -> None:

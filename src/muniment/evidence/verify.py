@@ -26,7 +26,8 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from itertools import pairwise
+from typing import Final
 
 from muniment.errors import BundleInvalid, EvidenceError
 from muniment.evidence import merkle
@@ -258,7 +259,7 @@ def _check_entry(record: BundledRecord, checkpoint: Checkpoint) -> Entry:
 def _check_case(entries: Sequence[Entry]) -> tuple[Entry, tuple[Entry, ...]]:
     _require(
         5,
-        all(before.index < after.index for before, after in _pairs(entries)),
+        all(before.index < after.index for before, after in pairwise(entries)),
         "the records are not in the order of the log",
     )
     _check_chains(entries)
@@ -429,7 +430,7 @@ def _check_documents(documents: Mapping[bytes, bytes], entries: Sequence[Entry])
 def _check_heads(heads: Sequence[Head], checkpoint: Checkpoint) -> None:
     _require(
         9,
-        all(before.size < after.size for before, after in _pairs(heads)),
+        all(before.size < after.size for before, after in pairwise(heads)),
         "the heads are not in the order of their sizes",
     )
     for head in heads:
@@ -490,7 +491,3 @@ def _step(number: int) -> Iterator[None]:
 def _require(step: int, holds: bool, otherwise: str) -> None:
     if not holds:
         raise BundleInvalid(step, otherwise)
-
-
-def _pairs(items: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
-    return zip(items, items[1:], strict=False)

@@ -116,6 +116,11 @@ def waiting_for(service: Service, caller: Caller) -> list[AccessCase]:
     return found
 
 
+def reason(service: Service, case_id: str) -> dict[str, Any] | None:
+    """Why it was asked for, as typed; None when that was erased."""
+    return service.section(service.log.read_case(case_id)[0], "reason")
+
+
 def overdue(service: Service) -> list[CaseRow]:
     """Grants that had to end and were not yet seen gone, the oldest first."""
     now = moment.text(service.log.clock.due())

@@ -118,14 +118,11 @@ def approval_facts(
     )
 
 
-def case_facts(service: Service, case: AccessCase) -> CaseFacts:
-    request = case.requested
-    role = service.registry.roles.get((request.resource, request.role))
+def case_facts(case: AccessCase) -> CaseFacts:
     return CaseFacts(
-        requester=request.requester,
-        persons=frozenset(request.actor.persons),
+        requester=case.requested.requester,
+        persons=frozenset(case.requested.actor.persons),
         approver_groups=frozenset(case.ask.required or {} if case.ask is not None else {}),
-        role=role_facts(role) if role is not None else None,
     )
 
 

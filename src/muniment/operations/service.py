@@ -19,6 +19,7 @@ from muniment.evidence import canonical, moment
 from muniment.evidence.log import Appended, Log, Outcome, Proposal
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry, ErasureLedger
+from muniment.operations.erase import Erasures
 from muniment.operations.projection import project
 from muniment.policy import bundle as policy_bundle
 from muniment.policy.bundle import Bundle
@@ -58,6 +59,7 @@ class Service:
     registry: Registry
     projections: Projections
     ledger: ErasureLedger
+    erasures: Erasures
     spool: Spool
     connectors: Mapping[str, Connector]
     prefix: str

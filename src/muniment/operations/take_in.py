@@ -260,8 +260,8 @@ class _Directory:
             yield Change(text=f"+ token of {token.login}", draft=draft)
         for hash_, token_known in list(registry.tokens.items()):
             if hash_ not in wanted:
-                record = records.TokenRevoked(actor=self.actor, token=hash_)
-                draft = record.draft(token_known.principal, self.now)
+                gone = records.TokenRevoked(actor=self.actor, token=hash_)
+                draft = gone.draft(token_known.principal, self.now)
                 yield Change(text="- token", draft=draft)
 
     def _record(self, wanted: ProposedPrincipal) -> records.PrincipalEnrolled:

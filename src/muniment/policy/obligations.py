@@ -74,9 +74,9 @@ class Obligations:
             "notify": dict(self.notify),
         }
         if self.no_approval is not None:
-            value["noApproval"] = {"rule": self.no_approval}
+            value["no_approval"] = {"rule": self.no_approval}
         if self.max_seconds is not None:
-            value["maxSeconds"] = {"value": self.max_seconds.value, "rule": self.max_seconds.rule}
+            value["max_seconds"] = {"value": self.max_seconds.value, "rule": self.max_seconds.rule}
         return value
 
 

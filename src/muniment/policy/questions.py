@@ -60,9 +60,9 @@ class PrincipalFacts:
     person: str
     active: bool
     groups: frozenset[str]
-    #: a workload or agent proved what it runs on; a static token never does
+    #: a workload or agent proved what it runs on; a static token never does, a human never is
     attested: bool = False
-    #: an agent's sponsor (`prn_…`) in the directory
+    #: an agent's sponsor (`prn_…`) in the directory; nobody else has one
     sponsor: str | None = None
 
     def __post_init__(self) -> None:
@@ -70,8 +70,13 @@ class PrincipalFacts:
         _check(_PERSON, self.person, "person id")
         _among(_KINDS, self.kind, "kind of principal")
         _check_all(_GROUP, self.groups, "group")
+        # no value of a record may be one that nothing looks at
+        if self.kind == "human" and self.attested:
+            raise Malformed("only workloads and agents are attested")
         if self.sponsor is not None:
             _check(_PRINCIPAL, self.sponsor, "sponsor id")
+            if self.kind != "agent":
+                raise Malformed("only agents have a sponsor; a workload's owner is its person")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ The log and its projections in one SQLite file: WAL, `synchronous=FULL`, group c
 
 import contextlib
 import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -212,9 +213,9 @@ class SQLiteStore:
             principal=principal, operation=operation, key=key, body=body, case=case, at=at
         )
 
-    def put_off(self, case: str, at: str) -> None:
+    def put_off(self, case: str, at: str | None) -> None:
         with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
-            connection.execute(PUT_DUE, (case, at))
+            _carry_out(connection, Due(case=case, at=at))
 
     def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
         with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
@@ -287,6 +288,9 @@ class OneServer:
             raise Conflict(
                 f"another `muniment serve` is running on this data directory (`{path.name}` is locked)"
             ) from None
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()).encode())
+        self._file.flush()
 
     def release(self) -> None:
         self._file.close()

@@ -395,9 +395,10 @@ class ConnectorContract:
         issued = await connector.issue(order)
         secret = issued.secret.reveal()
         shown = [repr(issued), str(issued), repr(issued.secret), repr(connector)]
-        with pytest.raises(LoginRefused):
-            await connector.issue(order)
+        await connector.issue(order)
+        with pytest.raises(LoginRefused) as refused:
             await under_test.open_session(issued)
+        shown.append(repr(refused.value))
         await connector.revoke(order.grant)
         shown += await under_test.log_lines()
         assert not any(secret in text for text in shown)

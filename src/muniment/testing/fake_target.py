@@ -149,6 +149,11 @@ class FakeTarget:
         self.note(account, name, "login")
         return session
 
+    def make_foreign_account(self, name: str, *, member_of: tuple[str, ...] = ()) -> FakeAccount:
+        """An account that somebody made by hand."""
+        self.accounts[name] = FakeAccount(name=name, secret=name, member_of=member_of)
+        return self.accounts[name]
+
     def live_sessions(self, account: str) -> list[FakeSession]:
         return [each for each in self.sessions if each.account == account and each.alive]
 

@@ -42,6 +42,15 @@ _PUBLIC = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - mad
 _PATIENCE = 30.0
 _PORT_TRIES = 5
 
+#: Ends the server ($1) and removes its temporary home ($2) once the pipe on its input closes. The
+#: wait has a bound, because a dead process that nobody collects looks alive to `kill -0`.
+_WATCHDOG = """
+read _
+kill -QUIT "$1"; kill -CONT "$1"
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$1" || break; sleep 0.1; done
+[ -z "$2" ] || rm -rf "$2"
+"""
+
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -418,9 +427,9 @@ class PostgresServer:
 
     def _watch(self, pid: int) -> subprocess.Popen[bytes]:
         """A process that ends the server when our end of its pipe closes, however we die."""
-        script = 'read _; kill -QUIT "$1"; kill -CONT "$1"'
+        doomed = str(self._home.path) if self._home.temporary else ""
         return subprocess.Popen(  # noqa: S603 - as in `_run`
-            ["/bin/sh", "-c", script, "watchdog", str(pid)],
+            ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(pid), doomed],
             **self._popen(),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

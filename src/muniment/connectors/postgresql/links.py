@@ -158,6 +158,9 @@ class Links:
         if isinstance(error, TimeoutError):
             return "no answer in time"
         text = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        if isinstance(error, psycopg.errors.DependentObjectsStillExist):
+            # The detail of other errors may quote values; this one names what is in the way.
+            text = f"{text}: {' '.join((error.diag.message_detail or '').split())}"
         text = text or str(error).strip().partition("\n")[0] or type(error).__name__
         if self._password is not None:
             text = text.replace(self._password.reveal(), "...")

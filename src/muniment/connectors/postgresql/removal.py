@@ -9,6 +9,7 @@ from datetime import datetime
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from muniment.connectors.postgresql import statements
 from muniment.connectors.postgresql.links import Link, Links
@@ -140,13 +141,21 @@ class Removal:
         async with self._links.kept(self._primary) as link:
             prepared = await link.rows(statements.PREPARED, (self._account,))
             footprint = await link.rows(statements.FOOTPRINT, (self._account,))
-            databases = sorted({database for database, *_ in [*prepared, *footprint]})
-            if databases:
-                await self._join(link)
-            for database in databases:
+            if prepared or footprint:
+                await self._clear_up(link, prepared, {database for (database,) in footprint})
+            await link.rows(sql.SQL(statements.DROP).format(account=self._name))
+
+    async def _clear_up(
+        self, link: Link, prepared: Sequence[TupleRow], databases: set[str]
+    ) -> None:
+        """Hand over what the account has in each database."""
+        await self._join(link)
+        try:
+            for database in sorted(databases | {place for place, _ in prepared}):
                 gids = [gid for place, gid in prepared if place == database]
                 await self._clear(database, gids)
-            await link.rows(sql.SQL(statements.DROP).format(account=self._name))
+        finally:
+            await link.rows(sql.SQL(statements.LEAVE).format(account=self._name))
 
     async def _join(self, link: Link) -> None:
         """Become a member of the account, which its maker is not from 16 on."""
@@ -155,7 +164,6 @@ class Removal:
         await link.rows(sql.SQL(statements.JOIN).format(account=self._name, options=options))
 
     async def _clear(self, database: str, gids: Sequence[str]) -> None:
-        """Hand over what the account has in one database."""
         try:
             async with self._links.fresh(self._primary, database) as link:
                 await self._hand_over(link, gids)

@@ -30,7 +30,7 @@ _ONE_SERVER = 'write one server per endpoint, as in `"host=db.example port=5432 
 _BEYOND = ("pg_execute_server_program", "pg_write_server_files", "pg_read_server_files")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Endpoint:
     """One server of the target."""
 

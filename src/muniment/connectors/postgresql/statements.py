@@ -145,6 +145,9 @@ FOOTPRINT: LiteralString = """
 #: Lets the connector act as the account, which it made but is no member of.
 JOIN: LiteralString = "GRANT {account} TO CURRENT_USER {options}"
 
+#: Takes that back, so that the connector has what it grants no longer than it must.
+LEAVE: LiteralString = "REVOKE {account} FROM CURRENT_USER"
+
 #: Who inherits: the role that sessions began as, else another role that the account is in.
 HEIR: LiteralString = """
     SELECT g.rolname FROM pg_auth_members m
@@ -163,7 +166,8 @@ UNBECOME: LiteralString = "RESET ROLE"
 #: Gives what the account owns in this database to its heir.
 REASSIGN: LiteralString = "REASSIGN OWNED BY {account} TO {heir}"
 
-#: Takes back what was granted to the account in this database.
+#: Takes back what was granted to the account in this database, as far as its heir may: what an
+#: owner of something else granted to this account by hand, only that owner can take back.
 DISOWN: LiteralString = "DROP OWNED BY {account}"
 
 #: Gives up a prepared transaction.

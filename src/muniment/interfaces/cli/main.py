@@ -1,0 +1,108 @@
+"""The parser, and the only place where an error class becomes an exit code."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from muniment import __version__
+from muniment.errors import Malformed, MunimentError, Unavailable
+
+#: 0 done, 1 refused or does not hold, 2 usage, 3 unreachable
+REFUSED, USAGE, UNREACHABLE = 1, 2, 3
+
+#: command to (module, section of the help); imported only when the command runs
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Start"),
+    "init": ("server", "Start"),
+    "check": ("server", "Start"),
+    "serve": ("server", "Start"),
+    "reload": ("server", "Start"),
+    "token": ("server", "Start"),
+    "projections": ("server", "Operate"),
+    "clock": ("server", "Operate"),
+    "whoami": ("client", "Ask"),
+    "roles": ("client", "Ask"),
+    "run": ("run", "Ask"),
+    "request": ("client", "Ask"),
+    "withdraw": ("client", "Ask"),
+    "credential": ("client", "Ask"),
+    "extend": ("client", "Ask"),
+    "end": ("client", "Ask"),
+    "approvals": ("client", "Decide"),
+    "approve": ("client", "Decide"),
+    "refuse": ("client", "Decide"),
+    "revoke": ("client", "Decide"),
+    "reviews": ("client", "Decide"),
+    "list": ("client", "Look"),
+    "show": ("client", "Look"),
+    "whois": ("client", "Look"),
+    "overdue": ("client", "Look"),
+    "evidence": ("evidence", "Prove"),
+    "verify": ("verify", "Prove"),
+    "replay": ("verify", "Prove"),
+    "audit": ("audit", "Prove"),
+    "policy": ("policy", "Policy as code"),
+}
+
+
+class Commands(click.Group):
+    """Finds a command by name and imports only its module, so that the rest costs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"muniment.interfaces.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in dict.fromkeys(section for _, section in COMMANDS.values()):
+            rows = []
+            for name, (_, where) in COMMANDS.items():
+                command = self.get_command(ctx, name) if where == section else None
+                if command is not None:
+                    rows.append((name, command.get_short_help_str(70)))
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__, prog_name="muniment")
+def muniment() -> None:
+    """Just-in-time privileged access whose evidence outlives the access."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    try:
+        result: Any = muniment.main(
+            args=list(arguments) if arguments is not None else None,
+            prog_name="muniment",
+            standalone_mode=False,
+        )
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        return REFUSED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except MunimentError as error:
+        click.echo(f"muniment: {error}", err=True)
+        return exit_code(error)
+    return result if isinstance(result, int) else 0
+
+
+def exit_code(error: MunimentError) -> int:
+    if isinstance(error, Unavailable):
+        return UNREACHABLE
+    return USAGE if isinstance(error, Malformed) else REFUSED

@@ -1,0 +1,228 @@
+"""The operator's commands: make an installation, check it, run it, tell it of changes."""
+
+import asyncio
+import json
+import os
+import signal
+import tomllib
+from datetime import UTC, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+
+from muniment.access.window import seconds
+from muniment.errors import ConfigInvalid, Conflict, MunimentError
+
+folder_option = click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    envvar="MUNIMENT_DIR",
+    default=Path(),
+    show_default="the current directory, or MUNIMENT_DIR",
+    help="Configuration folder.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--origin", default="muniment.example/log", show_default=True, help="Name of the log."
+)
+@click.option("--postgres", metavar="DSN", help="Your own database: host=… port=… dbname=…")
+@click.option("--role", "app_role", default="app_rw", show_default=True, help="Role to hand out.")
+def init_command(folder: Path, origin: str, postgres: str | None, app_role: str) -> None:
+    """Make a configuration folder: settings, policy, keys and an empty log."""
+    from muniment.policy import starter
+    from muniment.runtime.settings import FILE, read_settings
+    from muniment.runtime.wiring import make_log
+
+    if (folder / FILE).exists():
+        raise Conflict(f"`{folder / FILE}` exists already; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in starter.files().items():
+        path = folder / "policy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    template = (files("muniment.runtime") / "starter.toml").read_text("utf-8")
+    text = template.replace("@ORIGIN@", json.dumps(origin))
+    if postgres is not None:
+        text += _resource(postgres, app_role)
+    (folder / FILE).write_text(text, "utf-8")
+    key = make_log(folder, read_settings(folder))
+    click.echo(f"made {folder}: {FILE}, policy/, keys/, data/, head/")
+    click.echo(f"the log's public key, for auditors: {key.verifier.vkey}")
+    if postgres is not None:
+        from muniment.connectors.postgresql import setup_sql
+
+        click.echo("\nrun this on your database, once, as a superuser or the owner:\n")
+        click.echo(setup_sql(user="muniment_connector", grants=[app_role]))
+    click.echo(f"\nnext: muniment token create admin --dir {folder}; muniment serve --dir {folder}")
+
+
+def _resource(dsn: str, app_role: str) -> str:
+    return f"""
+[resources.my-database]
+connector = "postgresql"
+tier = "prod"
+environment = "production"
+endpoints = [{json.dumps(dsn)}]
+user = "muniment_connector"
+password = "env:MUNIMENT_POSTGRES_PASSWORD"
+
+[resources.my-database.roles.readwrite]
+grants = [{json.dumps(app_role)}]
+"""
+
+
+@click.command("check")
+@folder_option
+@click.option("--diff", is_flag=True, help="What a reload would take into the log.")
+@click.option("--targets", is_flag=True, help="Connect to every target; print what is missing.")
+@json_option
+def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int:
+    """Validate the files; show what would change; look whether the targets are ready."""
+    from muniment.runtime.files import read_proposed
+
+    settings, proposed = read_proposed(folder)
+    report: dict[str, Any] = {"valid": True, "warnings": _warnings(settings)}
+    if diff:
+        report["changes"] = _diff(folder)
+    if targets:
+        report["missing"] = asyncio.run(_missing(proposed.connectors))
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _print_report(report)
+    return 1 if report.get("missing") else 0
+
+
+def _warnings(settings: Any) -> list[str]:
+    return [
+        f"resources.{name}: no `emergency_account`: name the sealed account that you would use if "
+        "Muniment itself were down, so that its use can be noticed"
+        for name, resource in settings.resources.items()
+        if resource.emergency_account is None
+    ]
+
+
+def _diff(folder: Path) -> list[str]:
+    from muniment.access import records
+    from muniment.operations.take_in import differences
+    from muniment.runtime.wiring import open_service
+
+    opened = open_service(folder, looking=True)
+    try:
+        changes = differences(opened.service, opened.proposed, records.SERVICE)
+        return [change.text for change in changes]
+    finally:
+        asyncio.run(opened.close())
+
+
+async def _missing(connectors: Any) -> list[dict[str, str]]:
+    found = []
+    for name, connector in connectors.items():
+        try:
+            rights = await connector.missing_rights()
+        except MunimentError as error:
+            found.append({"resource": name, "right": "to be reached", "remedy": str(error)})
+        else:
+            found += [{"resource": name, **vars(right)} for right in rights]
+        await connector.close()
+    return found
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    click.echo("the configuration is valid")
+    for warning in report["warnings"]:
+        click.secho(f"warning: {warning}", fg="yellow")
+    for line in report.get("changes", []):
+        click.echo(f"  {line}")
+    if "changes" in report and not report["changes"]:
+        click.echo("nothing would change")
+    for right in report.get("missing", []):
+        click.secho(f"{right['resource']}: lacks {right['right']}", fg="red")
+        click.echo(f"    {right['remedy']}")
+    if report.get("missing") == []:
+        click.echo("every target is ready")
+
+
+@click.command("serve")
+@folder_option
+@click.option("--listen", metavar="HOST:PORT", help="Instead of `server.listen`.")
+def serve_command(folder: Path, listen: str | None) -> None:
+    """Run the service: API and worker in one process."""
+    from muniment.interfaces.http.serving import serve
+
+    serve(folder, listen)
+
+
+@click.command("reload")
+@folder_option
+def reload_command(folder: Path) -> None:
+    """Tell the running service to take changed files into the log."""
+    from muniment.runtime.files import read_proposed
+
+    settings, _ = read_proposed(folder)
+    lock = (folder / settings.paths.database).with_suffix(".lock")
+    try:
+        pid = int(lock.read_text())
+        os.kill(pid, signal.SIGHUP)
+    except (OSError, ValueError) as error:
+        raise Conflict("no service is running on this folder") from error
+    click.echo(f"the files are valid; process {pid} was told, and says in its log what it took in")
+
+
+@click.group("token")
+def token_command() -> None:
+    """Make and revoke API tokens."""
+
+
+@token_command.command("create")
+@click.argument("login")
+@folder_option
+@click.option("--for", "length", default="90d", show_default=True, help="How long it is valid.")
+@click.option("--label", default="", help="What it is for; sealed in the log.")
+@json_option
+def token_create(folder: Path, login: str, length: str, label: str, as_json: bool) -> None:
+    """Make a token for LOGIN. It is shown once; the file and the log hold its hash."""
+    from muniment.identity.tokens import new_token, token_hash
+    from muniment.runtime import clock
+    from muniment.runtime.settings import read_settings
+
+    settings = read_settings(folder)
+    if login not in {*settings.people, *settings.workloads, *settings.agents}:
+        raise ConfigInvalid(f"`{login}` is not in the directory of `muniment.toml`; add it first")
+    token, path = new_token(), folder / settings.paths.tokens
+    expires = (clock.now() + timedelta(seconds=seconds(length))).astimezone(UTC)
+    entry = (
+        f"[{token_hash(token).hex()}]\nfor = {json.dumps(login)}\n"
+        f"expires = {expires:%Y-%m-%dT%H:%M:%SZ}\nlabel = {json.dumps(label)}\n\n"
+    )
+    with path.open("a", encoding="utf-8") as file:
+        file.write(entry)
+    if as_json:
+        click.echo(json.dumps({"token": token, "for": login, "expires": f"{expires:%FT%TZ}"}))
+        return
+    click.echo(token)
+    click.echo("shown once. It holds after the next start or `muniment reload`.", err=True)
+
+
+@token_command.command("revoke")
+@click.argument("beginning")
+@folder_option
+def token_revoke(folder: Path, beginning: str) -> None:
+    """Revoke the token whose hash begins so (`tokens.toml` lists them)."""
+    from muniment.runtime.settings import read_settings
+
+    path = folder / read_settings(folder).paths.tokens
+    tables = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    found = [hash_ for hash_ in tables if hash_.startswith(beginning)]
+    if len(found) != 1:
+        raise Conflict(f"{len(found)} tokens begin with `{beginning}`")
+    blocks = path.read_text("utf-8").split("\n\n")
+    path.write_text("\n\n".join(b for b in blocks if not b.lstrip().startswith(f"[{found[0]}")))
+    click.echo("it holds until the next start or `muniment reload`", err=True)

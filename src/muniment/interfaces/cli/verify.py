@@ -1,0 +1,286 @@
+"""
+`muniment verify`: hold an evidence bundle against a public key. A file and a key; nothing else.
+
+This module and `replay` reach errors, evidence, access and policy only, and open only the files
+that their arguments name: no network, no database, no clock.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from muniment.access import check
+from muniment.access.check import Checked
+from muniment.errors import BundleInvalid, EvidenceError
+from muniment.evidence import verify as steps
+from muniment.evidence.bundle import MAX_BUNDLE
+from muniment.evidence.note import MAX_NOTE_BYTES, VerifierKey
+from muniment.evidence.proof import MAX_RECEIPT_BYTES, Receipt
+from muniment.evidence.verify import Compared, Verdict
+
+TITLES: Mapping[int, str] = {**steps.STEPS, **check.STEPS}
+#: what a reader can demand beyond consistency
+REQUIRABLE = ("self-witnessed", "complete", "replay")
+_RECEIPT = b"c2sp.org/tlog-proof@"
+_MAX_KEY = 1024
+
+
+def log_key(_ctx: click.Context, _param: click.Parameter, value: str) -> VerifierKey:
+    """A verifier key as text (`name+id+key`), or the path of a file with it."""
+    path = Path(value)
+    try:
+        text = value
+        if path.is_file():
+            text = read(path, _MAX_KEY).decode("utf-8", "replace").strip()
+        return VerifierKey.parse(text)
+    except (EvidenceError, OSError) as error:
+        raise click.BadParameter(
+            f"neither a log's public key nor a file with one: {error}"
+        ) from error
+
+
+def read(path: Path, most: int) -> bytes:
+    """A file of the arguments; one byte too many is enough to see that it is too large."""
+    with path.open("rb") as file:
+        return file.read(most + 1)
+
+
+def read_head(path: Path) -> bytes:
+    """A checkpoint, or the one inside a receipt that came with a credential."""
+    data = read(path, max(MAX_NOTE_BYTES, MAX_RECEIPT_BYTES))
+    if not data.startswith(_RECEIPT):
+        return data
+    try:
+        return Receipt.parse(data).checkpoint
+    except EvidenceError as error:
+        raise click.BadParameter(f"`{path}` is a receipt that cannot be read: {error}") from error
+
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+LOG_KEY = click.option(
+    "--log-key",
+    required=True,
+    callback=log_key,
+    metavar="VKEY|PATH",
+    help="Public key of the log, or a file with it.",
+)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@LOG_KEY
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    type=FILE,
+    help="A checkpoint or receipt that you kept; the bundle must not contradict it.",
+)
+@click.option(
+    "--require",
+    "required",
+    multiple=True,
+    type=click.Choice(REQUIRABLE),
+    help="Fail unless this holds as well.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    file: Path,
+    log_key: VerifierKey,
+    heads: tuple[Path, ...],
+    required: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Verify an evidence bundle offline: FILE against the log's public key."""
+    outcome = examine(file, log_key, heads)
+    unmet = [name for name in required if not _meets(outcome, name)]
+    if as_json:
+        click.echo(json.dumps(outcome.json(unmet), indent=2))
+    else:
+        for line in outcome.lines(unmet):
+            click.echo(line)
+    ctx.exit(0 if outcome.holds and not unmet else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What verification came to: the checked bundle, or the step that failed."""
+
+    file: Path
+    checked: Checked | None
+    failed: BundleInvalid | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.checked.verdict if self.checked is not None else Verdict.INVALID
+
+    @property
+    def holds(self) -> bool:
+        """Consistent, and comparable with every head that the reader gave."""
+        return self.checked is not None and not (
+            self.verdict is Verdict.DIVERGED or self.checked.proved.not_shown
+        )
+
+    def lines(self, unmet: Sequence[str] = ()) -> Iterator[str]:
+        """For people; the last line says what was not proved."""
+        yield f"{self.file}"
+        yield ""
+        yield from self.step_lines()
+        yield ""
+        yield from self.closing_lines(unmet)
+
+    def step_lines(self) -> Iterator[str]:
+        if self.checked is None:
+            yield from self._failed_lines()
+            return
+        passed = {step.number: step for step in self.checked.steps}
+        for number, title in TITLES.items():
+            if number in passed:
+                yield _line("✓", number, title, passed[number].detail)
+            else:
+                yield _line("✗", number, title, "")
+                yield from _divergence(self.checked.proved.compared)
+        unseen = list(self.checked.unseen)
+        if unseen:
+            yield ""
+        for record, name, answer in unseen:
+            yield f"     section `{name}` of {record}: {click.style(answer, fg='yellow')}"
+
+    def closing_lines(self, unmet: Sequence[str]) -> Iterator[str]:
+        if self.checked is None:
+            yield f"{_styled(Verdict.INVALID)}: {self.failed}"
+            yield "Not proved: anything. A file that fails one step proves nothing."
+            return
+        for kept in self.checked.proved.not_shown:
+            yield _bad(
+                f"NOT SHOWN: the file proves nothing about your head of size {kept.size}; "
+                "have it exported again with `--head FILE`"
+            )
+        for name in unmet:
+            yield _bad(f"REQUIRED, and does not hold: {name}")
+        yield f"{_styled(self.verdict)}, {self.checked.completeness}"
+        if self.verdict is Verdict.DIVERGED:
+            yield "Not proved: anything. This file and the head that you kept are not of one log."
+        else:
+            yield f"Not proved: {'; '.join(self.checked.not_proved)}."
+
+    def _failed_lines(self) -> Iterator[str]:
+        at = self.failed.step if self.failed is not None else 1
+        for number, title in TITLES.items():
+            if number < at:
+                yield _line("✓", number, title, "")
+            elif number == at:
+                yield _line("✗", number, title, "")
+                yield _bad(f"        {_without_step(self.failed)}")
+            else:
+                yield _line("·", number, title, "")
+
+    def json(self, unmet: Sequence[str] = ()) -> dict[str, Any]:
+        value: dict[str, Any] = {
+            "file": str(self.file),
+            "verdict": self.verdict.value,
+            "holds": self.holds and not unmet,
+            "unmet": list(unmet),
+        }
+        if self.checked is None:
+            failed = self.failed.step if self.failed is not None else None
+            return {**value, "failed_step": failed, "reason": _without_step(self.failed)}
+        proved = self.checked.proved
+        return {
+            **value,
+            "case": proved.case_id,
+            "state": self.checked.state,
+            "complete": proved.closed_at is not None,
+            "closed_at": proved.closed_at,
+            "as_of": proved.as_of,
+            "log": {
+                "origin": proved.checkpoint.origin,
+                "id": proved.log_id.hex(),
+                "size": proved.checkpoint.size,
+                "root": proved.checkpoint.root.hex(),
+            },
+            "heads": [_compared_json(one) for one in proved.compared],
+            "steps": [
+                {"step": step.number, "title": step.title, "detail": step.detail}
+                for step in self.checked.steps
+            ],
+            "unseen": [
+                {"record": record, "section": name, "answer": answer}
+                for record, name, answer in self.checked.unseen
+            ],
+            "not_proved": list(self.checked.not_proved),
+        }
+
+
+def examine(file: Path, key: VerifierKey, heads: Iterable[Path]) -> Outcome:
+    """All twelve steps over a file."""
+    notes = [read_head(path) for path in heads]
+    try:
+        return Outcome(file, check.verify(read(file, MAX_BUNDLE), key, notes))
+    except BundleInvalid as failed:
+        return Outcome(file, None, failed)
+
+
+def _meets(outcome: Outcome, requirement: str) -> bool:
+    if outcome.checked is None:
+        return False
+    if requirement == "self-witnessed":
+        return outcome.verdict is Verdict.SELF_WITNESSED
+    if requirement == "complete":
+        return outcome.checked.proved.closed_at is not None
+    # only here does verification need the policy engine
+    from muniment.interfaces.cli.replay import replay_all
+
+    return all(decision.replayed for decision in replay_all(outcome.checked))
+
+
+# --- how it looks ---------------------------------------------------------------------------------
+
+_COLOURS = {"✓": "green", "✗": "red", "·": "bright_black"}
+_PLAIN = {"✓": "ok", "✗": "NO", "·": "--"}
+
+
+def mark(sign: str) -> str:
+    """The sign in its colour; words where the terminal cannot show it."""
+    try:
+        sign.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return click.style(_PLAIN[sign], fg=_COLOURS[sign])
+    return click.style(sign, fg=_COLOURS[sign])
+
+
+def _line(sign: str, number: int, title: str, detail: str) -> str:
+    return f"  {mark(sign)} {number:2}  {title:<70}  {detail}".rstrip()
+
+
+def _bad(text: str) -> str:
+    return click.style(text, fg="red")
+
+
+def _styled(verdict: Verdict) -> str:
+    good = verdict in (Verdict.UNANCHORED, Verdict.SELF_WITNESSED)
+    return click.style(verdict.value, fg="green" if good else "red", bold=True)
+
+
+def _without_step(failed: BundleInvalid | None) -> str:
+    return str(failed).partition(": ")[2]
+
+
+def _divergence(compared: Iterable[Compared]) -> Iterator[str]:
+    for one in compared:
+        if one.shown is not None and not one.agrees:
+            yield _bad(f"        you kept: size {one.kept.size}, root {one.kept.root.hex()}")
+            yield _bad(f"        the file: size {one.kept.size}, root {one.shown.hex()}")
+
+
+def _compared_json(one: Compared) -> dict[str, Any]:
+    shown = one.shown.hex() if one.shown is not None else None
+    return {"size": one.kept.size, "kept": one.kept.root.hex(), "shown": shown}

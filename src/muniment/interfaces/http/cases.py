@@ -1,0 +1,243 @@
+"""`/v1/cases`: approve, refuse, pick up, extend, end, revoke; and look."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from muniment.access.lifecycle import AccessCase
+from muniment.evidence import moment
+from muniment.errors import NotPermitted
+from muniment.interfaces.http.context import CallerDep, ServiceDep
+from muniment.operations import approve, end, explain, extend, issue, permit, preview, review
+from muniment.operations.facts import Reason
+from muniment.operations.request import AccessAsk
+from muniment.operations.service import Service
+from muniment.policy.decide import Decision
+
+router = APIRouter(prefix="/v1", tags=["cases"])
+
+
+class Body(BaseModel):
+    """Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Note(Body):
+    note: str = Field(default="", max_length=4000)
+
+
+class ExtensionAsk(Body):
+    #: length of the whole window, counted from its start
+    seconds: int = Field(gt=0, le=366 * 86_400)
+    reason: str = Field(default="", max_length=4000)
+    ticket: str = Field(default="", max_length=64)
+    incident: str = Field(default="", max_length=64)
+
+
+class Question(Body):
+    resource: str = Field(max_length=64)
+    role: str = Field(max_length=64)
+    seconds: int = Field(gt=0, le=366 * 86_400)
+    ticket: str = Field(default="", max_length=64)
+    incident: str = Field(default="", max_length=64)
+    emergency: bool = False
+
+
+class Verdict(Body):
+    verdict: str = Field(max_length=20)
+    note: str = Field(default="", max_length=4000)
+
+
+def find(service: Service, case: str) -> str:
+    """Any unique beginning of a case id will do."""
+    return case if service.projections.case_row(case) is not None else service.find_case(case)
+
+
+def named(service: Service, answer: dict[str, Any]) -> dict[str, Any]:
+    """The names behind the principal ids in an answer: from sealed sections, where still there."""
+    found: dict[str, str | None] = {}
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            for item in value.values():
+                look(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                look(item)
+        elif isinstance(value, str) and value.startswith("prn_"):
+            identity = service.identity(value)
+            found[value] = identity["login"] if identity is not None else None
+
+    look(answer)
+    return {**answer, "names": found}
+
+
+def state(service: Service, case: AccessCase, decision: Decision | None = None) -> dict[str, Any]:
+    answer = explain.summary(service, case)
+    if decision is not None:
+        answer["decision"] = decided(decision)
+    return named(service, answer)
+
+
+def decided(decision: Decision) -> dict[str, Any]:
+    """A decision in words: its outcome, and every rule with its place and text."""
+    return {
+        "outcome": decision.outcome,
+        "why": list(decision.why),
+        "rules": [
+            {"id": r.id, "title": r.title, "file": r.file, "line": r.line, "text": r.text}
+            for r in decision.rules
+        ],
+        "approvals": decision.approvals,
+        "max_seconds": decision.max_seconds,
+        "requires": list(decision.requires),
+        "notifies": list(decision.notifies),
+        "bundle": decision.bundle,
+    }
+
+
+@router.get("/cases")
+async def list_cases(
+    service: ServiceDep,
+    caller: CallerDep,
+    everyone: bool = False,
+    state: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006 (FastAPI copies it)
+    before: str | None = None,
+) -> dict[str, Any]:
+    rows = explain.mine(service, caller, everyone=everyone, states=state, before=before)
+    answer = {"cases": [vars(row) for row in rows]}
+    return named(service, {**answer, "next": rows[-1].case if len(rows) == 100 else None})  # noqa: PLR2004 (the page)
+
+
+@router.get("/cases/{case}")
+async def show(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, Any]:
+    return named(service, explain.show(service, caller, find(service, case)))
+
+
+@router.post("/cases/{case}/approval")
+async def give_approval(
+    service: ServiceDep, caller: CallerDep, case: str, body: Note
+) -> dict[str, Any]:
+    """Recorded either way: a 403 is a denial that stands in the log."""
+    return _voted(service, await approve.approve(service, caller, find(service, case), body.note))
+
+
+@router.post("/cases/{case}/refusal")
+async def give_refusal(
+    service: ServiceDep, caller: CallerDep, case: str, body: Note
+) -> dict[str, Any]:
+    return _voted(service, await approve.refuse(service, caller, find(service, case), body.note))
+
+
+def _voted(service: Service, voted: approve.Voted) -> dict[str, Any]:
+    if not voted.given:
+        record = voted.appended.entries[0].header.id
+        raise NotPermitted(f"{'; '.join(voted.decision.why)} (recorded as {record})")
+    return state(service, voted.case, voted.decision)
+
+
+@router.post("/cases/{case}/credential")
+async def pick_up(
+    service: ServiceDep, caller: CallerDep, case: str, response: Response
+) -> dict[str, Any]:
+    """The secret is in this answer and nowhere else; asking again makes a new one."""
+    response.headers["Cache-Control"] = "no-store"
+    picked = await issue.pick_up(service, caller, find(service, case))
+    answer = state(service, picked.case, picked.decision)
+    if picked.issued is None or picked.receipt is None:
+        return {**answer, "credential": None}
+    issued = picked.issued
+    return {
+        **answer,
+        "credential": {
+            "account": issued.account,
+            "secret": issued.secret.reveal(),
+            "connection": dict(issued.connection),
+            "native_expiry": _text(issued.native_expiry),
+            "until": _text(picked.case.until),
+        },
+        "receipt": picked.receipt.format().decode(),
+    }
+
+
+@router.post("/cases/{case}/extension")
+async def extend_grant(
+    service: ServiceDep, caller: CallerDep, case: str, body: ExtensionAsk
+) -> dict[str, Any]:
+    reason = Reason(text=body.reason, ticket=body.ticket, incident=body.incident)
+    extended = await extend.extend(service, caller, find(service, case), body.seconds, reason)
+    return state(service, extended.case, extended.decision)
+
+
+@router.post("/cases/{case}/end")
+async def end_grant(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, Any]:
+    return state(service, await end.end(service, caller, find(service, case)))
+
+
+@router.post("/cases/{case}/revocation")
+async def revoke_grant(
+    service: ServiceDep, caller: CallerDep, case: str, body: Note
+) -> dict[str, Any]:
+    return state(service, await end.revoke(service, caller, find(service, case), body.note))
+
+
+@router.get("/approvals")
+async def approvals(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
+    """What waits for an approval that would count if the caller gave it."""
+    waiting = [explain.summary(service, case) for case in explain.waiting_for(service, caller)]
+    for each in waiting:
+        each["reason"] = explain.reason(service, each["case"])
+    return named(service, {"cases": waiting})
+
+
+@router.get("/whois")
+async def whois(
+    service: ServiceDep, caller: CallerDep, text: Annotated[str, Query(max_length=8000)]
+) -> dict[str, Any]:
+    return named(service, explain.whois(service, caller, text))
+
+
+@router.get("/overdue")
+async def overdue(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
+    """Grants that had to end and were not yet seen gone."""
+    permit.require(service, caller, "read")
+    return named(service, {"cases": [vars(row) for row in explain.overdue(service)]})
+
+
+@router.post("/explanation")
+async def explanation(service: ServiceDep, caller: CallerDep, body: Question) -> dict[str, Any]:
+    """What would happen if the caller asked this; nothing is recorded."""
+    ask = AccessAsk(
+        resource=body.resource,
+        role=body.role,
+        seconds=body.seconds,
+        reason=Reason(ticket=body.ticket, incident=body.incident),
+        emergency=body.emergency,
+    )
+    seen = preview.preview(service, caller, ask)
+    return named(
+        service, {"decision": decided(seen.decision), "could_approve": list(seen.could_approve)}
+    )
+
+
+@router.get("/reviews")
+async def reviews(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
+    permit.require(service, caller, "read")
+    rows = service.projections.cases(kind="review")
+    return named(service, {"reviews": [vars(row) for row in rows]})
+
+
+@router.post("/reviews/{review_id}/answer")
+async def answer_review(
+    service: ServiceDep, caller: CallerDep, review_id: str, body: Verdict
+) -> dict[str, Any]:
+    permit.require(service, caller, "review")
+    found = find(service, review_id)
+    about = await review.answer_review(service, caller, found, body.verdict, body.note)
+    return state(service, service.read(about)[0])
+
+
+def _text(at: Any) -> str | None:
+    return None if at is None else moment.text(at)

@@ -1,0 +1,62 @@
+"""`/v1/…` about the log itself: bundles, proofs, checkpoints, erasure."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from muniment.evidence.proof import Receipt
+from muniment.errors import NotFound
+from muniment.interfaces.http.cases import Body, find
+from muniment.interfaces.http.context import CallerDep, ServiceDep
+from muniment.operations import carry_away, permit
+
+router = APIRouter(prefix="/v1", tags=["evidence"])
+
+
+class ExportAsk(Body):
+    #: checkpoints that the reader keeps: the bundle will show that it extends them
+    heads: list[str] = Field(default=[], max_length=16)
+
+
+class ErasureAsk(Body):
+    section: str = Field(max_length=40)
+    rule: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$")
+
+
+@router.post("/cases/{case}/evidence")
+async def export(service: ServiceDep, caller: CallerDep, case: str, body: ExportAsk) -> Response:
+    """The bundle's exact bytes: a file for `muniment verify`."""
+    heads = [head.encode() for head in body.heads]
+    data = await carry_away.export(service, caller, find(service, case), heads)
+    return Response(data, media_type="application/json")
+
+
+@router.post("/records/{case}/{position}/erasure")
+async def erase(
+    service: ServiceDep, caller: CallerDep, case: str, position: int, body: ErasureAsk
+) -> dict[str, Any]:
+    record = f"{case}/{position}"
+    await carry_away.erase(service, caller, record, body.section, body.rule)
+    return {"record": record, "section": body.section, "rule": body.rule}
+
+
+@router.get("/log/checkpoint")
+async def checkpoint(service: ServiceDep, _caller: CallerDep) -> Response:
+    return Response(service.log.checkpoint, media_type="text/plain; charset=utf-8")
+
+
+@router.get("/log/key")
+async def key(service: ServiceDep, _caller: CallerDep) -> Response:
+    return Response(service.log.verifier.vkey + "\n", media_type="text/plain; charset=utf-8")
+
+
+@router.get("/log/proof/{index}")
+async def proof(service: ServiceDep, caller: CallerDep, index: int) -> Response:
+    """A C2SP tlog-proof of one entry under the newest checkpoint."""
+    permit.require(service, caller, "audit")
+    size, note = service.log.size, service.log.checkpoint
+    if not 0 <= index < size:
+        raise NotFound(f"the log has {size} entries; there is no entry {index}")
+    receipt = Receipt(index, tuple(service.log.inclusion(index, size)), note)
+    return Response(receipt.format(), media_type="text/plain; charset=utf-8")

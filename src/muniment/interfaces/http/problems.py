@@ -1,0 +1,100 @@
+"""The only place where an error class becomes a status code (RFC 9457 problem documents)."""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from muniment import errors
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+#: the first class that an error is an instance of counts
+STATUS: tuple[tuple[type[errors.MunimentError], int], ...] = (
+    (errors.Unauthenticated, 401),
+    (errors.NotPermitted, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.TooMany, 429),
+    (errors.Refused, 403),
+    (errors.Malformed, 422),
+    (errors.NotCanonical, 422),
+    (errors.TargetUnavailable, 502),
+    (errors.Unavailable, 503),
+    (errors.EvidenceError, 500),
+)
+
+
+class ProfileProblem(errors.MunimentError):
+    """an error that a specification gives a type of its own"""
+
+    def __init__(self, type_: str, status: int, detail: str) -> None:
+        self.type, self.status = type_, status
+        super().__init__(detail)
+
+
+def problem(type_: str, status: int, detail: str, request: Request) -> JSONResponse:
+    headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+        headers["Retry-After"] = "5"
+    return JSONResponse(
+        {
+            "type": type_,
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+            "instance": getattr(request.state, "request_id", None),
+        },
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(ProfileProblem, _profile)
+    app.add_exception_handler(errors.MunimentError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _profile(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, ProfileProblem):
+        raise error
+    return problem(error.type, error.status, str(error), request)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    status = next(code for cls, code in STATUS if isinstance(error, cls))
+    if isinstance(error, errors.EvidenceError) and not isinstance(error, errors.NotCanonical):
+        _log.critical("evidence does not hold: %s", error)
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    name = type(error).__name__
+    kebab = "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+    return problem(f"urn:muniment:error:{kebab}", status, str(error), request)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    lines = [
+        f"`{'.'.join(str(part) for part in trouble['loc'][1:]) or 'body'}`: {trouble['msg']}"
+        for trouble in error.errors()[:10]
+    ]
+    return problem("urn:muniment:error:malformed", 422, "; ".join(lines), request)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    return problem("about:blank", error.status_code, str(error.detail), request)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    _log.exception("a bug", exc_info=error)
+    return problem("about:blank", 500, "something went wrong on our side; it is logged", request)

@@ -1,0 +1,112 @@
+"""Carry evidence away, and erase a section: what takes sealed content out, one way or the other."""
+
+from collections.abc import Sequence
+
+from muniment.access import records
+from muniment.errors import EvidenceError, Malformed, NotFound, NotPermitted
+from muniment.evidence.checkpoint import open_checkpoint
+from muniment.evidence.log import Proposal
+from muniment.evidence.store import Entry
+from muniment.operations import permit
+from muniment.operations.erase import erase_section
+from muniment.operations.export import Plan, assemble, plan
+from muniment.operations.service import Caller, Service, close, until_it_stands
+
+
+async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
+    """
+    The evidence bundle of a case. That it was taken, by whom and how far, is its last record.
+
+    `heads` are checkpoints that the reader keeps; the bundle shows that it extends them.
+    Raises `NotFound`, `NotPermitted`, and `Malformed` for a checkpoint that is not this log's.
+    """
+    state, _ = service.read(case)
+    permit.require(service, caller, "read", state)
+    permit.require(service, caller, "export", state)
+    sizes = [_size(service, head) for head in heads]
+    bundle: bytes = await until_it_stands(lambda: _export(service, caller, case, sizes))
+    return bundle
+
+
+async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> bytes:
+    planned = _plan(service, caller, case, sizes)
+    export_case, now = service.new_case(), service.now()
+    exported = planned.record(service.actor(caller)).draft(
+        export_case, now, follows=planned.follows
+    )
+    appended = await service.append(
+        Proposal(
+            drafts=tuple(close([exported], export_case, 0, now)),
+            reads={export_case: None, **planned.reads},
+            gives=False,
+        )
+    )
+    return assemble(service.log, planned, appended.entries[0])
+
+
+def _plan(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> Plan:
+    exporter = service.log.read_entry(caller.principal.index)
+    review = service.registry.reviews.get(case)
+    reviewed = service.log.read_case(review) if review is not None else []
+    return plan(
+        service.log,
+        service.registry,
+        service.erasures,
+        case,
+        give=lambda _entry, _section: True,  # whoever may export a case gets all of it
+        follows=(exporter, *reviewed),
+        sizes=sizes,
+    )
+
+
+def _size(service: Service, head: bytes) -> int:
+    try:
+        return open_checkpoint(head, service.log.origin, [service.log.verifier]).size
+    except EvidenceError as error:
+        raise Malformed("a head that this log did not sign: keep it, and look why") from error
+
+
+async def erase(service: Service, caller: Caller, record_id: str, section: str, rule: str) -> None:
+    """
+    Erase one section for good: recorded first, then in the ledger, then in the database.
+
+    Whoever asked for access cannot erase what was recorded of it. Safe to repeat.
+    """
+    permit.require(service, caller, "erase")
+    case, _, position = record_id.partition("/")
+    entry = _entry(service, case, position)
+    if section not in entry.header.sections:
+        raise NotFound(f"`{record_id}` has no section `{section}`")
+    _check_not_own(service, caller, entry)
+    if service.erasures.of(record_id, section) is None:
+        await _record(service, caller, entry, section, rule)
+    erase_section(service.log, service.ledger, entry, section, rule)
+    if entry.header.kind == records.PrincipalEnrolled.KIND:
+        service.forget_identity(case)
+
+
+async def _record(service: Service, caller: Caller, entry: Entry, section: str, rule: str) -> None:
+    erasure, now = service.new_case(), service.now()
+    record = records.RecordErased(
+        actor=service.actor(caller), record=entry.header.id, section=section, rule=rule
+    )
+    follows = (entry.leaf, caller.principal.leaf)
+    drafts = close([record.draft(erasure, now, follows=follows)], erasure, 0, now)
+    await service.append(Proposal(drafts=tuple(drafts), reads={erasure: None}, gives=False))
+
+
+def _entry(service: Service, case: str, position: str) -> Entry:
+    entries = service.log.read_case(case)
+    if not position.isdecimal() or int(position) >= len(entries):
+        raise NotFound(f"there is no record `{case}/{position}`")
+    return entries[int(position)]
+
+
+def _check_not_own(service: Service, caller: Caller, entry: Entry) -> None:
+    if entry.header.kind.startswith("principal:") and entry.header.case == caller.principal.id:
+        raise NotPermitted("nobody erases his own records")
+    first = service.log.read_case(entry.header.case)[0]
+    if first.header.kind == records.AccessRequested.KIND:
+        request = service.fold([first]).requested
+        if set(request.actor.persons) & set(service.registry.persons(caller.principal)):
+            raise NotPermitted("nobody erases records of his own access")

@@ -1,0 +1,170 @@
+"""The only place where ports meet what implements them."""
+
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from muniment.access import records
+from muniment.access.registry import Registry, counters
+from muniment.errors import ConfigInvalid, EvidenceError
+from muniment.evidence.clock import SteadyClock
+from muniment.evidence.log import Log, found_log
+from muniment.evidence.note import SigningKey, VerifierKey
+from muniment.evidence.record import Draft
+from muniment.operations.erase import Erasures, reapply
+from muniment.operations.service import Limits, Service, new_id
+from muniment.operations.sweep import rebuild, wrong_rows
+from muniment.operations.take_in import Proposed, take_in
+from muniment.runtime import clock
+from muniment.runtime.files import read_proposed
+from muniment.runtime.settings import Settings
+from muniment.stores.head_file import HeadFile, LedgerFile
+from muniment.stores.spool_file import SpoolFile
+from muniment.stores.sqlite import OneServer, SQLiteStore
+
+
+@dataclass(kw_only=True)
+class Opened:
+    """A service on an open log, and what has to be closed with it."""
+
+    service: Service
+    settings: Settings
+    proposed: Proposed
+    store: SQLiteStore
+    heads: HeadFile
+    only: OneServer | None
+
+    async def close(self) -> None:
+        for connector in self.service.connectors.values():
+            await connector.close()
+        self.service.log.close()
+        self.store.close()
+        self.heads.close()
+        if self.only is not None:
+            self.only.release()
+
+
+def make_log(folder: Path, settings: Settings) -> SigningKey:
+    """The first record of a new log, and its key. Raises `Conflict` where there is one already."""
+    for path in (settings.paths.database, settings.paths.head, settings.paths.key):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    key = SigningKey.generate(settings.installation.origin)
+    path = folder / settings.paths.key
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w") as opened:
+        opened.write(key.skey + "\n")
+    path.with_suffix(".vkey").write_text(key.verifier.vkey + "\n")
+    store = SQLiteStore(folder / settings.paths.database)
+    heads = HeadFile(folder / settings.paths.head)
+    found_log(store, heads, key, _started(key))
+    store.close()
+    heads.close()
+    return key
+
+
+def open_service(folder: Path, *, looking: bool = False) -> Opened:
+    """
+    Read the files, open and check the log, rebuild what a projection has wrong.
+
+    With `looking`, beside a running service: nothing is rebuilt and nothing may be appended.
+
+    Raises `ConfigInvalid`, `LogInvalid` or `Conflict` saying what to do. Takes nothing in yet.
+    """
+    settings, proposed = read_proposed(folder)
+    key = read_key(folder / settings.paths.key, settings.installation.origin)
+    database = folder / settings.paths.database
+    if not database.exists():
+        raise ConfigInvalid(f"there is no log at `{database}`; `muniment init` makes one")
+    only = None if looking else OneServer(database.with_suffix(".lock"))
+    store, heads = SQLiteStore(database), HeadFile(folder / settings.paths.head)
+    log = Log(
+        store,
+        heads,
+        key,
+        SteadyClock(clock.now, clock.elapsed),
+        counters=counters,
+        space=lambda: shutil.disk_usage(database.parent).free,
+        reserve=settings.log.reserve,
+    )
+    registry, erasures = Registry(), Erasures()
+    log.open(registry.take, erasures.take)
+    service = Service(
+        log=log,
+        registry=registry,
+        projections=store,
+        ledger=LedgerFile(folder / settings.paths.erasures),
+        erasures=erasures,
+        spool=SpoolFile(folder / settings.paths.spool),
+        connectors=proposed.connectors,
+        prefix=settings.installation.prefix,
+        limits=_limits(settings),
+        business_hours=settings.calendar.open_at,
+    )
+    if not looking:
+        reapply(log, service.ledger)
+        if wrong_rows(service):
+            rebuild(service)
+    return Opened(
+        service=service, settings=settings, proposed=proposed, store=store, heads=heads, only=only
+    )
+
+
+async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str]:
+    """Take changed files in. An invalid change raises and leaves everything as it was."""
+    settings, proposed = read_proposed(folder)
+    if settings.installation != opened.settings.installation:
+        raise ConfigInvalid("`installation` is fixed: the log's first record holds it")
+    before = opened.service.connectors
+    changes = await take_in(opened.service, proposed, actor)
+    opened.service.limits = _limits(settings)
+    opened.service.business_hours = settings.calendar.open_at
+    opened.settings, opened.proposed = settings, proposed
+    for connector in before.values():
+        await connector.close()
+    return [change.text for change in changes]
+
+
+def read_key(path: Path, origin: str) -> SigningKey:
+    """Raises `ConfigInvalid` if others may read it, or if it is not this log's."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"the signing key `{path}` cannot be read") from error
+    if mode & 0o077:
+        raise ConfigInvalid(f"others may read the signing key: chmod 600 {path}")
+    try:
+        key = SigningKey.parse(text)
+    except EvidenceError as error:
+        raise ConfigInvalid(f"`{path}` holds no signing key") from error
+    if key.name != origin:
+        raise ConfigInvalid(f"the signing key is of `{key.name}`, not of `{origin}`")
+    return key
+
+
+def _started(key: SigningKey) -> Callable[[VerifierKey], Draft]:
+    def draft(verifier: VerifierKey) -> Draft:
+        record = records.LogStarted(
+            actor=records.SERVICE,
+            origin=key.name,
+            key=verifier.vkey,
+            nonce=secrets.token_bytes(32),
+        )
+        return record.draft(new_id("log"), clock.now())
+
+    return draft
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(
+        approval_window=limits.approval_window,
+        pickup_window=limits.pickup_window,
+        order_timeout=limits.order_timeout,
+        asks_per_minute=limits.asks_per_minute,
+        review_window=limits.review_window,
+    )
