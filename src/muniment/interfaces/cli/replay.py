@@ -10,22 +10,17 @@ The bundle is verified first. Then, for each decision of the case:
 5. the input is about this case, and its people and role are as the records that it follows.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import click
 
 from muniment.access import records
 from muniment.access.check import Checked
 from muniment.errors import PolicyInvalid
 from muniment.evidence.bundle import Erased, Section
-from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Sealed
 from muniment.evidence.store import Entry
-from muniment.interfaces.cli.verify import FILE, LOG_KEY, Outcome, examine, mark
+from muniment.interfaces.cli.verify import Outcome, mark
 from muniment.policy import bundle as policy_bundle
 from muniment.policy.bundle import Bundle as Policy
 from muniment.policy.decide import Decision
@@ -60,42 +55,6 @@ class Replayed:
     @property
     def contradicts(self) -> bool:
         return self.answer == "DIFFERS"
-
-
-@click.command()
-@click.argument("file", type=FILE)
-@LOG_KEY
-@click.option("--head", "heads", multiple=True, type=FILE, help="A checkpoint that you kept.")
-@click.option(
-    "--require",
-    "required",
-    multiple=True,
-    type=click.Choice(["replay"]),
-    help="Fail if a decision cannot be replayed, too.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.pass_context
-def replay(
-    ctx: click.Context,
-    file: Path,
-    log_key: VerifierKey,
-    heads: tuple[Path, ...],
-    required: tuple[str, ...],
-    *,
-    as_json: bool,
-) -> None:
-    """Recompute the decisions of an evidence bundle from the policy inside it."""
-    outcome = examine(file, log_key, heads)
-    decisions = replay_all(outcome.checked) if outcome.checked is not None else []
-    if as_json:
-        click.echo(json.dumps(_json(outcome, decisions), indent=2))
-    else:
-        for line in _lines(outcome, decisions):
-            click.echo(line)
-    holds = outcome.holds and not any(each.contradicts for each in decisions)
-    if required:
-        holds = holds and all(each.replayed for each in decisions)
-    ctx.exit(0 if holds else 1)
 
 
 def replay_all(checked: Checked) -> list[Replayed]:
@@ -265,7 +224,7 @@ def _role_differences(facts: RoleFacts, followed: Iterable[records.Record]) -> I
 # --- how it looks ---------------------------------------------------------------------------------
 
 
-def _lines(outcome: Outcome, decisions: Sequence[Replayed]) -> Iterator[str]:
+def lines(outcome: Outcome, decisions: Sequence[Replayed]) -> Iterator[str]:
     if outcome.checked is None:
         yield from outcome.lines()
         return
@@ -283,7 +242,7 @@ def _lines(outcome: Outcome, decisions: Sequence[Replayed]) -> Iterator[str]:
     yield from outcome.closing_lines(())
 
 
-def _json(outcome: Outcome, decisions: Sequence[Replayed]) -> dict[str, Any]:
+def as_json(outcome: Outcome, decisions: Sequence[Replayed]) -> dict[str, Any]:
     return {
         **outcome.json(),
         "decisions": [

@@ -1,7 +1,7 @@
 """
-`muniment verify`: hold an evidence bundle against a public key. A file and a key; nothing else.
+`muniment verify` and `replay`: a file and a public key; nothing else.
 
-This module and `replay` reach errors, evidence, access and policy only, and open only the files
+This module and `replay.py` reach errors, evidence, access and policy only, and open only the files
 that their arguments name: no network, no database, no clock.
 """
 
@@ -71,7 +71,7 @@ LOG_KEY = click.option(
 )
 
 
-@click.command()
+@click.command("verify")
 @click.argument("file", type=FILE)
 @LOG_KEY
 @click.option(
@@ -90,7 +90,7 @@ LOG_KEY = click.option(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def verify(
+def verify_command(
     ctx: click.Context,
     file: Path,
     log_key: VerifierKey,
@@ -108,6 +108,44 @@ def verify(
         for line in outcome.lines(unmet):
             click.echo(line)
     ctx.exit(0 if outcome.holds and not unmet else 1)
+
+
+@click.command("replay")
+@click.argument("file", type=FILE)
+@LOG_KEY
+@click.option("--head", "heads", multiple=True, type=FILE, help="As with `verify`.")
+@click.option(
+    "--require",
+    "required",
+    multiple=True,
+    type=click.Choice(["replay"]),
+    help="Fail as well if a decision cannot be recomputed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def replay_command(
+    ctx: click.Context,
+    file: Path,
+    log_key: VerifierKey,
+    heads: tuple[Path, ...],
+    required: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Recompute the decisions of an evidence bundle from the policy inside it."""
+    from muniment.interfaces.cli import replay
+
+    outcome = examine(file, log_key, heads)
+    decisions = replay.replay_all(outcome.checked) if outcome.checked is not None else []
+    if as_json:
+        click.echo(json.dumps(replay.as_json(outcome, decisions), indent=2))
+    else:
+        for line in replay.lines(outcome, decisions):
+            click.echo(line)
+    holds = outcome.holds and not any(each.contradicts for each in decisions)
+    if required:
+        holds = holds and all(each.replayed for each in decisions)
+    ctx.exit(0 if holds else 1)
 
 
 @dataclass(frozen=True, slots=True)

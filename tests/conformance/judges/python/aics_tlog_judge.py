@@ -6,6 +6,7 @@ usage: aics_tlog_judge.py DIRECTORY VKEY
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from court import Refused, growths, inclusions, pronounce
 
@@ -15,7 +16,7 @@ aics = import_module("aics_tlog")  # by name: the types check with and without t
 def judge(directory: Path, vkey: str) -> str:
     key = aics.parse_vkey(vkey)
 
-    def opened(text):
+    def opened(text: str) -> Any:
         result = aics.verify_checkpoint(aics.parse_note(text), key, expected_origin=key.name)
         if not result.ok:
             raise Refused(result.error)
@@ -37,7 +38,9 @@ def judge(directory: Path, vkey: str) -> str:
         new = opened(each.checkpoint)
         if not aics.verify_consistency(old.size, new.size, old.root, new.root, each.hashes):
             raise Refused(f"the log did not grow from size {each.old}")
-    return f"{audit.size} entries, {len(included)} inclusion proofs, {len(grown)} consistency proofs"
+    return (
+        f"{audit.size} entries, {len(included)} inclusion proofs, {len(grown)} consistency proofs"
+    )
 
 
 pronounce(judge)

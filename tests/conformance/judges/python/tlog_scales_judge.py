@@ -6,19 +6,20 @@ usage: tlog_scales_judge.py DIRECTORY VKEY
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from court import Refused, growths, inclusions, pronounce
 
 # NOTE: by name, so that the types check with and without the package
-backend, reader, signing, tiles, tlog = (
-    import_module(f"tlog_scales.{name}") for name in ("backend", "reader", "signing", "tiles", "tlog")
+backend, reader, signing, tiles, tlog = map(
+    import_module, (f"tlog_scales.{name}" for name in "backend reader signing tiles tlog".split())
 )
 
 
 def judge(directory: Path, vkey: str) -> str:
     key = signing.Vkey.from_string(vkey)
 
-    def opened(text):
+    def opened(text: str) -> Any:
         checkpoint = tlog.Checkpoint.from_text(text)
         checkpoint.verify(key)
         return checkpoint

@@ -11,6 +11,7 @@ from base64 import b64decode
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from court import Refused, entry, growths, inclusions, pronounce
 
@@ -42,7 +43,7 @@ def judge(directory: Path, vkey: str) -> str:
     return f"{len(included)} inclusion proofs, {grown} consistency proofs"
 
 
-def show(witness, request: str, what: str) -> None:
+def show(witness: Any, request: str, what: str) -> None:
     status, answer = witness.handle_add_checkpoint(request, _NOW)
     if status != _OK or not answer.startswith("\N{EM DASH} judge.example/witness "):
         raise Refused(f"the witness answers {status} to {what}: {answer}")
