@@ -23,7 +23,7 @@ A denial, an unmet rule and a person's refusal are *results*: they are recorded,
     └── Unavailable              the world did not answer; may be retried
         ├── LogUnavailable         the log cannot be written: nothing is granted
         ├── Stale                  a decision was made on heads that have moved; evaluate again
-        ├── ClockUnsteady          the wall clock moved: nothing is granted until an operator says so
+        ├── ClockUnsteady          the wall clock moved: nothing is granted until somebody vouches
         ├── DiskFull               below the reserve only ends and outcomes may append
         └── TargetUnavailable      a target did not answer, or answered that it cannot
 """

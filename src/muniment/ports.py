@@ -247,7 +247,7 @@ class Connector(Protocol):
     async def close(self) -> None: ...
 
 
-# --- projections: tables beside the log, rebuilt from it at will --------------------------------
+# --- projections: tables beside the log, rebuilt from it at will ------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,13 +321,11 @@ class Projections(Protocol):
 
     def due_at(self, case: str) -> str | None: ...
 
-    def next_due(self) -> str | None: ...
+    def next_due(self, after: str) -> str | None:
+        """The first moment after this one at which something comes due."""
+        ...
 
     def answer(self, principal: str, operation: str, key: str) -> Answer | None: ...
-
-    def put_off(self, case: str, at: str | None) -> None:
-        """Move the moment of a case without a record, or clear it: between retries."""
-        ...
 
     def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
         """Drop what is there and write these instead, in one transaction."""

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from judges import JUDGES, Verdict, export_log, judge_directory, need_judge
+from judging import JUDGES, Verdict, export_log, judge_directory, need_judge
 
 from muniment.access import records, registry
 from muniment.evidence import merkle
+from muniment.evidence.append import Proposal
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, sign
 from muniment.evidence.clock import SteadyClock
-from muniment.evidence.log import Log, Proposal, found_log
+from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey
 from muniment.stores.head_file import HeadFile
 from muniment.stores.sqlite import SQLiteStore
@@ -145,10 +146,9 @@ def a_byte_of_an_upper_tile(log: Path, _: Exported) -> None:
 
 def an_entry_and_its_hash(log: Path, exported: Exported) -> None:
     """Whoever edits the database may edit its hashes too."""
-    first, second = exported.entries[:2]
+    second = exported.entries[1]
     forged = second.replace(b"readonly", b"readwrit")
     reword(log / "tile/entries/000", second, forged)
-    assert len(first) > 0
     reword(log / "tile/0/000", merkle.leaf_hash(second), merkle.leaf_hash(forged))
 
 

@@ -4,13 +4,13 @@ import dataclasses
 import types
 import typing
 from datetime import datetime
-from functools import cache
 from typing import Any, TypeVar
 
 from muniment.errors import NotCanonical
 from muniment.evidence import moment
 
 T = TypeVar("T")
+_KNOWN: dict[Any, tuple[tuple[str, Any], ...]] = {}
 
 
 def to_json(value: Any) -> Any:
@@ -36,13 +36,17 @@ def from_json(cls: type[T], value: Any) -> T:
     return cls(**{name: _read(hint, value[name], name) for name, hint in hints})
 
 
-@cache
-def _hints(cls: type) -> tuple[tuple[str, Any], ...]:
-    hints = typing.get_type_hints(cls)
-    return tuple((field.name, hints[field.name]) for field in dataclasses.fields(cls))
+def _hints(cls: Any) -> tuple[tuple[str, Any], ...]:
+    """Name and type of each field; worked out once for each class."""
+    known = _KNOWN.get(cls)
+    if known is None:
+        hints = typing.get_type_hints(cls)
+        known = tuple((field.name, hints[field.name]) for field in dataclasses.fields(cls))
+        _KNOWN[cls] = known
+    return known
 
 
-def _read(hint: Any, value: Any, name: str) -> Any:
+def _read(hint: Any, value: Any, name: str) -> Any:  # noqa: PLR0911 (one for each type)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
         return None if value is None else _read(args[0], value, name)

@@ -162,7 +162,7 @@ def _require(holds: bool, otherwise: str) -> None:
         raise FoldInvalid(otherwise)
 
 
-# --- one function for each kind --------------------------------------------------------------------
+# --- one function for each kind ---------------------------------------------------------------
 
 
 def _requested(case: AccessCase, header: Header, record: Any) -> AccessCase:

@@ -89,7 +89,7 @@ def parse(header: Header) -> Record:
     return from_json(cls, header.body)
 
 
-# --- the life of an access case ------------------------------------------------------------------
+# --- the life of an access case ---------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,7 +350,7 @@ class CaseClosed(Record):
     records: int
 
 
-# --- cases of their own that speak about others ---------------------------------------------------
+# --- cases of their own that speak about others -----------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -407,7 +407,7 @@ class RecordErased(Record):
     rule: str
 
 
-# --- who and what: the directory, roles, configuration, policy -------------------------------------
+# --- who and what: the directory, roles, configuration, policy --------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -500,7 +500,7 @@ class PolicyActivated(Record):
     source: str
 
 
-# --- the log itself --------------------------------------------------------------------------------
+# --- the log itself ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,7 +172,7 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-# --- reading: every value has one form ----------------------------------------------------------
+# --- reading: every value has one form --------------------------------------------------------
 
 
 def _record(value: object) -> BundledRecord:

@@ -18,89 +18,41 @@ it signs again. If a check fails, it never signs again.
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from muniment.errors import (
     Conflict,
-    DiskFull,
     EvidenceError,
     LogInvalid,
     LogUnavailable,
     MunimentError,
-    Stale,
 )
 from muniment.evidence import merkle, moment
+from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, sign
-from muniment.evidence.clock import TOLERANCE, SteadyClock
+from muniment.evidence.clock import SteadyClock
 from muniment.evidence.index import Index
 from muniment.evidence.note import SigningKey, VerifierKey
-from muniment.evidence.record import Draft, Header, Sealed, digest
-from muniment.evidence.store import Batch, Entry, HeadStore, LogStore, Tail, Transaction
+from muniment.evidence.record import Draft, Header
+from muniment.evidence.recovery import take_in
+from muniment.evidence.sequencer import Sequencer, Staged
+from muniment.evidence.store import (
+    Batch,
+    Entry,
+    HeadStore,
+    LogStore,
+    Tail,
+    Transaction,
+    check_place,
+    entry_of,
+)
 from muniment.evidence.tree import Tree, reader
 
 MAX_BATCH = 512
-#: from the records in their places to the writes that go with them (projections, due work); what
-#: it raises refuses the records
-Companions = Callable[[Sequence[Entry]], Iterable[Any]]
+_Waiting = list[tuple[Proposal | Outcome, Future[Appended]]]
 _log = logging.getLogger(__name__)
-
-
-def _nothing(_entries: Sequence[Entry]) -> Iterable[Any]:
-    return ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """
-    Records of a decision. They stand only if everything that the decision read still stands.
-
-    `reads` names the head (leaf hash, None for "no such case yet") of every case and counter that
-    was read, the drafts' own cases included. One that has moved gives `Stale`: evaluate again.
-    """
-
-    drafts: tuple[Draft, ...]
-    reads: Mapping[str, bytes | None]
-    #: gives or widens access: refused while the clock is unsteady or the reading is old
-    gives: bool = True
-    #: may append below the reserve of disk
-    urgent: bool = False
-    companions: Companions = _nothing
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """
-    Records of an end, or of something already done. Never refused; built on whatever head is there.
-
-    `build` is given the case's entries and returns drafts and their companions; no drafts if the
-    case has nothing left to record.
-    """
-
-    case: str
-    build: Callable[[Sequence[Entry]], tuple[Sequence[Draft], Companions]]
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """What an append returns once it is durable: the entries and the checkpoint over them."""
-
-    entries: tuple[Entry, ...]
-    checkpoint: bytes = field(repr=False)
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Staged:
-    """One proposal's part of a batch."""
-
-    future: "Future[Appended]"
-    entries: tuple[Entry, ...]
-    sections: Mapping[tuple[int, str], Sealed]
-    documents: Mapping[bytes, bytes]
-    companions: tuple[Any, ...]
 
 
 def found_log(
@@ -147,11 +99,10 @@ class Log:
         self.verifier = key.verifier
         self._heads = heads
         self._key = key
-        self._space = space
-        self._reserve = reserve
+        self._sequencer = Sequencer(clock, space, reserve)
         self._index = Index(counters)
         self._tree = Tree()
-        self._checkpoint = b""
+        self._signed = _Signed(b"", Checkpoint(self.origin, 0, merkle.EMPTY_ROOT))
         self._listeners: list[Callable[[Entry], None]] = []
         self._queue: queue.SimpleQueue[tuple[Proposal | Outcome, Future[Appended]] | None] = (
             queue.SimpleQueue()
@@ -168,8 +119,7 @@ class Log:
         new ones once they are durable. Raises `LogInvalid` saying what contradicts what.
         """
         self._listeners = list(listeners)
-        with self._heads.lock():
-            self._catch_up(self.store.tail())
+        self._catch_up()
         self.clock.start(self._index.latest)
         self._thread.start()
 
@@ -191,17 +141,18 @@ class Log:
     @property
     def checkpoint(self) -> bytes:
         """The newest signed checkpoint: a signed note."""
-        return self._checkpoint
+        return self._signed.note
 
     @property
     def size(self) -> int:
-        return self._tree.size
+        """How many entries the newest signed checkpoint covers."""
+        return self._signed.checkpoint.size
 
     def head(self, key: str) -> bytes | None:
         """Leaf hash of the newest record of a case or counter, as the checked index has it."""
         return self._index.head(key)
 
-    def append(self, item: Proposal | Outcome) -> "Future[Appended]":
+    def append(self, item: Proposal | Outcome) -> Future[Appended]:
         """
         Queue records for the next batch.
 
@@ -221,27 +172,24 @@ class Log:
 
         Raises `LogInvalid` if the database shows anything else; an unknown case is empty.
         """
-        note, size = self._checkpoint, self._tree.size
-        root = self._open_own(note).root
-        node = reader(self.store, size).node
+        signed = self._signed.checkpoint
+        node = reader(self.store, signed.size).node
         entries: list[Entry] = []
-        for index, data in self.store.case(case, size):
-            entry = _entry(index, data)
-            _check_follows_in_case(entry, entries, case)
-            proof = merkle.inclusion_proof(index, size, node)
-            merkle.verify_inclusion(entry.leaf, index, size, proof, root)
+        for index, data in self.store.case(case, signed.size):
+            entry = entry_of(index, data)
+            check_place(entry, entries[-1:], len(entries), case)
+            _prove(entry, signed, node)
             entries.append(entry)
         return entries
 
     def read_entry(self, index: int) -> Entry:
         """One record, proved to be under our newest checkpoint."""
-        note, size = self._checkpoint, self._tree.size
+        signed = self._signed.checkpoint
         found = list(self.store.entries(index, index + 1))
-        if not found:
+        if not found or index >= signed.size:
             raise LogInvalid(f"entry {index} is missing")
-        entry = _entry(*found[0])
-        proof = merkle.inclusion_proof(index, size, reader(self.store, size).node)
-        merkle.verify_inclusion(entry.leaf, index, size, proof, self._open_own(note).root)
+        entry = entry_of(*found[0])
+        _prove(entry, signed, reader(self.store, signed.size).node)
         return entry
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
@@ -276,7 +224,7 @@ class Log:
             if last:
                 break
 
-    def _write(self, waiting: list[tuple[Proposal | Outcome, "Future[Appended]"]]) -> None:
+    def _write(self, waiting: _Waiting) -> None:
         try:
             if self._stopped is not None:
                 self._recover()
@@ -289,8 +237,9 @@ class Log:
                         LogUnavailable(f"the log cannot be written: {self._stopped}")
                     )
             return
-        for staged in appended:
-            staged.future.set_result(Appended(staged.entries, self._checkpoint, self._tree.size))
+        note, size = self._signed.note, self._signed.checkpoint.size
+        for future, part in appended:
+            future.set_result(Appended(part.entries, note, size))
 
     def _stop(self, error: Exception) -> None:
         self._stopped = str(error) if isinstance(error, MunimentError) else type(error).__name__
@@ -303,51 +252,46 @@ class Log:
         if self._broken:
             raise LogInvalid(self._stopped)
         self.store.reopen()
-        with self._heads.lock():
-            self._catch_up(self.store.tail())
+        self._catch_up()
         self._stopped = None
         _log.warning("the log goes on at size %d", self._tree.size)
 
-    def _commit(
-        self, waiting: list[tuple[Proposal | Outcome, "Future[Appended]"]]
-    ) -> Sequence[_Staged]:
+    def _commit(self, waiting: _Waiting) -> list[tuple[Future[Appended], Staged]]:
         with self._heads.lock():
-            staged: list[_Staged] = []
             with self.store.transaction() as transaction:
                 self._check_tail(transaction.tail())
                 tree, index = self._tree.copy(), self._index.overlay()
-                for item, future in waiting:
-                    try:
-                        part = self._stage(item, future, transaction, index, tree.size)
-                    except (LogInvalid, LogUnavailable):
-                        raise
-                    except Exception as refusal:  # noqa: BLE001 (this item's own trouble)
-                        future.set_exception(refusal)
-                        continue
-                    for entry in part.entries:
-                        tree.push(entry.leaf)
-                    staged.append(part)
+                staged = self._stage_all(waiting, transaction, tree, index)
                 if tree.size == self._tree.size:
-                    self._answer_empty(staged)
-                    return ()
-                note = sign(Checkpoint(self.origin, tree.size, tree.root()), self._key)
-                self._add(transaction, staged, tree, note)
+                    return staged
+                signed = Checkpoint(self.origin, tree.size, tree.root())
+                note = sign(signed, self._key)
+                self._add(transaction, [part for _, part in staged], tree, note)
             # Crash here: the database is ahead of the head store by a checkpoint of our own, which
             # extends the head and is taken in at the next start. Nobody has a receipt yet.
             self._heads.write(note, tree.size)
-        self._tree, self._checkpoint = tree, note
-        index.settle()
-        for part in staged:
-            for entry in part.entries:
-                self._tell(entry)
+        self._believe(tree, index, _Signed(note, signed), index.staged)
         return staged
 
-    def _answer_empty(self, staged: Sequence[_Staged]) -> None:
-        for part in staged:
-            part.future.set_result(Appended((), self._checkpoint, self._tree.size))
+    def _stage_all(
+        self, waiting: _Waiting, transaction: Transaction, tree: Tree, index: Index
+    ) -> list[tuple[Future[Appended], Staged]]:
+        staged = []
+        for item, future in waiting:
+            try:
+                part = self._sequencer.stage(item, transaction, index, tree.size, self.log_id)
+            except (LogInvalid, LogUnavailable):
+                raise
+            except Exception as refusal:  # noqa: BLE001 (this item's own trouble)
+                future.set_exception(refusal)
+                continue
+            for entry in part.entries:
+                tree.push(entry.leaf)
+            staged.append((future, part))
+        return staged
 
     def _add(
-        self, transaction: Transaction, staged: Sequence[_Staged], tree: Tree, note: bytes
+        self, transaction: Transaction, staged: Sequence[Staged], tree: Tree, note: bytes
     ) -> None:
         entries = [entry for part in staged for entry in part.entries]
         transaction.add(
@@ -366,92 +310,6 @@ class Log:
         if transaction.read_back(entries[0].index, tree.size) != [entry.data for entry in entries]:
             raise LogInvalid("the database gives back other bytes than it was given")
 
-    def _stage(
-        self,
-        item: Proposal | Outcome,
-        future: "Future[Appended]",
-        transaction: Transaction,
-        index: Index,
-        size: int,
-    ) -> _Staged:
-        if isinstance(item, Outcome):
-            before = [_entry(i, data) for i, data in transaction.case(item.case)]
-            before += [entry for entry in index.staged if entry.header.case == item.case]
-            self._check_whole_case(before, item.case, index)
-            drafts, companions = item.build(before)
-        else:
-            self._check_proposal(item, index)
-            drafts, companions = item.drafts, item.companions
-        placed = self._place_all(drafts, size, index)
-        entries = tuple(entry for entry, _ in placed)
-        staged = _Staged(
-            future,
-            entries,
-            {(e.index, name): sealed for e, seals in placed for name, sealed in seals.items()},
-            {digest(doc): doc for draft in drafts for doc in draft.documents},
-            tuple(companions(entries)),
-        )
-        for entry in entries:
-            index.add(entry)
-        return staged
-
-    def _check_proposal(self, proposal: Proposal, index: Index) -> None:
-        for key, leaf in proposal.reads.items():
-            if index.head(key) != leaf:
-                raise Stale(f"`{key}` has moved since the decision read it")
-        if any(draft.case not in proposal.reads for draft in proposal.drafts):
-            raise RuntimeError("a proposal must name the head of each case that it adds to")
-        if not proposal.urgent and self._space() < self._reserve:
-            raise DiskFull
-        if proposal.gives:
-            self.clock.check_steady()
-            now = self.clock.now()
-            for draft in proposal.drafts:
-                if abs(now - draft.at) > TOLERANCE:
-                    raise Stale("the decision is more than 5 s away from the log's own clock")
-
-    def _place_all(
-        self, drafts: Sequence[Draft], size: int, index: Index
-    ) -> list[tuple[Entry, Mapping[str, Sealed]]]:
-        """Drafts of one item build on one another; the index learns of them only if all stand."""
-        trial = index.overlay()
-        placed: list[tuple[Entry, Mapping[str, Sealed]]] = []
-        for draft in drafts:
-            follows = tuple(
-                placed[leaf][0].leaf if isinstance(leaf, int) else leaf for leaf in draft.follows
-            )
-            placed.append(self._place(draft, follows, size + len(placed), trial))
-            trial.add(placed[-1][0])
-        return placed
-
-    def _place(
-        self, draft: Draft, follows: tuple[bytes, ...], place: int, index: Index
-    ) -> tuple[Entry, Mapping[str, Sealed]]:
-        last = index.last_of(draft.case)
-        if last is not None and last.closed:
-            raise Conflict(f"case `{draft.case}` is closed; nothing follows")
-        position = 0 if last is None else last.position + 1
-        reading = moment.whole(draft.at)
-        # §4: the later of reading and predecessor, and it says so
-        at = reading if last is None else max(reading, last.at)
-        record_id = f"{draft.case}/{position}"
-        seals = {name: Sealed.seal(content) for name, content in draft.sections.items()}
-        header = Header(
-            kind=draft.kind,
-            fold=draft.fold,
-            case=draft.case,
-            position=position,
-            at=at,
-            body=draft.body,
-            prev=None if last is None else last.leaf,
-            follows=follows,
-            documents=tuple(digest(doc) for doc in draft.documents),
-            sections={n: s.commitment(self.log_id, record_id, n) for n, s in seals.items()},
-            observed=None if at == reading else reading,
-        )
-        data = header.encode()
-        return Entry(place, data, merkle.leaf_hash(data), header), seals
-
     def _check_tail(self, tail: Tail) -> None:
         """What stands in the database is exactly what this process wrote or checked last."""
         checked = self._open_own(tail.checkpoint)
@@ -464,90 +322,39 @@ class Log:
             )
         if before_last.root() != checked.root:
             raise LogInvalid("the entries in the database do not give the signed root")
-        if tail.checkpoint != self._checkpoint:
+        if tail.checkpoint != self._signed.note:
             raise LogInvalid("another process has written to this log")
 
     def _open_own(self, note: bytes) -> Checkpoint:
         return open_checkpoint(note, self.origin, [self.verifier])
 
-    def _check_whole_case(self, entries: Sequence[Entry], case: str, index: Index) -> None:
-        seen: list[Entry] = []
-        for entry in entries:
-            _check_follows_in_case(entry, seen, case)
-            seen.append(entry)
-        last = index.last_of(case)
-        if (seen[-1].leaf if seen else None) != (last.leaf if last else None):
-            raise LogInvalid(f"the database does not have case `{case}` as it was written")
+    def _catch_up(self) -> None:
+        with self._heads.lock():
+            known = take_in(self.store, self._tree, self._index, self._heads.read(), self._open_own)
+            if known.ahead:
+                self._heads.write(known.checkpoint, known.tree.size)
+        known.tree.forget_changes()
+        signed = _Signed(known.checkpoint, self._open_own(known.checkpoint))
+        self._believe(known.tree, known.index, signed, known.new)
 
-    # --- start and recovery: the same walk over the entries ----------------------------------
-
-    def _catch_up(self, tail: Tail | None) -> None:
-        """Take in every entry that is not yet known, and hold the result against the head store."""
-        if tail is None:
-            raise LogInvalid("there is no log in this database; `muniment init` makes one")
-        head = self._heads.read()
-        if head is None:
-            raise LogInvalid("the head store is empty, but the database has a log")
-        remembered = self._open_own(head)
-        tree, index = self._tree.copy(), self._index.overlay()
-        root_at_head = tree.root() if tree.size == remembered.size else None
-        new: list[Entry] = []
-        for place, data in self.store.entries(tree.size, tail.last_index + 1):
-            entry = _entry(place, data)
-            self._check_new(entry, tree.size, index)
-            tree.push(entry.leaf)
-            index.add(entry)
-            new.append(entry)
-            if tree.size == remembered.size:
-                root_at_head = tree.root()
-        signed = self._open_own(tail.checkpoint)
-        if not tail.size == tree.size == signed.size or tree.root() != signed.root:
-            raise LogInvalid(
-                f"the {tree.size} entries in the database are not those that the checkpoint of "
-                f"size {signed.size} was signed over"
-            )
-        if remembered.size > tree.size:
-            raise LogInvalid(
-                f"the database has {tree.size} entries, but the head store remembers "
-                f"{remembered.size}: this is an older copy of the database"
-            )
-        if root_at_head != remembered.root:
-            raise LogInvalid(
-                f"the first {remembered.size} entries are not those that the head store remembers: "
-                "this is another history"
-            )
-        for (level, number), hashes in tree.changed_tiles().items():
-            if self.store.tile(level, number) != hashes:
-                raise LogInvalid(f"tile {level}/{number} does not hold the hashes of its entries")
-        if remembered.size < tree.size:
-            self._heads.write(tail.checkpoint, tree.size)
-        tree.changed_tiles(forget=True)
-        self._tree, self._checkpoint = tree, tail.checkpoint
+    def _believe(self, tree: Tree, index: Index, signed: "_Signed", new: Sequence[Entry]) -> None:
+        """Durable and checked: from now on this is the log; the listeners are told."""
         index.settle()
+        self._tree = tree
         for entry in new:
-            self._tell(entry)
-
-    def _check_new(self, entry: Entry, size: int, index: Index) -> None:
-        if entry.index != size:
-            raise LogInvalid(f"entry {size} is missing")
-        header, last = entry.header, index.last_of(entry.header.case)
-        if size == 0 and header.kind != "log:started":
-            raise LogInvalid("entry 0 is not `log:started`")
-        expected = (0, None) if last is None else (last.position + 1, last.leaf)
-        if (header.position, header.prev) != expected or (last is not None and last.closed):
-            raise LogInvalid(f"entry {size} (`{header.id}`) does not continue its case")
-
-    def _tell(self, entry: Entry) -> None:
-        for listener in self._listeners:
-            listener(entry)
+            for listener in self._listeners:
+                listener(entry)
+        self._signed = signed
 
 
-def _entry(index: int, data: bytes) -> Entry:
-    return Entry(index, data, merkle.leaf_hash(data), Header.parse(data))
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """The newest checkpoint: one value, so that a reader never sees half of a change."""
+
+    note: bytes
+    checkpoint: Checkpoint
 
 
-def _check_follows_in_case(entry: Entry, before: Sequence[Entry], case: str) -> None:
-    header = entry.header
-    prev = before[-1].leaf if before else None
-    if (header.case, header.position, header.prev) != (case, len(before), prev):
-        raise LogInvalid(f"entry {entry.index} is not record {len(before)} of case `{case}`")
+def _prove(entry: Entry, signed: Checkpoint, node: merkle.Node) -> None:
+    proof = merkle.inclusion_proof(entry.index, signed.size, node)
+    merkle.verify_inclusion(entry.leaf, entry.index, signed.size, proof, signed.root)

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from muniment.errors import LogInvalid
+from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.record import Header, Sealed
 
 
@@ -17,6 +19,19 @@ class Entry:
     data: bytes = field(repr=False)
     leaf: bytes = field(repr=False)
     header: Header
+
+
+def entry_of(index: int, data: bytes) -> Entry:
+    """Raises `NotCanonical` if the bytes are no header."""
+    return Entry(index, data, leaf_hash(data), Header.parse(data))
+
+
+def check_place(entry: Entry, before: Sequence[Entry], position: int, case: str) -> None:
+    """Raises `LogInvalid` unless the entry is this record of the case, chained to the last."""
+    prev = before[-1].leaf if before else None
+    header = entry.header
+    if (header.case, header.position, header.prev) != (case, position, prev):
+        raise LogInvalid(f"entry {entry.index} is not record {position} of case `{case}`")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The right edge of the tree in memory, for appending; and the whole of it in a store, for proofs."""
+"""The tree's right edge in memory, for appending; and the whole of it in a store, for proofs."""
 
 from muniment.evidence import merkle
 from muniment.evidence.merkle import HASH_SIZE
@@ -57,12 +57,12 @@ class Tree:
             edge.clear()
             self._place(level + 1, number // WIDTH, above)
 
-    def changed_tiles(self, *, forget: bool = False) -> dict[tuple[int, int], bytes]:
+    def changed_tiles(self) -> dict[tuple[int, int], bytes]:
         """Tiles that were touched since this tree was copied, as they now are."""
-        changed = dict(self._changed)
-        if forget:
-            self._changed.clear()
-        return changed
+        return dict(self._changed)
+
+    def forget_changes(self) -> None:
+        self._changed.clear()
 
 
 def reader(store: LogStore, size: int) -> TileReader:

@@ -456,6 +456,7 @@ def _compare(
         kept = open_checkpoint(note, key.name, [key])
     except EvidenceError as error:
         raise BundleInvalid(10, f"a head that you kept is not of this log: {error}") from error
+    _require(10, kept.size > 0, "a head of size 0 says nothing")
     roots = {head.size: head.root for head in heads} | {checkpoint.size: checkpoint.root}
     return Compared(kept, roots.get(kept.size))
 
@@ -475,7 +476,7 @@ def _count_heads(compared: Sequence[Compared]) -> str:
     return f"{agree} of {len(compared)} agree, {len(compared) - agree} not comparable"
 
 
-# --- what every step uses -----------------------------------------------------------------------
+# --- what every step uses ---------------------------------------------------------------------
 
 
 @contextlib.contextmanager

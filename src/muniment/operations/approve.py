@@ -6,7 +6,7 @@ from datetime import datetime
 from muniment.access import records
 from muniment.access.lifecycle import AccessCase, Ask
 from muniment.errors import Conflict
-from muniment.evidence.log import Appended
+from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
 from muniment.operations import permit
 from muniment.operations.decision import decision_draft
@@ -56,7 +56,7 @@ async def refuse(service: Service, caller: Caller, case: str, note: str = "") ->
 
 
 async def _vote(service: Service, caller: Caller, case_id: str, note: str, *, yes: bool) -> Voted:
-    case, entries = service.read(case_id)
+    case, _ = service.read(case_id)
     permit.require(service, caller, "read", case)
     ask = _waiting(case)
     now, approver = service.now(), service.registry.principals[caller.principal.id]

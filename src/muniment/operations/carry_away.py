@@ -1,11 +1,12 @@
 """Carry evidence away, and erase a section: what takes sealed content out, one way or the other."""
 
+import asyncio
 from collections.abc import Sequence
 
 from muniment.access import records
 from muniment.errors import EvidenceError, Malformed, NotFound, NotPermitted
+from muniment.evidence.append import Proposal
 from muniment.evidence.checkpoint import open_checkpoint
-from muniment.evidence.log import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.erase import erase_section
@@ -80,7 +81,7 @@ async def erase(service: Service, caller: Caller, record_id: str, section: str, 
     _check_not_own(service, caller, entry)
     if service.erasures.of(record_id, section) is None:
         await _record(service, caller, entry, section, rule)
-    erase_section(service.log, service.ledger, entry, section, rule)
+    await asyncio.to_thread(erase_section, service.log, service.ledger, entry, section, rule)
     if entry.header.kind == records.PrincipalEnrolled.KIND:
         service.forget_identity(case)
 

@@ -93,7 +93,7 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
         appended = await service.conclude(state.id, build)
         declared = bool(appended.entries)
     except (Unavailable, EvidenceError):
-        service.spool.add(_spooled(draft))
+        await asyncio.to_thread(service.spool.add, _spooled(draft))
         _log.warning("the end of case %s is spooled: the log cannot be written", state.id)
     else:
         state = advance_all(state, appended.entries) if declared else service.read(state.id)[0]
@@ -104,7 +104,7 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
     return await _record(service, state, await _take_away(service, state), None)
 
 
-# --- at the target ---------------------------------------------------------------------------------
+# --- at the target ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def _endpoints(state: AccessCase, connector: Connector) -> tuple[str, ...]:
     return connector.capabilities.endpoints
 
 
-# --- the outcome -----------------------------------------------------------------------------------
+# --- the outcome ------------------------------------------------------------------------------
 
 
 async def _record(
@@ -174,7 +174,8 @@ async def _record(
         await service.conclude(state.id, build)
     except (Unavailable, EvidenceError):
         if declared is not None:
-            service.spool.add(_spooled(declared.draft(state.id, seen.at)))
+            line = _spooled(declared.draft(state.id, seen.at))
+            await asyncio.to_thread(service.spool.add, line)
         raise
     return service.read(state.id)[0]
 
@@ -223,7 +224,7 @@ def _unverified(seen: _Seen) -> records.RemovalUnverified:
     )
 
 
-# --- the spool -------------------------------------------------------------------------------------
+# --- the spool --------------------------------------------------------------------------------
 
 
 def _spooled(draft: Draft) -> dict[str, Any]:

@@ -8,9 +8,7 @@ backup takes back, then content and salt in the database. A crash at any point i
 
 from muniment.errors import LogInvalid, NotFound
 from muniment.evidence.log import Log
-from muniment.evidence.merkle import leaf_hash
-from muniment.evidence.record import Header
-from muniment.evidence.store import Entry, ErasureLedger
+from muniment.evidence.store import Entry, ErasureLedger, entry_of
 from muniment.evidence.verify import ERASED
 
 
@@ -70,7 +68,7 @@ def reapply(log: Log, ledger: ErasureLedger) -> int:
 def _entry(log: Log, record_id: str) -> Entry | None:
     case, _, position = record_id.partition("/")
     for index, data in log.store.case(case, log.size):
-        entry = Entry(index, data, leaf_hash(data), Header.parse(data))
+        entry = entry_of(index, data)
         if entry.header.position == int(position):
             return entry
     return None

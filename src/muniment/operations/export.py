@@ -174,7 +174,7 @@ def _shown(log: Log, entry: Entry, give: Give) -> dict[str, Section]:
     return shown
 
 
-# --- where the followed records lie ---------------------------------------------------------------
+# --- where the followed records lie -----------------------------------------------------------
 
 
 def _followed(log: Log, registry: Registry, entry: Entry) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""Keep a live grant for longer: asked, decided and approved like a request, then the window moves."""
+"""Keep a live grant longer: asked, decided and approved like a request; then the window moves."""
 
 import asyncio
 from dataclasses import dataclass

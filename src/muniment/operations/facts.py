@@ -1,4 +1,4 @@
-"""From what the log knows to what the policy is asked on. Nothing here comes from a caller unlabelled."""
+"""From what the log knows to what the policy is asked on; what a caller typed is labelled so."""
 
 from dataclasses import dataclass
 from datetime import datetime

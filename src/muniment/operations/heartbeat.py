@@ -1,7 +1,7 @@
-"""Records of the log about itself: silence made visible, and an operator who vouches for a clock."""
+"""The log about itself: silence made visible, and an operator who vouches for a clock."""
 
 from muniment.access import records
-from muniment.evidence.log import Outcome
+from muniment.evidence.append import Outcome
 from muniment.operations import permit
 from muniment.operations.service import Caller, Service
 

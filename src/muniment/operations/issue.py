@@ -1,5 +1,5 @@
 """
-Hand out a credential: everything is asked again, the intent is recorded, then the target is touched.
+Hand out a credential: ask everything again, record the intent, and only then touch the target.
 
 1. Fold the case from records that were just proved to be in the log.
 2. Ask the policy again, about today's directory; leave out approvals that no longer count.
@@ -19,7 +19,7 @@ from muniment.access import quorum, records
 from muniment.access.lifecycle import AccessCase, Ask
 from muniment.access.registry import Principal, Role
 from muniment.errors import Conflict, LogUnavailable, MunimentError, TargetUnavailable
-from muniment.evidence.log import Appended
+from muniment.evidence.append import Appended
 from muniment.evidence.proof import Receipt
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
@@ -81,7 +81,7 @@ class _Authorized:
     order: GrantOrder | None
 
 
-# --- steps 1 to 4 ----------------------------------------------------------------------------------
+# --- steps 1 to 4 -----------------------------------------------------------------------------
 
 
 async def _authorize(service: Service, caller: Caller, case_id: str) -> _Authorized:
@@ -227,7 +227,7 @@ def _order(
     )
 
 
-# --- steps 5 and 6 ---------------------------------------------------------------------------------
+# --- steps 5 and 6 ----------------------------------------------------------------------------
 
 
 async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrder) -> PickedUp:

@@ -14,7 +14,7 @@ from muniment.access.lifecycle import AccessCase
 from muniment.access.registry import glass_counter
 from muniment.errors import Conflict, Malformed, TooMany
 from muniment.evidence import moment
-from muniment.evidence.log import Appended
+from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts

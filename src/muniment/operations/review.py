@@ -9,7 +9,7 @@ from muniment.access import records
 from muniment.access.records import Actor
 from muniment.errors import Conflict, Malformed, NotFound, NotPermitted
 from muniment.evidence import moment
-from muniment.evidence.log import Proposal
+from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations.service import Caller, Service, close, content, record_of
@@ -76,14 +76,13 @@ async def answer_review(
             drafts=tuple(close([answered], review, len(entries), now)),
             reads={review: entries[-1].leaf, **grounds.reads},
             gives=False,
-            companions=lambda _: review_rows(service, entries, opened, closed=True, at=now),
+            companions=lambda _: review_rows(entries, opened, closed=True, at=now),
         )
     )
     return opened.about
 
 
 def review_rows(
-    service: Service,
     entries: Sequence[Entry],
     opened: records.ReviewOpened,
     *,

@@ -14,9 +14,10 @@ from muniment.access import records
 from muniment.access.lifecycle import AccessCase, advance, fold
 from muniment.access.records import Actor, Record
 from muniment.access.registry import Principal, Registry, Role
-from muniment.errors import FoldInvalid, LogInvalid, LogUnavailable, NotFound, Stale, Unavailable
+from muniment.errors import LogInvalid, LogUnavailable, NotFound, Stale, Unavailable
 from muniment.evidence import canonical, moment
-from muniment.evidence.log import Appended, Log, Outcome, Proposal
+from muniment.evidence.append import Appended, Outcome, Proposal
+from muniment.evidence.log import Log
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry, ErasureLedger
 from muniment.operations.erase import Erasures

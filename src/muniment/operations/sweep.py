@@ -50,15 +50,15 @@ def _true_row(service: Service, case: str) -> tuple[CaseRow, Due]:
     if entries[0].header.kind == records.AccessRequested.KIND:
         row, due = project(service.fold(entries))
         return row, due
-    return _review_row(service, entries)
+    return _review_row(entries)
 
 
-def _review_row(service: Service, entries: list[Entry]) -> tuple[CaseRow, Due]:
+def _review_row(entries: list[Entry]) -> tuple[CaseRow, Due]:
     opened = record_of(entries[0])
     if not isinstance(opened, records.ReviewOpened):
         raise TypeError("not a review")
     closed = len(entries) > 1
-    row, due = review_rows(service, entries, opened, closed=closed, at=entries[-1].header.at)
+    row, due = review_rows(entries, opened, closed=closed, at=entries[-1].header.at)
     return row, due
 
 

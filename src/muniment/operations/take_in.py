@@ -13,7 +13,7 @@ from muniment.access import records
 from muniment.access.records import Actor
 from muniment.access.registry import Principal
 from muniment.errors import ConfigInvalid
-from muniment.evidence.log import Appended, Proposal
+from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.record import Draft
 from muniment.operations.service import Service, content, new_id
 from muniment.policy import bundle as policy_bundle
@@ -116,7 +116,7 @@ async def _append(service: Service, changes: list[Change]) -> Appended:
     )
 
 
-# --- configuration, policy, roles ------------------------------------------------------------------
+# --- configuration, policy, roles -------------------------------------------------------------
 
 
 def _configuration(
@@ -207,7 +207,7 @@ def _check_open_grants(service: Service, proposed: Proposed) -> None:
             )
 
 
-# --- the directory ---------------------------------------------------------------------------------
+# --- the directory ----------------------------------------------------------------------------
 
 
 @dataclass

@@ -1,5 +1,5 @@
 """
-`muniment.toml`: every setting, documented where it is defined. Unknown keys are refused with a hint.
+`muniment.toml`: every setting, documented where it is defined. Unknown keys are refused.
 
 Paths are relative to the file. Secrets stand here by reference only: `env:NAME` or `file:PATH`.
 """

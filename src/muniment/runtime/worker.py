@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from muniment.access.lifecycle import ENDS, LIVE
 from muniment.errors import MunimentError
@@ -22,8 +22,9 @@ from muniment.operations.service import Service
 CONCURRENCY = 32
 #: the longest that the worker sleeps without anything being due
 REST = 1.0
-#: between attempts on one case: doubled each time, at most this
-LONGEST_WAIT = timedelta(minutes=5)
+#: seconds between attempts on one case: doubled each time, for ever, at most the second
+FIRST_WAIT, LONGEST_WAIT = 0.25, 300.0
+MOST_DUE = 10_000
 SWEEP_EVERY = timedelta(minutes=1)
 SWEEP_SHARE = 200
 _log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class Worker:
     on_wrong: Callable[[list[str]], None] = lambda _: None
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
+    #: cases that are due and wait for their next attempt, in elapsed seconds
+    _not_before: dict[str, float] = field(default_factory=dict)
     _swept: str | None = None
     _draining: bool = False
     _next_sweep: float = 0.0
@@ -75,15 +78,13 @@ class Worker:
             await asyncio.sleep(0)
 
     async def _tick(self) -> None:
-        now = self.service.log.clock.due()
         if self.service.spool.waiting():
             with contextlib.suppress(MunimentError):
                 await end.unspool(self.service)
-        for case in self.service.projections.due(moment.text(now), limit=CONCURRENCY * 4):
+        for case in self._ready():
             if self._draining or len(self._running) >= CONCURRENCY:
                 break
-            if case not in self._running:
-                self._start(case)
+            self._start(case)
         await self._housekeeping()
 
     def _start(self, case: str) -> None:
@@ -101,43 +102,52 @@ class Worker:
         except MunimentError as error:
             _log.warning("work on case %s failed: %s", case, error)
             settled = False
-        except Exception:
+        except Exception:  # noqa: BLE001 (a bug in one case must not stop the others' ends)
             _log.exception("work on case %s failed", case)
             settled = False
         if settled:
             self._attempts.pop(case, None)
+            self._not_before.pop(case, None)
         else:
             self._put_off(case)
 
     def _put_off(self, case: str) -> None:
         attempts = self._attempts[case] = self._attempts.get(case, 0) + 1
-        wait = min(timedelta(milliseconds=250) * 2 ** min(attempts - 1, 12), LONGEST_WAIT)
-        with contextlib.suppress(MunimentError):
-            self.service.projections.put_off(case, moment.text(self.service.log.clock.due() + wait))
+        wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 16), LONGEST_WAIT)
+        self._not_before[case] = self.service.log.clock.elapsed() + wait
+
+    def _ready(self) -> list[str]:
+        """What is due, neither being worked on nor waiting for its next attempt."""
+        elapsed = self.service.log.clock.elapsed()
+        now = moment.text(self.service.log.clock.due())
+        return [
+            case
+            for case in self.service.projections.due(now, limit=MOST_DUE)
+            if case not in self._running and self._not_before.get(case, 0.0) <= elapsed
+        ]
 
     async def _rest(self) -> None:
         """Until something comes due, or somebody appends, or the rest is over."""
-        wait = REST
-        due = self.service.projections.next_due()
-        if due is not None and len(self._running) < CONCURRENCY:
-            now = self.service.log.clock.due()
-            wait = min(wait, (moment.parse(due) - now).total_seconds())
-            if wait <= 0 and self._all_running(now):
-                wait = REST
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.service.wake.wait(), max(wait, 0.001))
+            await asyncio.wait_for(self.service.wake.wait(), self._longest_rest())
 
-    def _all_running(self, now: datetime) -> bool:
-        due = self.service.projections.due(moment.text(now), limit=CONCURRENCY * 4)
-        return all(case in self._running for case in due)
+    def _longest_rest(self) -> float:
+        if len(self._running) >= CONCURRENCY:
+            return REST
+        clock = self.service.log.clock
+        waits = [at - clock.elapsed() for at in self._not_before.values()]
+        due = self.service.projections.next_due(moment.text(clock.due()))
+        if due is not None:
+            waits.append((moment.parse(due) - clock.due()).total_seconds())
+        return max(min([REST, *waits]), 0.001)
 
     async def _housekeeping(self) -> None:
         elapsed = self.service.log.clock.elapsed()
         if elapsed >= self._next_sweep:
             self._next_sweep = elapsed + SWEEP_EVERY.total_seconds()
-            self._sweep()
-        if elapsed >= self._next_beat:
-            if self._next_beat:
+            await asyncio.to_thread(self._sweep)
+        if elapsed >= self._next_beat or self.service.log.trouble is not None:
+            if self._next_beat:  # a log in trouble is tried again by it
                 await heartbeat.beat(self.service)
             self._next_beat = elapsed + self.heartbeat_every.total_seconds()
 
@@ -152,7 +162,7 @@ class Worker:
             self.on_wrong(wrong)
 
 
-async def attend(service: Service, case_id: str) -> bool:
+async def attend(service: Service, case_id: str) -> bool:  # noqa: PLR0911 (one for each state)
     """
     Do what a case needs now. True if it needs nothing more until its next moment.
 
@@ -161,8 +171,7 @@ async def attend(service: Service, case_id: str) -> bool:
     case, _ = service.read(case_id)
     now = service.log.clock.due()
     if case.closed:
-        service.projections.put_off(case_id, None)
-        return True
+        return True  # its row is wrong; the sweep will say so
     if case.state in ENDS:
         return (await end.finish(service, case_id)).closed
     if case.state in LIVE and case.until is not None and now >= case.until:

@@ -1,4 +1,4 @@
-"""The head store as a file: two alternating slots, each whole or void, `fdatasync` before answering."""
+"""The head store as a file: two alternating slots, each whole or void, synced before answering."""
 
 import contextlib
 import fcntl

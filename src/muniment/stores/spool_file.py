@@ -1,6 +1,5 @@
 """The spool as a file: one canonical object a line, durable before anybody is told."""
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -35,4 +34,4 @@ class SpoolFile:
             rest = read_lines(self._path)[count:]
             beside = self._path.with_suffix(".new")
             beside.write_bytes(b"".join(line + b"\n" for line in rest))
-            os.replace(beside, self._path)
+            beside.replace(self._path)

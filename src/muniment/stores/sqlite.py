@@ -49,7 +49,7 @@ _ROW = (
     "case_id, kind, state, requester, resource, role, groups, marked, opened_at, changed_at,"
     " until, about, records"
 )
-PUT_CASE = f"INSERT OR REPLACE INTO cases ({_ROW}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+PUT_CASE = f"INSERT OR REPLACE INTO cases ({_ROW}) VALUES ({','.join('?' * 13)})"  # noqa: S608 (column names of ours)
 PUT_DUE = "INSERT OR REPLACE INTO due (case_id, at) VALUES (?, ?)"
 CLEAR_DUE = "DELETE FROM due WHERE case_id = ?"
 PUT_ANSWER = (
@@ -58,20 +58,20 @@ PUT_ANSWER = (
 )
 READ_DUE = "SELECT case_id FROM due WHERE at <= ? ORDER BY at LIMIT ?"
 READ_DUE_OF = "SELECT at FROM due WHERE case_id = ?"
-NEXT_DUE = "SELECT min(at) FROM due"
+NEXT_DUE = "SELECT min(at) FROM due WHERE at > ?"
 READ_ANSWER = (
     "SELECT principal, operation, key, body, case_id, at FROM answers"
     " WHERE principal = ? AND operation = ? AND key = ?"
 )
 CASE_IDS = "SELECT case_id FROM cases WHERE case_id >= ? AND case_id < ? ORDER BY case_id LIMIT ?"
-READ_CASE_ROW = f"SELECT {_ROW} FROM cases WHERE case_id = ?"
+READ_CASE_ROW = f"SELECT {_ROW} FROM cases WHERE case_id = ?"  # noqa: S608 (as above)
 
 
 class SQLiteStore:
     """`LogStore` and `Projections` on one file. Reads use a connection of their own per thread."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `LogInvalid` if the file is no database of ours, `LogUnavailable` if unreadable."""
+        """Raises `LogInvalid` if this is no database of ours, `LogUnavailable` if unreadable."""
         self.path = path
         self._local = threading.local()
         self._generation = 0
@@ -136,7 +136,8 @@ class SQLiteStore:
         return b"".join(leaf for (leaf,) in self._rows(READ_LEAVES, start, stop))
 
     def tile(self, level: int, index: int) -> bytes | None:
-        return self._value(READ_TILE, level, index)
+        hashes: bytes | None = self._value(READ_TILE, level, index)
+        return hashes
 
     def sections(self, index: int) -> dict[str, Sealed]:
         rows = self._rows(READ_SECTIONS, index)
@@ -150,7 +151,8 @@ class SQLiteStore:
         return content
 
     def checkpoint(self, size: int) -> bytes | None:
-        return self._value(READ_CHECKPOINT, size)
+        note: bytes | None = self._value(READ_CHECKPOINT, size)
+        return note
 
     def checkpoint_at_or_after(self, size: int) -> tuple[int, bytes] | None:
         rows = self._rows(READ_NEXT_CHECKPOINT, size)
@@ -199,10 +201,12 @@ class SQLiteStore:
         return [case for (case,) in self._rows(READ_DUE, now, limit)]
 
     def due_at(self, case: str) -> str | None:
-        return self._value(READ_DUE_OF, case)
+        at: str | None = self._value(READ_DUE_OF, case)
+        return at
 
-    def next_due(self) -> str | None:
-        return self._value(NEXT_DUE)
+    def next_due(self, after: str) -> str | None:
+        at: str | None = self._value(NEXT_DUE, after)
+        return at
 
     def answer(self, principal: str, operation: str, key: str) -> Answer | None:
         rows = self._rows(READ_ANSWER, principal, operation, key)
@@ -212,10 +216,6 @@ class SQLiteStore:
         return Answer(
             principal=principal, operation=operation, key=key, body=body, case=case, at=at
         )
-
-    def put_off(self, case: str, at: str | None) -> None:
-        with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
-            _carry_out(connection, Due(case=case, at=at))
 
     def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
         with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
@@ -286,7 +286,7 @@ class OneServer:
         except OSError:
             self._file.close()
             raise Conflict(
-                f"another `muniment serve` is running on this data directory (`{path.name}` is locked)"
+                f"another `muniment serve` runs on this data directory: `{path.name}` is locked"
             ) from None
         self._file.truncate(0)
         self._file.write(str(os.getpid()).encode())

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from muniment.access import lifecycle, records, registry
 from muniment.access.records import Actor, Capabilities, EndpointView, Record
+from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.clock import SteadyClock
-from muniment.evidence.log import Appended, Log, Proposal, found_log
+from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Draft, digest
 from muniment.evidence.store import Entry

@@ -41,6 +41,7 @@ _UNPRIVILEGED = ("nobody", "postgres", "daemon")
 _PUBLIC = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108 - made with mkdtemp
 _PATIENCE = 30.0
 _PORT_TRIES = 5
+_REMOVALS = 50
 
 #: Ends the server ($1) and removes its temporary home ($2) once the pipe on its input closes. The
 #: wait has a bound, because a dead process that nobody collects looks alive to `kill -0`.
@@ -207,8 +208,12 @@ class _Home:
         return self.path / "programs" / package.name / "pginstall" / "bin"
 
     def remove(self) -> None:
-        if self.temporary:
+        """A log collector that outlives its server may still write, so more than once."""
+        for _ in range(_REMOVALS):
+            if not self.temporary or not self.path.exists():
+                return
             shutil.rmtree(self.path, ignore_errors=True)
+            time.sleep(0.02)
 
 
 def _free_port() -> int:
@@ -441,7 +446,7 @@ class PostgresServer:
         while not self._says_ready(process.pid):
             if process.poll() is not None:
                 self._await_end(process)
-                raise _trouble_at_start(start_log, *self.log_files(".log"))
+                raise _trouble_at_start(self.port, start_log, *self.log_files(".log"))
             if time.monotonic() > patience:
                 raise TargetUnavailable(f"PostgreSQL did not start within {_PATIENCE:.0f} s")
             # The server tells its state in a file only, so there is no event to wait for.
@@ -493,11 +498,22 @@ class _PortTaken(TargetUnavailable):
     """somebody took the port between our look and the server's bind"""
 
 
-def _trouble_at_start(*logs: Path) -> TargetUnavailable:
-    said = "\n".join(log.read_text(errors="replace") for log in logs)
-    if "could not bind" in said or "could not create any TCP/IP sockets" in said:
+def _trouble_at_start(port: int, *logs: Path) -> TargetUnavailable:
+    # The server's own words may still be on their way to its log, so the port itself is asked.
+    if not _is_free(port):
         return _PortTaken()
+    said = "\n".join(log.read_text(errors="replace") for log in logs)
     return TargetUnavailable(f"PostgreSQL did not start: {said[-2000:].strip()}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _parents() -> Iterator[tuple[int, int]]:

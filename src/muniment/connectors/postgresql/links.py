@@ -36,13 +36,10 @@ class Link(psycopg.AsyncConnection[TupleRow]):
     opened_at: float = 0.0
 
     async def wait(self, gen: PQGen[RV], *_: Any, **__: Any) -> RV:
-        # psycopg would ask the server to cancel and wait for its answer, up to 10 s. A server that
-        # hangs must not hold us up: what it may still do, the deadline and `revoke` take care of.
-        try:
-            return await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
-        except asyncio.CancelledError:
-            self.pgconn.finish()
-            raise
+        # When it is cancelled, psycopg's own would ask the server to cancel too and wait for that,
+        # up to 10 s. A server that hangs must not hold us up: the link is closed by whoever uses
+        # it, and what the server may still do is bounded by its timeout and ended by `revoke`.
+        return await waiting.wait_async(gen, self.pgconn.socket, interval=0.1)
 
     async def rows(self, query: Query, parameters: Sequence[Any] = ()) -> list[TupleRow]:
         """What one statement answers; nothing if it has no rows."""

@@ -21,6 +21,8 @@ from muniment.ports import Revoked
 _QUIET_ROUNDS = 2
 #: seconds between them: a login that was past its check when logins were blocked shows up by then
 _BETWEEN_ROUNDS = 0.02
+#: seconds that blocking logins may take before somebody is assumed to be in the way
+_UNDISTURBED = 0.05
 #: how often logins are blocked anew against a holder who keeps changing his own account
 _TRIES = 20
 
@@ -77,8 +79,10 @@ class Removal:
             # we wait in line for it, his sessions end, and with them his transaction.
             blocking = asyncio.ensure_future(self._block(link))
             try:
-                while not (await asyncio.wait({blocking}, timeout=_BETWEEN_ROUNDS))[0]:
-                    await self._kill(self._primary)
+                while not (await asyncio.wait({blocking}, timeout=_UNDISTURBED))[0]:
+                    # Not a kept link: we hold one, and might wait for our own turn.
+                    async with self._links.fresh(self._primary) as other:
+                        await self._round(self._primary, other)
                 return await blocking
             finally:
                 blocking.cancel()
@@ -105,7 +109,7 @@ class Removal:
                 return 0
             except psycopg.errors.InternalError_:
                 # "tuple concurrently updated": the holder's change was committed first
-                await self._kill(self._primary)
+                await self._round(self._primary, link)
             else:
                 return 1
         raise TargetUnavailable(f"`{self._account}` keeps being changed while logins are blocked")

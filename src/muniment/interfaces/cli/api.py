@@ -43,7 +43,7 @@ class Api:
 
     @classmethod
     def from_environment(cls) -> "Api":
-        """`MUNIMENT_URL`, and the token in `MUNIMENT_TOKEN` or in the file `MUNIMENT_TOKEN_FILE`."""
+        """`MUNIMENT_URL`, and the token in `MUNIMENT_TOKEN` or the file `MUNIMENT_TOKEN_FILE`."""
         token = os.environ.get(TOKEN)
         if token is None and (path := os.environ.get(TOKEN_FILE)):
             try:
@@ -72,7 +72,7 @@ class Api:
     def ask(
         self, resource: str, role: str, context: dict[str, Any], *, key: str | None = None
     ) -> dict[str, Any]:
-        """Evaluate, then request: the two steps of AuthZEN's Access Request and Approval Profile."""
+        """Evaluate, then request: the two steps of AuthZEN's access request profile."""
         body: dict[str, Any] = {
             "subject": {"type": "principal", "id": self.get("/v1/whoami")["principal"]},
             "resource": {"type": "resource", "id": resource},

@@ -51,10 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class Commands(click.Group):
     """Finds a command by name and imports only its module, so that the rest costs nothing."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click calls it so)
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"muniment.interfaces.cli.{COMMANDS[cmd_name][0]}")

@@ -221,7 +221,7 @@ def _role_differences(facts: RoleFacts, followed: Iterable[records.Record]) -> I
                 yield f"the role was decided on as {asked}, and defined as {defined}"
 
 
-# --- how it looks ---------------------------------------------------------------------------------
+# --- how it looks -----------------------------------------------------------------------------
 
 
 def lines(outcome: Outcome, decisions: Sequence[Replayed]) -> Iterator[str]:

@@ -194,7 +194,7 @@ class Outcome:
 
     def closing_lines(self, unmet: Sequence[str]) -> Iterator[str]:
         if self.checked is None:
-            yield f"{_styled(Verdict.INVALID)}: {self.failed}"
+            yield f"{styled(Verdict.INVALID)}: {self.failed}"
             yield "Not proved: anything. A file that fails one step proves nothing."
             return
         for kept in self.checked.proved.not_shown:
@@ -204,7 +204,7 @@ class Outcome:
             )
         for name in unmet:
             yield _bad(f"REQUIRED, and does not hold: {name}")
-        yield f"{_styled(self.verdict)}, {self.checked.completeness}"
+        yield f"{styled(self.verdict)}, {self.checked.completeness}"
         if self.verdict is Verdict.DIVERGED:
             yield "Not proved: anything. This file and the head that you kept are not of one log."
         else:
@@ -245,7 +245,7 @@ class Outcome:
                 "size": proved.checkpoint.size,
                 "root": proved.checkpoint.root.hex(),
             },
-            "heads": [_compared_json(one) for one in proved.compared],
+            "heads": [compared_json(one) for one in proved.compared],
             "steps": [
                 {"step": step.number, "title": step.title, "detail": step.detail}
                 for step in self.checked.steps
@@ -280,7 +280,7 @@ def _meets(outcome: Outcome, requirement: str) -> bool:
     return all(decision.replayed for decision in replay_all(outcome.checked))
 
 
-# --- how it looks ---------------------------------------------------------------------------------
+# --- how it looks -----------------------------------------------------------------------------
 
 _COLOURS = {"✓": "green", "✗": "red", "·": "bright_black"}
 _PLAIN = {"✓": "ok", "✗": "NO", "·": "--"}
@@ -303,7 +303,7 @@ def _bad(text: str) -> str:
     return click.style(text, fg="red")
 
 
-def _styled(verdict: Verdict) -> str:
+def styled(verdict: Verdict) -> str:
     good = verdict in (Verdict.UNANCHORED, Verdict.SELF_WITNESSED)
     return click.style(verdict.value, fg="green" if good else "red", bold=True)
 
@@ -319,6 +319,6 @@ def _divergence(compared: Iterable[Compared]) -> Iterator[str]:
             yield _bad(f"        the file: size {one.kept.size}, root {one.shown.hex()}")
 
 
-def _compared_json(one: Compared) -> dict[str, Any]:
+def compared_json(one: Compared) -> dict[str, Any]:
     shown = one.shown.hex() if one.shown is not None else None
     return {"size": one.kept.size, "kept": one.kept.root.hex(), "shown": shown}

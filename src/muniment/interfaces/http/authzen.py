@@ -219,7 +219,7 @@ async def cancel(
     return task(service, case, base_url(http))
 
 
-# --- from a case to a task -------------------------------------------------------------------------
+# --- from a case to a task --------------------------------------------------------------------
 
 
 def task(service: Service, case: AccessCase, base: str) -> dict[str, Any]:
@@ -250,7 +250,7 @@ def _approval(case: AccessCase) -> dict[str, Any]:
 
 
 def _evaluate_approved(service: Service, caller: Caller, body: Evaluation) -> dict[str, Any]:
-    """Re-evaluation: true only while a live grant of this very subject, resource and role stands."""
+    """Re-evaluation: true only while a live grant of this subject, resource and role stands."""
     approval = body.context.approval
     try:
         case, _ = service.read(approval.id if approval is not None else "")
@@ -272,7 +272,7 @@ def _no(reason: str, action: str) -> dict[str, Any]:
     return {"decision": False, "context": {"reason": reason, "next_action": action}}
 
 
-# --- from a body to an ask -------------------------------------------------------------------------
+# --- from a body to an ask --------------------------------------------------------------------
 
 
 def _subject(service: Service, caller: Caller, subject: Subject) -> Caller:
@@ -336,7 +336,7 @@ def _own_case(service: Service, caller: Caller, case_id: str) -> AccessCase:
     return case
 
 
-# --- the denial that a request is bound to ---------------------------------------------------------
+# --- the denial that a request is bound to ----------------------------------------------------
 
 
 def _binding(http: Request) -> Binding:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniment.access.lifecycle import AccessCase
-from muniment.evidence import moment
 from muniment.errors import NotPermitted
+from muniment.evidence import moment
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.operations import approve, end, explain, extend, issue, permit, preview, review
 from muniment.operations.facts import Reason

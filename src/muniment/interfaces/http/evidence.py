@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from muniment.evidence.proof import Receipt
 from muniment.errors import NotFound
+from muniment.evidence.proof import Receipt
 from muniment.interfaces.http.cases import Body, find
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.operations import carry_away, permit

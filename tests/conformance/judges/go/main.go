@@ -57,8 +57,8 @@ type judge struct {
 // 1. the signed head; 2. every entry, and the tree made from them; 3. every tile; 4. inclusion
 // proofs; 5. growth from older heads.
 //
-// The tree is made anew because tlog.TileHashReader is not enough before x/mod 0.15 or so: it leaves
-// the first tiles after the right edge unchecked against their parents, and Debian's is 0.7.
+// The tree is made anew because tlog.TileHashReader is not enough: in Debian's x/mod 0.7 it leaves
+// some full tiles unchecked against their parents (mended upstream between 0.36 and 0.42).
 func (j *judge) judge() error {
 	signed, err := j.read("checkpoint")
 	if err != nil {

@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-
-from judges.export import export_log
+from exporting import export_log
 
 __all__ = ["JUDGES", "Verdict", "export_log", "judge_directory", "need_judge"]
 
@@ -49,7 +48,7 @@ class Missing(Exception):
 def _python(script: str, module: str) -> list[str]:
     if find_spec(module) is None:
         raise Missing(f"{module} is not installed; `make test-deep` installs it")
-    return [sys.executable, str(_HERE / "python" / script)]
+    return [sys.executable, str(_HERE / script)]
 
 
 @functools.cache

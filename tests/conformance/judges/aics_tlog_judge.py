@@ -33,11 +33,11 @@ def judge(directory: Path, vkey: str) -> str:
         if not aics.verify_leaf_inclusion(entry, *found):
             raise Refused(f"the proof of entry {each.index} does not hold")
     grown = [each for each in growths(directory) if each.old]
-    for each in grown:
-        old = opened((directory / "checkpoints" / str(each.old)).read_text("utf-8"))
-        new = opened(each.checkpoint)
-        if not aics.verify_consistency(old.size, new.size, old.root, new.root, each.hashes):
-            raise Refused(f"the log did not grow from size {each.old}")
+    for step in grown:
+        old = opened((directory / "checkpoints" / str(step.old)).read_text("utf-8"))
+        new = opened(step.checkpoint)
+        if not aics.verify_consistency(old.size, new.size, old.root, new.root, step.hashes):
+            raise Refused(f"the log did not grow from size {step.old}")
     return (
         f"{audit.size} entries, {len(included)} inclusion proofs, {len(grown)} consistency proofs"
     )

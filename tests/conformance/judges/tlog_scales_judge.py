@@ -11,9 +11,8 @@ from typing import Any
 from court import Refused, growths, inclusions, pronounce
 
 # NOTE: by name, so that the types check with and without the package
-backend, reader, signing, tiles, tlog = map(
-    import_module, (f"tlog_scales.{name}" for name in "backend reader signing tiles tlog".split())
-)
+_MODULES = ("backend", "reader", "signing", "tiles", "tlog")
+backend, reader, signing, tiles, tlog = (import_module(f"tlog_scales.{name}") for name in _MODULES)
 
 
 def judge(directory: Path, vkey: str) -> str:
@@ -40,10 +39,10 @@ def judge(directory: Path, vkey: str) -> str:
         proof = tlog.InclusionProof(each.index, checkpoint.size, each.hashes)
         proof.check(tiles.leaf_hash(log.get_entry(each.index)), checkpoint.root_hash)
     grown = [each for each in growths(directory) if each.old]
-    for each in grown:
-        old = opened((directory / "checkpoints" / str(each.old)).read_text("utf-8"))
-        new = opened(each.checkpoint)
-        proof = tlog.ConsistencyProof(each.old, new.size, each.hashes)
+    for step in grown:
+        old = opened((directory / "checkpoints" / str(step.old)).read_text("utf-8"))
+        new = opened(step.checkpoint)
+        proof = tlog.ConsistencyProof(step.old, new.size, step.hashes)
         proof.check(old.root_hash, new.root_hash)
     return f"{head.size} entries, {len(included)} inclusion proofs, {len(grown)} consistency proofs"
 

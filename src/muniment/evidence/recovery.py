@@ -1,0 +1,96 @@
+"""
+Take in entries that are not yet known: at start all of them, after an unknown outcome the new ones.
+
+Both are the same walk, and what it finds is held against the signed checkpoint, the tiles and the
+head store before it is believed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from muniment.errors import LogInvalid
+from muniment.evidence.checkpoint import Checkpoint
+from muniment.evidence.index import Index
+from muniment.evidence.store import Entry, LogStore, Tail, entry_of
+from muniment.evidence.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a log knows of itself, all of it checked."""
+
+    tree: Tree
+    #: an overlay over what was known before; to be settled when it is believed
+    index: Index
+    new: list[Entry]
+    checkpoint: bytes
+    #: the head store is behind by checkpoints of our own: it moves on
+    ahead: bool
+
+
+def take_in(
+    store: LogStore,
+    tree: Tree,
+    index: Index,
+    head: bytes | None,
+    open_own: Callable[[bytes], Checkpoint],
+) -> Known:
+    """Raises `LogInvalid` or `NoteInvalid` saying what contradicts what."""
+    tail = store.tail()
+    if tail is None:
+        raise LogInvalid("there is no log in this database; `muniment init` makes one")
+    if head is None:
+        raise LogInvalid("the head store is empty, but the database has a log")
+    remembered, tree, index = open_own(head), tree.copy(), index.overlay()
+    root_at_head = tree.root() if tree.size == remembered.size else None
+    new: list[Entry] = []
+    for place, data in store.entries(tree.size, tail.last_index + 1):
+        entry = entry_of(place, data)
+        _check_next(entry, tree.size, index)
+        tree.push(entry.leaf)
+        index.add(entry)
+        new.append(entry)
+        if tree.size == remembered.size:
+            root_at_head = tree.root()
+    _check_signed(tail, tree, open_own(tail.checkpoint))
+    _check_remembered(remembered, tree, root_at_head)
+    _check_tiles(store, tree)
+    return Known(tree, index, new, tail.checkpoint, remembered.size < tree.size)
+
+
+def _check_next(entry: Entry, size: int, index: Index) -> None:
+    if entry.index != size:
+        raise LogInvalid(f"entry {size} is missing")
+    header, last = entry.header, index.last_of(entry.header.case)
+    if size == 0 and header.kind != "log:started":
+        raise LogInvalid("entry 0 is not `log:started`")
+    expected = (0, None) if last is None else (last.position + 1, last.leaf)
+    if (header.position, header.prev) != expected or (last is not None and last.closed):
+        raise LogInvalid(f"entry {size} (`{header.id}`) does not continue its case")
+
+
+def _check_signed(tail: Tail, tree: Tree, signed: Checkpoint) -> None:
+    if not tail.size == tree.size == signed.size or tree.root() != signed.root:
+        raise LogInvalid(
+            f"the {tree.size} entries in the database are not those that the checkpoint of size "
+            f"{signed.size} was signed over"
+        )
+
+
+def _check_remembered(remembered: Checkpoint, tree: Tree, root_at_head: bytes | None) -> None:
+    if remembered.size > tree.size:
+        raise LogInvalid(
+            f"the database has {tree.size} entries, but the head store remembers "
+            f"{remembered.size}: this is an older copy of the database"
+        )
+    if root_at_head != remembered.root:
+        raise LogInvalid(
+            f"the first {remembered.size} entries are not those that the head store remembers: "
+            "this is another history"
+        )
+
+
+def _check_tiles(store: LogStore, tree: Tree) -> None:
+    for (level, number), hashes in tree.changed_tiles().items():
+        if store.tile(level, number) != hashes:
+            raise LogInvalid(f"tile {level}/{number} does not hold the hashes of its entries")
