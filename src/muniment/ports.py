@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from muniment.access.records import Capabilities, EndpointView
+from muniment.access.records import Capabilities as Capabilities
+from muniment.access.records import EndpointView as EndpointView
 
 
 class Clock(Protocol):

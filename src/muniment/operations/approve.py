@@ -16,7 +16,6 @@ from muniment.operations.request import check_text
 from muniment.operations.service import (
     Caller,
     Service,
-    advance_all,
     close,
     content,
     until_it_stands,
@@ -76,10 +75,8 @@ async def _vote(service: Service, caller: Caller, case_id: str, note: str, *, ye
         drafts.append(_verdict(caller, actor, case, ask, groups, note, now, yes=yes))
         if not yes and case.state == "pending":
             drafts = close(drafts, case.id, case.length, now)
-    appended = await service.propose(drafts, grounds.reads, case, gives=given and yes)
-    return Voted(
-        case=advance_all(case, appended.entries), decision=decision, given=given, appended=appended
-    )
+    after, appended = await service.propose(drafts, grounds.reads, case, gives=given and yes)
+    return Voted(case=after, decision=decision, given=given, appended=appended)
 
 
 def _waiting(case: AccessCase) -> Ask:

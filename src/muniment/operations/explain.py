@@ -63,21 +63,37 @@ def marked(service: Service, case: AccessCase) -> bool:
     return row is None or row.state != "closed"
 
 
-def who_could_approve(service: Service, case: AccessCase) -> list[str]:
-    """Principals whose approval the policy would count now."""
-    role = service.registry.role(case.requested.resource, case.requested.role)
-    if role is None:
-        return []
-    missing = set(case.waits_for)
+def asked_to_approve(service: Service, case: AccessCase) -> list[str]:
+    """Members of the groups that are waited for, outside the actor chain: whom to turn to."""
+    missing, chain = set(case.waits_for), set(case.requested.actor.persons)
     return sorted(
         principal.id
         for principal in service.registry.principals.values()
         if principal.type == "human"
         and principal.active
         and missing & principal.groups
-        and ask_approve(
+        and principal.person not in chain
+    )
+
+
+def who_could_approve(service: Service, case: AccessCase) -> list[str]:
+    """Those whose approval the policy would count now."""
+    role = service.registry.role(case.requested.resource, case.requested.role)
+    if role is None:
+        return []
+    return sorted(
+        id_
+        for id_ in asked_to_approve(service, case)
+        if ask_approve(
             service.policy(),
-            approval_facts(service, case, case.current, principal, role, service.now()),
+            approval_facts(
+                service,
+                case,
+                case.current,
+                service.registry.principals[id_],
+                role,
+                service.now(),
+            ),
         ).outcome
         == "permit"
     )

@@ -15,7 +15,6 @@ from muniment.operations.request import LONGEST, check_text
 from muniment.operations.service import (
     Caller,
     Service,
-    advance_all,
     content,
     until_it_stands,
 )
@@ -85,8 +84,8 @@ async def _ask(
             deadline=case.until,
         ),
     ]
-    appended = await service.propose(drafts, grounds.reads, case)
-    return Extended(case=advance_all(case, appended.entries), decision=decision)
+    after, _ = await service.propose(drafts, grounds.reads, case)
+    return Extended(case=after, decision=decision)
 
 
 def _must_be_extendable(case: AccessCase, caller: Caller, seconds: int) -> None:
@@ -136,7 +135,7 @@ async def carry_out(service: Service, case_id: str) -> AccessCase:
         deadline=deadline,
         satisfied=extension.satisfied,
     )
-    appended = await service.propose([record.draft(case_id, service.now())], {}, case)
+    after, _ = await service.propose([record.draft(case_id, service.now())], {}, case)
     timeout = service.limits.order_timeout.total_seconds()
     try:
         await asyncio.wait_for(connector.extend(case_id, until, deadline), timeout)
@@ -144,4 +143,4 @@ async def carry_out(service: Service, case_id: str) -> AccessCase:
         raise Conflict(
             "the window is extended, but the target did not move its own expiry; pick up again"
         ) from error
-    return advance_all(case, appended.entries)
+    return after

@@ -115,13 +115,11 @@ async def _authorize(service: Service, caller: Caller, case_id: str) -> _Authori
     )
     ask = _again(case, decision, standing)
     if decision.outcome == "deny" or ask.missing:
-        appended = await service.propose([decided], grounds.reads, case, gives=False)
-        after = advance_all(case, appended.entries)
+        after, _ = await service.propose([decided], grounds.reads, case, gives=False)
         return _Authorized(case=after, decision=decision, connector=connector, order=None)
     clock = await connector.now()
     intent = _intent(service, caller, case, ask, connector, now, clock)
-    appended = await _append_intent(service, case, decided, intent, grounds)
-    after = advance_all(case, appended.entries)
+    after, appended = await _append_intent(service, case, decided, intent, grounds)
     order = _order(service, after, intent, appended.entries[-1].leaf)
     return _Authorized(case=after, decision=decision, connector=connector, order=order)
 
@@ -132,7 +130,7 @@ async def _append_intent(
     decided: Draft,
     intent: records.GrantAuthorized,
     grounds: Grounds,
-) -> Appended:
+) -> tuple[AccessCase, Appended]:
     drafts = [decided, intent.draft(case.id, decided.at)]
     return await service.propose(drafts, grounds.reads, case, urgent=case.break_glass)
 

@@ -157,9 +157,8 @@ async def _request(
         grounds.reads.update({draft.case: None for draft in extra})
     if key is not None:
         also.append(_answer(caller, key, case, drafts[0]))
-    appended = await service.propose(drafts, grounds.reads, urgent=ask.emergency, also=also)
-    own = [entry for entry in appended.entries if entry.header.case == case]
-    return Asked(case=service.fold(own), decision=decision, appended=appended)
+    after, appended = await service.propose(drafts, grounds.reads, urgent=ask.emergency, also=also)
+    return Asked(case=after, decision=decision, appended=appended)
 
 
 def check_text(text: str, what: str) -> None:

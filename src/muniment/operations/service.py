@@ -230,21 +230,21 @@ class Service:
         gives: bool = True,
         urgent: bool = False,
         also: Iterable[Any] = (),
-    ) -> Appended:
+    ) -> tuple[AccessCase, Appended]:
         """
-        Append to one access case, on the state that the decision saw.
+        Append to one access case, on the state that the decision saw; returns it as it then is.
 
         Records that do not fold are refused. Raises `Stale` if something that was read has moved.
         """
         case = drafts[0].case
         start = before or AccessCase(log_id=self.log.log_id)
+        after: list[AccessCase] = []
 
         def companions(entries: Sequence[Entry]) -> Iterable[Any]:
-            own = [entry for entry in entries if entry.header.case == case]
-            after = advance_all(start, own)
-            return (*project(after), *also)
+            after.append(advance_all(start, (e for e in entries if e.header.case == case)))
+            return (*project(after[-1]), *also)
 
-        return await self.append(
+        appended = await self.append(
             Proposal(
                 drafts=tuple(drafts),
                 reads={case: before.head if before is not None else None, **reads},
@@ -253,6 +253,7 @@ class Service:
                 companions=companions,
             )
         )
+        return after[-1], appended
 
     async def conclude(self, case: str, build: Callable[[AccessCase], Sequence[Draft]]) -> Appended:
         """Append an end, or the outcome of something done, on whatever state the case is in."""

@@ -7,7 +7,7 @@ from muniment.access.lifecycle import AccessCase
 from muniment.errors import Conflict
 from muniment.evidence.record import Draft
 from muniment.operations import permit
-from muniment.operations.service import Caller, Service, advance_all, close, until_it_stands
+from muniment.operations.service import Caller, Service, close, until_it_stands
 
 WITHDRAWABLE = ("pending", "approved")
 
@@ -27,8 +27,8 @@ async def _withdraw(service: Service, caller: Caller, case_id: str) -> AccessCas
     now = service.now()
     record = records.AccessWithdrawn(actor=service.actor(caller))
     drafts = close([record.draft(case.id, now)], case.id, case.length, now)
-    appended = await service.propose(drafts, {}, case, gives=False, urgent=True)
-    return advance_all(case, appended.entries)
+    after, _ = await service.propose(drafts, {}, case, gives=False, urgent=True)
+    return after
 
 
 async def lapse(service: Service, case: str) -> None:

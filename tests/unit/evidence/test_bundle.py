@@ -145,10 +145,10 @@ def other_objects(old: dict[str, Any]) -> Iterator[Any]:
     yield {"erased": "retention.people"}
     yield {**old, "extra": "00"}
     yield {**old, "00" * 32: ""}
-    for key in old:
+    for key, value in old.items():
         rest = {name: member for name, member in old.items() if name != key}
         yield rest
-        yield {**rest, key + "x": old[key]}
+        yield {**rest, key + "x": value}
 
 
 def accepts(good: Fixture, data: bytes) -> bool:

@@ -36,10 +36,29 @@ _ERRORS: dict[int, type[MunimentError]] = {
 class Api:
     """Answers are JSON objects; a problem document becomes the error that it stands for."""
 
-    def __init__(self, url: str, token: str, *, timeout: float = 60.0) -> None:
-        self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout
-        )
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        if not token.isascii() or not token.isprintable():
+            raise Malformed("that is no token: it holds other than printable ASCII characters")
+        try:
+            self._http = httpx.Client(
+                base_url=url,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=timeout,
+                transport=transport,
+            )
+        except httpx.InvalidURL as error:
+            raise Malformed(f"{URL} is no address: `{url}`: {error}") from error
+
+    @property
+    def url(self) -> str:
+        return str(self._http.base_url).rstrip("/")
 
     @classmethod
     def from_environment(cls) -> "Api":
@@ -50,6 +69,7 @@ class Api:
                 token = Path(path).read_text("utf-8").strip()
             except OSError as error:
                 raise Malformed(f"{TOKEN_FILE} names `{path}`: {error.strerror}") from error
+        token = (token or "").strip()
         if not token:
             raise Unauthenticated(
                 f"set {TOKEN} (or {TOKEN_FILE}) to your token; an operator makes one with "
@@ -99,14 +119,19 @@ class Api:
             response = self._http.request(method, path, **rest)
         except httpx.HTTPError as error:
             raise Unavailable(
-                f"no answer from {self._http.base_url} ({type(error).__name__}); is it running?"
+                f"no answer from {self.url} ({type(error).__name__}); is it running?"
             ) from error
         if response.is_success:
             return response
         raise _error(response)
 
     def _json(self, response: httpx.Response) -> dict[str, Any]:
-        answer: dict[str, Any] = response.json()
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise Unavailable(f"what answers at {self.url} is not Muniment: no JSON object came")
         return answer
 
 

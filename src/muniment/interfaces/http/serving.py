@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import uvicorn
+import uvloop
 
 from muniment.access import records
 from muniment.errors import ConfigInvalid, MunimentError
@@ -24,7 +25,9 @@ _log = logging.getLogger("muniment")
 def serve(folder: Path, listen: str | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises `ConfigInvalid`, `LogInvalid` or `Conflict` at start."""
     _log_as_json()
-    asyncio.run(_serve(folder, listen))
+    sys.setswitchinterval(0.0005)  # the writer thread must not wait 5 ms for the interpreter
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(folder, listen))
 
 
 async def _serve(folder: Path, listen: str | None) -> None:
@@ -54,7 +57,7 @@ async def _run(opened: Opened, folder: Path, host: str, port: int) -> None:
         timeout_graceful_shutdown=15,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    listener = socket.create_server((host, port), family=_family(host), backlog=1024)
+    listener = _listener(host, port)
     actual = listener.getsockname()[1]
     scheme = "https" if server.tls_certificate else "http"
     _reload_on_hangup(opened, folder)
@@ -88,8 +91,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listener(host: str, port: int) -> socket.socket:
+    """Raises `ConfigInvalid` if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigInvalid(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.listen(1024)
+    return listener
 
 
 def _reload_on_hangup(opened: Opened, folder: Path) -> None:

@@ -1,0 +1,74 @@
+"""`muniment evidence`: carry the evidence of a case away, for whoever checks it elsewhere."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import click
+
+from muniment.errors import Conflict, Malformed
+from muniment.interfaces.cli import screen
+from muniment.interfaces.cli.client import asking
+from muniment.interfaces.cli.screen import case_argument, json_option
+
+
+@click.group("evidence")
+def evidence_command() -> None:
+    """Take the evidence of a case out of the service."""
+
+
+@evidence_command.command("export")
+@case_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE")
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A checkpoint or receipt that you kept: the bundle will show that it extends it.",
+)
+@json_option
+def evidence_export(case: str, output: Path, heads: tuple[Path, ...], *, as_json: bool) -> None:
+    """Write everything about CASE into one file. That you took it is recorded."""
+    from muniment.interfaces.cli.verify import read_head
+
+    notes = [read_head(path).decode("utf-8", "replace") for path in heads]
+    with _new_file(output) as file, asking() as api:
+        whole = api.get(f"/v1/cases/{case}")["case"]
+        data = api.post_for_bytes(f"/v1/cases/{whole}/evidence", {"heads": notes})
+        file.write(data)
+        key = api.text("/v1/log/key").strip()
+    answer = {"case": whole, "file": str(output), "bytes": len(data), "log_key": key}
+
+    def lines() -> Iterator[str]:
+        yield f"wrote {output}: {len(data):,} bytes, for your eyes only (mode 0600)"
+        yield from screen.fields(
+            (
+                ("check it", f"muniment verify {output} --log-key KEY"),
+                ("KEY", "the log's public key, from somebody you trust; this service says"),
+                ("", key),
+            )
+        )
+
+    screen.show(answer, lines(), as_json=as_json)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Made before anything is asked, never over another file; only its owner reads it."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise Conflict(f"`{path}` exists already; choose another file") from error
+    except OSError as error:
+        raise Malformed(f"`{path}` cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,116 @@
+"""Erased means: in no file of the database, also after a crash, also from an older copy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment.access import check
+from muniment.errors import LogUnavailable, NotFound
+from muniment.evidence.bundle import Bundle, Erased
+from muniment.evidence.record import Sealed
+from muniment.operations.erase import erase_section, reapply
+from muniment.testing.cases import WrittenCase, WrittenLog
+
+CONTENT = b'{"text":"orders are stuck","ticket":"OPS-12"}'
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Iterator[WrittenLog]:
+    log = WrittenLog(tmp_path)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def case(written: WrittenLog) -> WrittenCase:
+    return WrittenCase(written).whole()
+
+
+def sealed(case: WrittenCase) -> Sealed:
+    return case.written.store.sections(case.entries["access:requested"].index)["reason"]
+
+
+def files_with(written: WrittenLog, needle: bytes) -> list[str]:
+    return [
+        file.name
+        for file in written.folder.iterdir()
+        if file.name.startswith("muniment.db") and needle in file.read_bytes()
+    ]
+
+
+def test_no_byte_is_left_in_any_file_of_the_database(case: WrittenCase) -> None:
+    written, section = case.written, sealed(case)
+    assert files_with(written, CONTENT)
+    assert files_with(written, section.salt)
+    written.erase(case.entries["access:requested"], "reason", "retention")
+    assert files_with(written, CONTENT) == []
+    assert files_with(written, section.salt) == []
+    assert files_with(written, b'"text":"go"') != []  # and nothing else went
+
+
+def test_everything_still_verifies_and_answers_erased(case: WrittenCase) -> None:
+    written = case.written
+    before = written.export(case.id)
+    written.erase(case.entries["access:requested"], "reason", "retention.free-text")
+    checked = check.verify(written.export(case.id), written.key.verifier)
+    record = case.entries["access:requested"].header.id
+    assert list(checked.unseen) == [(record, "reason", "ERASED under rule `retention.free-text`")]
+    # what was carried away before holds as well: it was given then
+    assert list(check.verify(before, written.key.verifier).unseen) == []
+
+
+def test_the_ledger_knows_of_it_before_the_database_does(
+    case: WrittenCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, entry = case.written, case.entries["access:requested"]
+
+    def crash(*_: object) -> None:
+        raise LogUnavailable("the lights went out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(written.store, "erase", crash)
+        with pytest.raises(LogUnavailable):
+            erase_section(written.log, written.ledger, entry, "reason", "retention")
+    assert written.ledger.erasures() == [(entry.header.id, "reason", "retention")]
+    assert reapply(written.log, written.ledger) == 1
+    assert files_with(written, CONTENT) == []
+
+
+def test_what_a_restored_copy_brings_back_is_erased_again(case: WrittenCase) -> None:
+    written, entry, section = case.written, case.entries["access:requested"], sealed(case)
+    written.erase(entry, "reason", "retention")
+    with written.store.transaction() as transaction:
+        run = transaction._connection.execute
+        run("INSERT INTO sections VALUES (?, 'reason', ?, ?)", (entry.index, *_parts(section)))
+        run("DELETE FROM tombstones")
+    assert files_with(written, CONTENT)
+    assert reapply(written.log, written.ledger) == 1
+    assert files_with(written, CONTENT) == []
+    assert written.store.erased(entry.index) == {"reason": "retention"}
+    assert reapply(written.log, written.ledger) == 0
+
+
+def _parts(section: Sealed) -> tuple[bytes, bytes]:
+    return section.salt, section.content
+
+
+def test_a_ledger_that_knows_more_than_this_copy_harms_nothing(case: WrittenCase) -> None:
+    case.written.ledger.add("mun_" + "a" * 26 + "/0", "reason", "retention")
+    assert reapply(case.written.log, case.written.ledger) == 0
+
+
+def test_erasing_twice_is_erasing_once(case: WrittenCase) -> None:
+    written, entry = case.written, case.entries["access:requested"]
+    written.erase(entry, "reason", "retention")
+    erase_section(written.log, written.ledger, entry, "reason", "retention")
+    assert len(written.ledger.erasures()) == 1
+    states = [record.sections for record in Bundle.parse(written.export(case.id)).records]
+    assert Erased("retention") in [section for each in states for section in each.values()]
+
+
+def test_a_section_that_a_record_never_had_is_not_found(case: WrittenCase) -> None:
+    written, entry = case.written, case.entries["grant:authorized"]
+    with pytest.raises(NotFound):
+        erase_section(written.log, written.ledger, entry, "reason", "retention")
+    assert written.ledger.erasures() == []
