@@ -61,13 +61,13 @@ demo: $(VENV)/.dev  ## the whole story on a real PostgreSQL, ending in offline v
 
 .PHONY: test
 test: $(VENV)/.dev  ## the tests that any machine can run (under 5 minutes)
-	$(BIN)/python -m pytest -m 'not deep'
+	$(BIN)/python -m pytest -rs -m 'not deep'
 
 # --- the rest ----------------------------------------------------------------------------------
 
 .PHONY: test-deep
 test-deep: $(VENV)/.deep  ## fault sweeps, foreign judges, scenarios (under 20 minutes)
-	$(BIN)/python -m pytest -m deep
+	$(BIN)/python -m pytest -rs -m deep
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## style, types and the order of the rooms

@@ -107,6 +107,7 @@ class _Bench:
     def __init__(self, proved: Proved, typed: Mapping[bytes, records.Record]) -> None:
         self._proved = proved
         self._typed = typed
+        self._by_leaf = {entry.leaf: entry for entry in proved.entries}
         first = typed[proved.case[0].leaf]
         self._request = first if isinstance(first, records.AccessRequested) else None
 
@@ -119,6 +120,8 @@ class _Bench:
             return lifecycle.fold(self._proved.log_id, entries)
         except EvidenceError as error:
             raise BundleInvalid(11, str(error)) from error
+        except OverflowError as error:  # a signed record may hold any number
+            raise BundleInvalid(11, "a moment or a duration beyond all calendars") from error
 
     def check_documents(self) -> None:
         """What a record names by digest in its body it also names as a document."""
@@ -208,14 +211,14 @@ class _Bench:
 
     def _principal(self, entry: Entry, id: str) -> records.PrincipalEnrolled:
         """The enrolment of this principal that the record follows."""
-        for followed in self._proved.followed_by(entry):
-            enrolled = self._typed[followed.leaf]
-            if isinstance(enrolled, records.PrincipalEnrolled) and followed.header.case == id:
+        for leaf in entry.header.follows:
+            enrolled, case = self._typed[leaf], self._by_leaf[leaf].header.case
+            if isinstance(enrolled, records.PrincipalEnrolled) and case == id:
                 return enrolled
         raise BundleInvalid(11, f"`{entry.header.id}` does not follow the enrolment of `{id}`")
 
     def _followed(self, entry: Entry) -> list[records.Record]:
-        return [self._typed[followed.leaf] for followed in self._proved.followed_by(entry)]
+        return [self._typed[leaf] for leaf in entry.header.follows]
 
 
 def _require(holds: bool, otherwise: str) -> None:

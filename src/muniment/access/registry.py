@@ -61,6 +61,16 @@ class Token:
     expires: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenGrant:
+    """What is needed to take a grant away while the database cannot be read."""
+
+    case: str
+    resource: str
+    until: datetime
+    ended: bool = False
+
+
 @dataclass
 class Registry:
     """Advanced by the log's writer, one checked entry after the other; read by everybody."""
@@ -74,6 +84,10 @@ class Registry:
     broken_glass: dict[str, list[datetime]] = field(default_factory=dict)
     #: open or closed review of a case
     reviews: dict[str, str] = field(default_factory=dict)
+    #: resource of each access case that is not closed
+    open_cases: dict[str, str] = field(default_factory=dict)
+    #: every grant that was authorised and is not closed
+    grants: dict[str, OpenGrant] = field(default_factory=dict)
     #: where the records lie that others follow
     indexes: dict[bytes, int] = field(default_factory=dict)
     log_case: str = ""
@@ -85,7 +99,8 @@ class Registry:
         moves = _MOVES.get(header.kind)
         if moves is not None:
             moves(self, entry, records.parse(header))
-            self.indexes[entry.leaf] = entry.index
+            if header.kind in FOLLOWED:
+                self.indexes[entry.leaf] = entry.index
 
     def role(self, resource: str, role: str) -> Role | None:
         found = self.roles.get((resource, role))
@@ -181,6 +196,7 @@ def _configuration(registry: Registry, entry: Entry, record: Any) -> None:
 
 
 def _requested(registry: Registry, entry: Entry, record: Any) -> None:
+    registry.open_cases[entry.header.case] = record.resource
     if record.emergency:
         for person in record.actor.persons:
             registry.broken_glass.setdefault(person, []).append(entry.header.at)
@@ -190,9 +206,37 @@ def _review(registry: Registry, entry: Entry, record: Any) -> None:
     registry.reviews[record.about] = entry.header.case
 
 
+def _window(registry: Registry, entry: Entry, record: Any) -> None:
+    case = entry.header.case
+    resource = registry.open_cases[case]
+    registry.grants[case] = OpenGrant(case=case, resource=resource, until=record.until)
+
+
+def _over(registry: Registry, entry: Entry, _record: Any) -> None:
+    grant = registry.grants.get(entry.header.case)
+    if grant is not None:
+        registry.grants[grant.case] = replace(grant, ended=True)
+
+
+def _closed(registry: Registry, entry: Entry, _record: Any) -> None:
+    registry.open_cases.pop(entry.header.case, None)
+    registry.grants.pop(entry.header.case, None)
+
+
 def _log(registry: Registry, entry: Entry, _record: Any) -> None:
     registry.log_case, registry.log_head = entry.header.case, entry.leaf
 
+
+#: kinds of one record or few, which records of many cases follow
+FOLLOWED = (
+    "principal:enrolled",
+    "role:defined",
+    "policy:activated",
+    "config:changed",
+    "token:enrolled",
+    "review:opened",
+    "log:started",
+)
 
 _MOVES: dict[str, Any] = {
     "principal:enrolled": _principal,
@@ -204,6 +248,13 @@ _MOVES: dict[str, Any] = {
     "config:changed": _configuration,
     "access:requested": _requested,
     "review:opened": _review,
+    "grant:authorized": _window,
+    "grant:extended": _window,
+    "grant:expired": _over,
+    "grant:revoked": _over,
+    "grant:ended": _over,
+    "grant:undone": _over,
+    "case:closed": _closed,
     "log:started": _log,
     "log:heartbeat": _log,
     "clock:stepped": _log,

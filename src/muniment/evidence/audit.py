@@ -117,8 +117,13 @@ def subtree_root(store: LogStore, start: int, stop: int) -> bytes:
 
     NOTE: this is the loop that an audit spends its time in. Raises `LogInvalid` for a gap.
     """
-    # RFC 6962 section 2.1: the hash of a leaf begins with 0x00
-    leaves = [sha256(b"\x00" + data).digest() for _, data in store.entries(start, stop)]
+    leaves: list[bytes] = []
+    # RFC 6962 section 2.1: the hash of a leaf begins with 0x00; to copy that state is cheapest
+    begun, add = sha256(b"\x00").copy, leaves.append
+    for _, data in store.entries(start, stop):
+        leaf = begun()
+        leaf.update(data)
+        add(leaf.digest())
     if len(leaves) != stop - start:
         raise LogInvalid(f"{stop - start - len(leaves)} of the entries {start} to {stop} are gone")
     return merkle.root(leaves)

@@ -16,7 +16,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from muniment.errors import NotCanonical
 from muniment.evidence import canonical
@@ -40,7 +40,7 @@ _WITHHELD: Final = "withheld"
 class Withheld:
     """The section exists, and this reader was not given it."""
 
-    STATE: Final = "withheld"
+    STATE: ClassVar[str] = "withheld"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Erased:
 
     rule: str
 
-    STATE: Final = "erased"
+    STATE: ClassVar[str] = "erased"
 
 
 Section: TypeAlias = Sealed | Withheld | Erased

@@ -37,7 +37,7 @@ from muniment.evidence.index import Index
 from muniment.evidence.note import SigningKey, VerifierKey
 from muniment.evidence.record import Draft, Header
 from muniment.evidence.recovery import take_in
-from muniment.evidence.sequencer import Sequencer, Staged
+from muniment.evidence.sequencer import Sequencer, Staged, check_last
 from muniment.evidence.store import (
     Batch,
     Entry,
@@ -109,6 +109,9 @@ class Log:
         )
         self._stopped: str | None = None
         self._broken = False
+        self._closed = False
+        #: guards what readers see of the newest batch, and the order of appends and the closing
+        self._mutex = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
     def open(self, *listeners: Callable[[Entry], None]) -> None:
@@ -125,7 +128,9 @@ class Log:
 
     def close(self) -> None:
         """Finish what was queued, then stop."""
-        self._queue.put(None)
+        with self._mutex:
+            self._closed = True
+            self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -157,13 +162,18 @@ class Log:
         Queue records for the next batch.
 
         The future gives `Stale`, `ClockUnsteady`, `DiskFull` or `NotCanonical` for this item alone,
-        `LogUnavailable` if nothing could be written; then nothing of it is known to stand.
+        `LogUnavailable` if nothing could be written; then nothing of it is known to stand. What is
+        queued will be written: the future cannot be cancelled.
         """
         future: Future[Appended] = Future()
-        if self._stopped is not None and self._broken:
-            future.set_exception(LogUnavailable(self._stopped))
-        else:
-            self._queue.put((item, future))
+        # a caller who goes away must not take the writer, or the outcome of something done, along
+        future.set_running_or_notify_cancel()
+        with self._mutex:
+            if self._closed or self._broken:
+                why = "the log is closed" if self._closed else self._stopped
+                future.set_exception(LogUnavailable(f"the log cannot be written: {why}"))
+            else:
+                self._queue.put((item, future))
         return future
 
     def read_case(self, case: str) -> list[Entry]:
@@ -172,14 +182,15 @@ class Log:
 
         Raises `LogInvalid` if the database shows anything else; an unknown case is empty.
         """
-        signed = self._signed.checkpoint
+        with self._mutex:
+            signed, last = self._signed.checkpoint, self._index.last_of(case)
         node = reader(self.store, signed.size).node
         entries: list[Entry] = []
         for index, data in self.store.case(case, signed.size):
-            entry = entry_of(index, data)
+            entry = _proved(index, data, signed, node)
             check_place(entry, entries[-1:], len(entries), case)
-            _prove(entry, signed, node)
             entries.append(entry)
+        check_last(entries, last, case)
         return entries
 
     def read_entry(self, index: int) -> Entry:
@@ -188,9 +199,7 @@ class Log:
         found = list(self.store.entries(index, index + 1))
         if not found or index >= signed.size:
             raise LogInvalid(f"entry {index} is missing")
-        entry = entry_of(*found[0])
-        _prove(entry, signed, reader(self.store, signed.size).node)
-        return entry
+        return _proved(*found[0], signed, reader(self.store, signed.size).node)
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
         return merkle.inclusion_proof(index, size, reader(self.store, size).node)
@@ -258,6 +267,8 @@ class Log:
 
     def _commit(self, waiting: _Waiting) -> list[tuple[Future[Appended], Staged]]:
         with self._heads.lock():
+            if self._heads.read() != self._signed.note:
+                raise LogInvalid("another copy of this log has moved the head store on")
             with self.store.transaction() as transaction:
                 self._check_tail(transaction.tail())
                 tree, index = self._tree.copy(), self._index.overlay()
@@ -331,7 +342,8 @@ class Log:
     def _catch_up(self) -> None:
         with self._heads.lock():
             known = take_in(self.store, self._tree, self._index, self._heads.read(), self._open_own)
-            if known.ahead:
+            # after an error what can be read in the head store need not be on its disk
+            if known.ahead or self._stopped is not None:
                 self._heads.write(known.checkpoint, known.tree.size)
         known.tree.forget_changes()
         signed = _Signed(known.checkpoint, self._open_own(known.checkpoint))
@@ -339,12 +351,19 @@ class Log:
 
     def _believe(self, tree: Tree, index: Index, signed: "_Signed", new: Sequence[Entry]) -> None:
         """Durable and checked: from now on this is the log; the listeners are told."""
-        index.settle()
-        self._tree = tree
         for entry in new:
             for listener in self._listeners:
-                listener(entry)
-        self._signed = signed
+                try:
+                    listener(entry)
+                except Exception as error:
+                    # what it holds is no longer what the log says: nothing may rest on it
+                    raise LogInvalid(
+                        f"entry {entry.index} (`{entry.header.id}`) cannot be taken in: {error}"
+                    ) from error
+        with self._mutex:
+            index.settle()
+            self._tree = tree
+            self._signed = signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +374,11 @@ class _Signed:
     checkpoint: Checkpoint
 
 
-def _prove(entry: Entry, signed: Checkpoint, node: merkle.Node) -> None:
-    proof = merkle.inclusion_proof(entry.index, signed.size, node)
-    merkle.verify_inclusion(entry.leaf, entry.index, signed.size, proof, signed.root)
+def _proved(index: int, data: bytes, signed: Checkpoint, node: merkle.Node) -> Entry:
+    try:
+        entry = entry_of(index, data)
+        proof = merkle.inclusion_proof(index, signed.size, node)
+        merkle.verify_inclusion(entry.leaf, index, signed.size, proof, signed.root)
+    except EvidenceError as error:
+        raise LogInvalid(f"entry {index} is not the one that was signed: {error}") from error
+    return entry

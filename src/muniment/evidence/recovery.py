@@ -8,7 +8,7 @@ head store before it is believed.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from muniment.errors import LogInvalid
+from muniment.errors import LogInvalid, NoteInvalid
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.index import Index
 from muniment.evidence.store import Entry, LogStore, Tail, entry_of
@@ -35,13 +35,14 @@ def take_in(
     head: bytes | None,
     open_own: Callable[[bytes], Checkpoint],
 ) -> Known:
-    """Raises `LogInvalid` or `NoteInvalid` saying what contradicts what."""
+    """Raises `LogInvalid` saying what contradicts what."""
     tail = store.tail()
     if tail is None:
         raise LogInvalid("there is no log in this database; `muniment init` makes one")
     if head is None:
         raise LogInvalid("the head store is empty, but the database has a log")
-    remembered, tree, index = open_own(head), tree.copy(), index.overlay()
+    remembered = _open(head, "the head store", open_own)
+    tree, index = tree.copy(), index.overlay()
     root_at_head = tree.root() if tree.size == remembered.size else None
     new: list[Entry] = []
     for place, data in store.entries(tree.size, tail.last_index + 1):
@@ -52,10 +53,17 @@ def take_in(
         new.append(entry)
         if tree.size == remembered.size:
             root_at_head = tree.root()
-    _check_signed(tail, tree, open_own(tail.checkpoint))
+    _check_signed(tail, tree, _open(tail.checkpoint, "the database", open_own))
     _check_remembered(remembered, tree, root_at_head)
     _check_tiles(store, tree)
     return Known(tree, index, new, tail.checkpoint, remembered.size < tree.size)
+
+
+def _open(note: bytes, place: str, open_own: Callable[[bytes], Checkpoint]) -> Checkpoint:
+    try:
+        return open_own(note)
+    except NoteInvalid as error:
+        raise LogInvalid(f"{place} holds a checkpoint of another log or key: {error}") from error
 
 
 def _check_next(entry: Entry, size: int, index: Index) -> None:

@@ -6,16 +6,26 @@ Nothing here writes. A record that may not stand raises; the rest of its batch i
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from muniment.errors import Conflict, DiskFull, LogInvalid, Stale
+from muniment.errors import Conflict, DiskFull, LogInvalid, NotCanonical, Stale
 from muniment.evidence import merkle, moment
 from muniment.evidence.append import Outcome, Proposal
 from muniment.evidence.clock import TOLERANCE, SteadyClock
-from muniment.evidence.index import Index
-from muniment.evidence.record import Draft, Header, Sealed, digest
+from muniment.evidence.index import Index, Last
+from muniment.evidence.record import (
+    MAX_DOCUMENT,
+    Draft,
+    Header,
+    Sealed,
+    check_case_id,
+    digest,
+)
 from muniment.evidence.store import Entry, Transaction, check_place, entry_of
 
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _Placed = tuple[Entry, Mapping[str, Sealed]]
 
 
@@ -62,7 +72,7 @@ class Sequencer:
             entries,
             {(e.index, name): sealed for e, seals in placed for name, sealed in seals.items()},
             {digest(doc): doc for draft in drafts for doc in draft.documents},
-            tuple(companions(entries)),
+            tuple(companions(entries)) if entries else (),
         )
         for entry in entries:
             index.add(entry)
@@ -93,14 +103,21 @@ class Sequencer:
 
 def whole_case(case: str, transaction: Transaction, index: Index) -> list[Entry]:
     """A case as the transaction has it, with what this batch added; checked against the index."""
-    entries = [entry_of(i, data) for i, data in transaction.case(case)]
+    try:
+        entries = [entry_of(i, data) for i, data in transaction.case(case)]
+    except NotCanonical as error:
+        raise LogInvalid(f"case `{case}` holds what is no record: {error}") from error
     entries += [entry for entry in index.staged if entry.header.case == case]
     for position, entry in enumerate(entries):
         check_place(entry, entries[:position][-1:], position, case)
-    last = index.last_of(case)
+    check_last(entries, index.last_of(case), case)
+    return entries
+
+
+def check_last(entries: Sequence[Entry], last: Last | None, case: str) -> None:
+    """Raises `LogInvalid` unless the case ends where the checked index says that it does."""
     if (entries[-1].leaf if entries else None) != (last.leaf if last is not None else None):
         raise LogInvalid(f"the database does not have case `{case}` as it was written")
-    return entries
 
 
 def _place_all(drafts: Sequence[Draft], size: int, index: Index, log_id: bytes) -> list[_Placed]:
@@ -111,12 +128,33 @@ def _place_all(drafts: Sequence[Draft], size: int, index: Index, log_id: bytes) 
         follows = tuple(
             placed[leaf][0].leaf if isinstance(leaf, int) else leaf for leaf in draft.follows
         )
+        _check_form(draft, follows)
         header, seals = _place(draft, follows, trial, log_id)
         data = header.encode()
         entry = Entry(size + len(placed), data, merkle.leaf_hash(data), header)
         placed.append((entry, seals))
         trial.add(entry)
     return placed
+
+
+def _check_form(draft: Draft, follows: Sequence[bytes]) -> None:
+    """Raises `NotCanonical` for what could be written now, but not be read back at a start."""
+    check_case_id(draft.case)
+    _check_names(draft.kind, draft.fold, tuple(draft.sections))
+    if type(draft.body) is not dict or any(len(leaf) != merkle.HASH_SIZE for leaf in follows):
+        raise NotCanonical(f"a draft of `{draft.kind}` with no body, or following what is no leaf")
+    if any(len(document) > MAX_DOCUMENT for document in draft.documents):
+        raise NotCanonical(f"a document of more than {MAX_DOCUMENT} bytes")
+
+
+@lru_cache(maxsize=1024)
+def _check_names(kind: str, fold: int, sections: tuple[str, ...]) -> None:
+    """There are few of them: each is written into a header and read back once."""
+    empty = Header(
+        kind=kind, fold=fold, case="any_" + "a" * 26, position=0, at=_ANY_TIME, body={}, prev=None,
+        sections=dict.fromkeys(sections, bytes(merkle.HASH_SIZE)),
+    )  # fmt: skip
+    Header.parse(empty.encode())
 
 
 def _place(

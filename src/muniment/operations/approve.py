@@ -12,7 +12,7 @@ from muniment.operations import permit
 from muniment.operations.decision import decision_draft
 from muniment.operations.extend import carry_out
 from muniment.operations.facts import approval_facts
-from muniment.operations.request import check_text
+from muniment.operations.request import IdempotencyKey, answer, answered, check_text
 from muniment.operations.service import (
     Caller,
     Service,
@@ -33,28 +33,43 @@ class Voted:
     appended: Appended
 
 
-async def approve(service: Service, caller: Caller, case: str, note: str = "") -> Voted:
+async def approve(
+    service: Service, caller: Caller, case: str, note: str = "", key: IdempotencyKey | None = None
+) -> Voted:
     """
     Approve a case as it stands now, or the extension that it waits for.
 
     Whether the caller may is the policy's to say, and recorded either way.
-    Raises `NotFound`, and `Conflict` when nothing waits for approval.
+    Raises `NotFound`, and `Conflict` when nothing waits for approval or the key was used before.
     """
     check_text(note, "note")
-    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, yes=True))
+    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, key, yes=True))
     if voted.given and voted.case.extension is not None:
         return replace(voted, case=await carry_out(service, case))
     return voted
 
 
-async def refuse(service: Service, caller: Caller, case: str, note: str = "") -> Voted:
+async def refuse(
+    service: Service, caller: Caller, case: str, note: str = "", key: IdempotencyKey | None = None
+) -> Voted:
     """Refuse a case: one refusal by somebody who could approve ends it."""
     check_text(note, "note")
-    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, yes=False))
+    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, key, yes=False))
     return voted
 
 
-async def _vote(service: Service, caller: Caller, case_id: str, note: str, *, yes: bool) -> Voted:
+async def _vote(
+    service: Service,
+    caller: Caller,
+    case_id: str,
+    note: str,
+    key: IdempotencyKey | None,
+    *,
+    yes: bool,
+) -> Voted:
+    operation = "approve" if yes else "refuse"
+    if key is not None and answered(service, caller, operation, key) is not None:
+        raise Conflict("this was answered already; `muniment show` tells what became of it")
     case, _ = service.read(case_id)
     permit.require(service, caller, "read", case)
     ask = _waiting(case)
@@ -75,7 +90,10 @@ async def _vote(service: Service, caller: Caller, case_id: str, note: str, *, ye
         drafts.append(_verdict(caller, actor, case, ask, groups, note, now, yes=yes))
         if not yes and case.state == "pending":
             drafts = close(drafts, case.id, case.length, now)
-    after, appended = await service.propose(drafts, grounds.reads, case, gives=given and yes)
+    also = [answer(caller, operation, key, case.id, now)] if key is not None else []
+    after, appended = await service.propose(
+        drafts, grounds.reads, case, gives=given and yes, also=also
+    )
     return Voted(case=after, decision=decision, given=given, appended=appended)
 
 

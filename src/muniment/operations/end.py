@@ -15,6 +15,7 @@ from typing import Any
 from muniment.access import records
 from muniment.access.lifecycle import ENDS, LIVE, AccessCase
 from muniment.access.records import EndpointView, Record
+from muniment.access.registry import OpenGrant
 from muniment.errors import Conflict, EvidenceError, MunimentError, Unavailable
 from muniment.evidence import moment
 from muniment.evidence.record import Draft
@@ -65,6 +66,18 @@ async def expire(service: Service, case: str) -> AccessCase:
     return await _record(service, state, seen, expired)
 
 
+async def expire_unread(service: Service, grant: OpenGrant) -> None:
+    """
+    Where not even the database can be read: take away what memory says is over, and spool it.
+
+    What was seen at the target is looked for again once the log is back.
+    """
+    connector = service.connector(grant.resource)
+    await asyncio.wait_for(connector.revoke(grant.case), ATTEMPT.total_seconds())
+    expired = records.GrantExpired(actor=records.SERVICE, due=grant.until)
+    await _spool(service, expired.draft(grant.case, service.now()))
+
+
 async def finish(service: Service, case: str) -> AccessCase:
     """By the worker: an end that was declared and not yet seen."""
     state, _ = service.read(case)
@@ -93,8 +106,7 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
         appended = await service.conclude(state.id, build)
         declared = bool(appended.entries)
     except (Unavailable, EvidenceError):
-        await asyncio.to_thread(service.spool.add, _spooled(draft))
-        _log.warning("the end of case %s is spooled: the log cannot be written", state.id)
+        await _spool(service, draft)
     else:
         state = advance_all(state, appended.entries) if declared else service.read(state.id)[0]
         if not declared and state.state not in ENDS:
@@ -174,8 +186,7 @@ async def _record(
         await service.conclude(state.id, build)
     except (Unavailable, EvidenceError):
         if declared is not None:
-            line = _spooled(declared.draft(state.id, seen.at))
-            await asyncio.to_thread(service.spool.add, line)
+            await _spool(service, declared.draft(state.id, seen.at))
         raise
     return service.read(state.id)[0]
 
@@ -225,6 +236,14 @@ def _unverified(seen: _Seen) -> records.RemovalUnverified:
 
 
 # --- the spool --------------------------------------------------------------------------------
+
+
+async def _spool(service: Service, draft: Draft) -> None:
+    """Once for each end, however often it is tried."""
+    line = _spooled(draft)
+    if all((w["case"], w["kind"]) != (draft.case, draft.kind) for w in service.spool.waiting()):
+        await asyncio.to_thread(service.spool.add, line)
+        _log.warning("the end of case %s is spooled: the log cannot be written", draft.case)
 
 
 def _spooled(draft: Draft) -> dict[str, Any]:

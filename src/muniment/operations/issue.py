@@ -26,7 +26,8 @@ from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts, approval_facts
-from muniment.operations.service import Caller, Grounds, Service, advance_all, until_it_stands
+from muniment.operations.request import IdempotencyKey, answer, answered
+from muniment.operations.service import Caller, Service, advance_all, until_it_stands
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
 from muniment.ports import Connector, GrantOrder, Issued
@@ -45,7 +46,9 @@ class PickedUp:
     receipt: Receipt | None = None
 
 
-async def pick_up(service: Service, caller: Caller, case: str) -> PickedUp:
+async def pick_up(
+    service: Service, caller: Caller, case: str, key: IdempotencyKey | None = None
+) -> PickedUp:
     """
     Make a credential for the requester of an approved case; again, it rotates the secret.
 
@@ -53,17 +56,21 @@ async def pick_up(service: Service, caller: Caller, case: str) -> PickedUp:
     is nothing to pick up, `TargetUnavailable` when the target did not do it, `LogUnavailable` when
     it could not be recorded: in all of them nothing is handed out.
     """
-    task = asyncio.create_task(_pick_up(service, caller, case))
+    if key is not None and answered(service, caller, "pick-up", key) is not None:
+        raise Conflict("this pick-up was answered, and secrets are never kept: pick up anew")
+    task = asyncio.create_task(_pick_up(service, caller, case, key))
     return await asyncio.shield(task)
 
 
-async def _pick_up(service: Service, caller: Caller, case_id: str) -> PickedUp:
+async def _pick_up(
+    service: Service, caller: Caller, case_id: str, key: IdempotencyKey | None
+) -> PickedUp:
     if case_id in service.ordering:
         raise Conflict("a credential for this case is being made at this moment")
     service.ordering.add(case_id)
     try:
         authorized: _Authorized = await until_it_stands(
-            lambda: _authorize(service, caller, case_id)
+            lambda: _authorize(service, caller, case_id, key)
         )
         if authorized.order is None:
             return PickedUp(case=authorized.case, decision=authorized.decision)
@@ -84,7 +91,9 @@ class _Authorized:
 # --- steps 1 to 4 -----------------------------------------------------------------------------
 
 
-async def _authorize(service: Service, caller: Caller, case_id: str) -> _Authorized:
+async def _authorize(
+    service: Service, caller: Caller, case_id: str, key: IdempotencyKey | None
+) -> _Authorized:
     case, entries = service.read(case_id)
     permit.require(service, caller, "read", case)
     permit.require(service, caller, "pick-up", case)
@@ -119,20 +128,15 @@ async def _authorize(service: Service, caller: Caller, case_id: str) -> _Authori
         return _Authorized(case=after, decision=decision, connector=connector, order=None)
     clock = await connector.now()
     intent = _intent(service, caller, case, ask, connector, now, clock)
-    after, appended = await _append_intent(service, case, decided, intent, grounds)
+    after, appended = await service.propose(
+        [decided, intent.draft(case.id, now)],
+        grounds.reads,
+        case,
+        urgent=case.break_glass,
+        also=[answer(caller, "pick-up", key, case.id, now)] if key is not None else [],
+    )
     order = _order(service, after, intent, appended.entries[-1].leaf)
     return _Authorized(case=after, decision=decision, connector=connector, order=order)
-
-
-async def _append_intent(
-    service: Service,
-    case: AccessCase,
-    decided: Draft,
-    intent: records.GrantAuthorized,
-    grounds: Grounds,
-) -> tuple[AccessCase, Appended]:
-    drafts = [decided, intent.draft(case.id, decided.at)]
-    return await service.propose(drafts, grounds.reads, case, urgent=case.break_glass)
 
 
 def _facts_again(

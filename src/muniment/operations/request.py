@@ -5,7 +5,7 @@ import hmac
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +15,6 @@ from muniment.access.registry import glass_counter
 from muniment.errors import Conflict, Malformed, TooMany
 from muniment.evidence import moment
 from muniment.evidence.append import Appended
-from muniment.evidence.record import Draft
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
 from muniment.operations.review import review_drafts
@@ -156,7 +155,7 @@ async def _request(
         also += rows
         grounds.reads.update({draft.case: None for draft in extra})
     if key is not None:
-        also.append(_answer(caller, key, case, drafts[0]))
+        also.append(answer(caller, "request", key, case, now))
     after, appended = await service.propose(drafts, grounds.reads, urgent=ask.emergency, also=also)
     return Asked(case=after, decision=decision, appended=appended)
 
@@ -170,23 +169,33 @@ def check_text(text: str, what: str) -> None:
 
 
 def _answered(service: Service, caller: Caller, key: IdempotencyKey) -> Asked | None:
-    answer = service.projections.answer(caller.principal.id, "request", key.key)
+    case_id = answered(service, caller, "request", key)
+    return (
+        None
+        if case_id is None
+        else Asked(case=service.read(case_id)[0], decision=None, appended=None)
+    )
+
+
+def answered(service: Service, caller: Caller, operation: str, key: IdempotencyKey) -> str | None:
+    """The case of the first answer under this key. Raises `Conflict` for another body."""
+    answer = service.projections.answer(caller.principal.id, operation, key.key)
     if answer is None:
         return None
     if not hmac.compare_digest(answer.body, key.digest):
         raise Conflict("this Idempotency-Key was used with another request; choose a new one")
-    case, _ = service.read(answer.case)
-    return Asked(case=case, decision=None, appended=None)
+    return answer.case
 
 
-def _answer(caller: Caller, key: IdempotencyKey, case: str, draft: Draft) -> Answer:
+def answer(caller: Caller, operation: str, key: IdempotencyKey, case: str, at: datetime) -> Answer:
+    """Kept in the same transaction as the records."""
     return Answer(
         principal=caller.principal.id,
-        operation="request",
+        operation=operation,
         key=key.key,
         body=key.digest,
         case=case,
-        at=moment.text(draft.at),
+        at=moment.text(at),
     )
 
 

@@ -42,6 +42,8 @@ class Worker:
     _attempts: dict[str, int] = field(default_factory=dict)
     #: cases that are due and wait for their next attempt, in elapsed seconds
     _not_before: dict[str, float] = field(default_factory=dict)
+    #: ended while the database could not be read
+    _ended_unread: set[str] = field(default_factory=set)
     _swept: str | None = None
     _draining: bool = False
     _next_sweep: float = 0.0
@@ -64,6 +66,7 @@ class Worker:
             await self._tick()
         except MunimentError as error:
             _log.warning("the worker could not look: %s", error)
+            await self._end_unread()
 
     async def drain(self, seconds: float = 10.0) -> None:
         """Take on nothing new; give what runs a moment to finish."""
@@ -86,6 +89,19 @@ class Worker:
                 break
             self._start(case)
         await self._housekeeping()
+
+    async def _end_unread(self) -> None:
+        """The database cannot be read: ends go on by what the log said before."""
+        now = self.service.log.clock.due()
+        for grant in list(self.service.registry.grants.values()):
+            if grant.ended or grant.until > now or grant.case in self._ended_unread:
+                continue
+            try:
+                await end.expire_unread(self.service, grant)
+            except (TimeoutError, MunimentError) as error:
+                _log.warning("case %s could not be ended: %s", grant.case, error)
+            else:
+                self._ended_unread.add(grant.case)
 
     def _start(self, case: str) -> None:
         task = asyncio.create_task(self._work(case), name=f"work on {case}")

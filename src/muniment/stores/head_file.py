@@ -1,14 +1,16 @@
 """The head store as a file: two alternating slots, each whole or void, synced before answering."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from muniment.errors import LogInvalid, LogUnavailable
+from muniment.errors import LogInvalid, LogUnavailable, NotCanonical
 from muniment.evidence import canonical
 
 _SLOT = 8192
@@ -28,9 +30,12 @@ class HeadFile:
         self._path = path
         self._mutex = threading.Lock()
         try:
+            new = not path.exists()
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             if os.fstat(self._file).st_size < 2 * _SLOT:
                 os.ftruncate(self._file, 2 * _SLOT)
+            if new:
+                sync_folder(path.parent)
         except OSError as error:
             raise LogUnavailable(
                 f"the head store `{path}` cannot be opened: {error.strerror}"
@@ -55,27 +60,33 @@ class HeadFile:
 
     def write(self, checkpoint: bytes, size: int) -> None:
         held = [self._slot(number) for number in (0, 1)]
-        if any(slot is not None and slot[0] > size for slot in held):
-            raise LogInvalid(f"the head store remembers more than {size} entries already")
+        same = (size, checkpoint)
+        if any(slot is not None and slot[0] >= size and slot != same for slot in held):
+            raise LogInvalid(f"the head store remembers {size} or more entries already")
         sizes = [-1 if slot is None else slot[0] for slot in held]
         data = size.to_bytes(8, "big") + checkpoint
         if len(data) + _DIGEST + _LENGTH > _SLOT:
             raise LogInvalid("a checkpoint too large for the head store")
         framed = sha256(data).digest() + len(data).to_bytes(_LENGTH, "big") + data
-        self._put(sizes.index(min(sizes)), framed)
+        # the same again, after an error, goes where it was: only the other slot is surely whole
+        self._put(held.index(same) if same in held else sizes.index(min(sizes)), framed)
 
     def close(self) -> None:
         os.close(self._file)
 
     def _put(self, number: int, framed: bytes) -> None:
         try:
-            os.pwrite(self._file, framed, number * _SLOT)
+            if os.pwrite(self._file, framed, number * _SLOT) != len(framed):
+                raise OSError(errno.ENOSPC, "only a part of the head was written")
             os.fdatasync(self._file)
         except OSError as error:
             raise LogUnavailable(f"the head store cannot be written: {error.strerror}") from error
 
     def _raw(self, number: int) -> bytes:
-        return os.pread(self._file, _SLOT, number * _SLOT)
+        try:
+            return os.pread(self._file, _SLOT, number * _SLOT)
+        except OSError as error:
+            raise LogUnavailable(f"the head store cannot be read: {error.strerror}") from error
 
     def _slot(self, number: int) -> tuple[int, bytes] | None:
         raw = self._raw(number)
@@ -100,31 +111,41 @@ class LedgerFile:
     def erasures(self) -> list[tuple[str, str, str]]:
         found = []
         for line in read_lines(self._path):
-            value = canonical.decode(line)
-            if not isinstance(value, dict):
-                raise LogInvalid(f"the erasure ledger `{self._path}` is damaged")
-            found.append((str(value["record"]), str(value["section"]), str(value["rule"])))
+            try:
+                value: Any = canonical.decode(line)
+                erasure = (value["record"], value["section"], value["rule"])
+            except (NotCanonical, KeyError, TypeError) as error:
+                raise LogInvalid(f"the erasure ledger `{self._path}` is damaged") from error
+            found.append(erasure)
         return found
 
 
 def append_durably(path: Path, data: bytes) -> None:
-    """Append and wait for the disk; also for the directory when the file is new."""
+    """Append a line and wait for the disk; also for the directory when the file is new."""
     new = not path.exists()
     try:
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(file, data)
+            # a torn last line was never acknowledged; what is appended must not become a part of it
+            os.ftruncate(file, os.pread(file, os.fstat(file).st_size, 0).rfind(b"\n") + 1)
+            if os.write(file, data) != len(data):
+                raise OSError(errno.ENOSPC, "only a part of the line was written")
             os.fsync(file)
         finally:
             os.close(file)
         if new:
-            directory = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_folder(path.parent)
     except OSError as error:
         raise LogUnavailable(f"`{path}` cannot be written: {error.strerror}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """A new or renamed file is not there after a power loss before its directory is."""
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def read_lines(path: Path) -> list[bytes]:

@@ -22,7 +22,7 @@ def migrate(connection: sqlite3.Connection, dialect: str) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _refuse_foreign(connection)
+        refuse_foreign(connection)
         connection.execute(_TABLE)
         applied = _applied(connection)
         _check(applied, steps)
@@ -56,7 +56,8 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
 
 
-def _refuse_foreign(connection: sqlite3.Connection) -> None:
+def refuse_foreign(connection: sqlite3.Connection) -> None:
+    """Raises `LogInvalid` for another program's database; reads only."""
     tables = _tables(connection)
     if tables and "migrations" not in tables:
         raise LogInvalid("this database belongs to another program")

@@ -1,12 +1,13 @@
 """The spool as a file: one canonical object a line, durable before anybody is told."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
 
-from muniment.errors import LogInvalid
+from muniment.errors import LogInvalid, LogUnavailable, NotCanonical
 from muniment.evidence import canonical
-from muniment.stores.head_file import append_durably, read_lines
+from muniment.stores.head_file import append_durably, read_lines, sync_folder
 
 
 class SpoolFile:
@@ -23,7 +24,10 @@ class SpoolFile:
     def waiting(self) -> list[dict[str, Any]]:
         found = []
         for line in read_lines(self._path):
-            value = canonical.decode(line)
+            try:
+                value = canonical.decode(line, max_bytes=len(line))
+            except NotCanonical as error:
+                raise LogInvalid(f"the spool `{self._path}` is damaged: {error}") from error
             if not isinstance(value, dict):
                 raise LogInvalid(f"the spool `{self._path}` is damaged")
             found.append(value)
@@ -33,5 +37,15 @@ class SpoolFile:
         with self._mutex:
             rest = read_lines(self._path)[count:]
             beside = self._path.with_suffix(".new")
-            beside.write_bytes(b"".join(line + b"\n" for line in rest))
-            beside.replace(self._path)
+            try:
+                with beside.open("wb") as file:
+                    file.writelines(line + b"\n" for line in rest)
+                    file.flush()
+                    os.fsync(file.fileno())
+                # Crash here: the old lines stand, and are appended again to no effect.
+                beside.replace(self._path)
+                sync_folder(self._path.parent)
+            except OSError as error:
+                raise LogUnavailable(
+                    f"`{self._path}` cannot be written: {error.strerror}"
+                ) from error

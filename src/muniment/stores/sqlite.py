@@ -17,7 +17,7 @@ from muniment.errors import Conflict, LogInvalid, LogUnavailable
 from muniment.evidence.record import Sealed
 from muniment.evidence.store import Batch, Tail
 from muniment.ports import Answer, CaseRow, Due
-from muniment.stores.migrations import migrate
+from muniment.stores.migrations import migrate, refuse_foreign
 
 _HASH = 32
 
@@ -77,6 +77,9 @@ class SQLiteStore:
         self._generation = 0
         self._writer = threading.Lock()
         with _as_log_errors():
+            # on a connection of its own: ours turns a database to WAL as soon as it is opened
+            with contextlib.closing(sqlite3.connect(path)) as plain:
+                refuse_foreign(plain)
             migrate(self._connection(), "sqlite")
 
     def close(self) -> None:
@@ -252,13 +255,16 @@ class SQLiteTransaction:
         self._connection = connection
 
     def tail(self) -> Tail:
-        tail = _tail(self._connection)
+        with _as_log_errors():
+            tail = _tail(self._connection)
         if tail is None:
             raise LogInvalid("the log's state is gone from the database")
         return tail
 
     def case(self, case: str) -> list[tuple[int, bytes]]:
-        return self._connection.execute(READ_CASE, (case, 1 << 62)).fetchall()
+        # NOTE: an I/O error may have ended the transaction; the batch must not go on after it
+        with _as_log_errors():
+            return self._connection.execute(READ_CASE, (case, 1 << 62)).fetchall()
 
     def add(self, batch: Batch) -> None:
         run = self._connection.executemany

@@ -216,3 +216,11 @@ def test_a_case_of_another_kind_is_proved_but_not_folded(case: WrittenCase) -> N
     checked = check.verify(data, case.written.key.verifier)
     assert (checked.case, checked.state) == (None, "`principal:enrolled`, not folded")
     assert any("no table of transitions" in phrase for phrase in checked.not_proved)
+
+
+def test_durations_beyond_all_calendars_do_not_fold(case: WrittenCase) -> None:
+    decide_following(
+        case, case.activated, case.role, case.ana.enrolled, approvals={}, outcome="auto_approve",
+        pickup_seconds=2**53 - 1,
+    )  # fmt: skip
+    assert "beyond all calendars" in refusal(case)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,7 +14,7 @@ import click
 from muniment.access.window import text as length
 from muniment.errors import Conflict, Malformed, NotPermitted, Refused, Unavailable
 from muniment.interfaces.cli import screen
-from muniment.interfaces.cli.screen import CASE, LENGTH, case_argument, json_option
+from muniment.interfaces.cli.screen import case_argument, json_option, length_option
 
 if TYPE_CHECKING:
     from muniment.interfaces.cli.api import Api
@@ -133,7 +134,7 @@ def roles_command(*, as_json: bool) -> None:
 @click.command("request")
 @resource_argument
 @role_argument
-@click.option("--for", "seconds", type=LENGTH, default="30m", show_default=True, metavar="TIME")
+@length_option("--for", "seconds", "30m")
 @reason_option
 @ticket_option
 @incident_option
@@ -155,14 +156,12 @@ def request_command(
     """Ask for ROLE on RESOURCE; `muniment roles` lists them."""
     context = ask_context(seconds, reason, ticket, incident, emergency=emergency)
     with asking() as api:
-        answer = api.ask(resource, role, context)
-        case = asked(answer)
+        case = ask(api, resource, role, context)
         if wait and case["state"] == "pending":
             for line in [] if as_json else pending_lines(case):
                 click.echo(line, err=True)
             case = wait_for_decision(api, case["case"])
-            answer = {**answer, "task": {**answer["task"], "case": case}}
-    screen.show(answer, requested_lines(case), as_json=as_json)
+    screen.show(case, requested_lines(case), as_json=as_json)
     return 0 if case["state"] in ("pending", "approved", "authorized", "issued") else 1
 
 
@@ -178,10 +177,16 @@ def ask_context(
     }
 
 
-def asked(answer: dict[str, Any]) -> dict[str, Any]:
-    """The case inside the answer to a request, with its names and decision beside it."""
-    task = answer["task"]
-    return {**task["case"], "names": answer["names"], "decision": task.get("decision")}
+def ask(api: "Api", resource: str, role: str, context: dict[str, Any]) -> dict[str, Any]:
+    """The case that a request became, and the policy's decision beside it."""
+    task = api.ask(resource, role, context)["task"]
+    return {**_case(api, task["id"]), "decision": task.get("decision")}
+
+
+def _case(api: "Api", case: str) -> dict[str, Any]:
+    """What a case is, without how it came to be."""
+    found = api.get(f"/v1/cases/{case}")
+    return {name: found[name] for name in found if name not in ("timeline", "checkpoint")}
 
 
 def requested_lines(case: dict[str, Any]) -> Iterator[str]:
@@ -211,7 +216,7 @@ def pending_lines(case: dict[str, Any]) -> Iterator[str]:
             ("you asked", f"{screen.wanted(case)} for {length(case['seconds'])}"),
             ("can approve", able or screen.paint("nobody: ask who runs Muniment", "red")),
             ("lapses", screen.until(case["deadline"], now()) if case["deadline"] else ""),
-            ("by rule", ", ".join(f"{rule['id']} ({screen.place(rule)})" for rule in rules)),
+            ("by", ", ".join(rule["id"] for rule in rules)),
         )
     )
     yield "next"
@@ -248,7 +253,7 @@ def wait_for_decision(api: "Api", case: str, most: float | None = None) -> dict[
     while True:
         left = None if most is None else most - (time.monotonic() - begun)
         try:
-            found = api.get(f"/v1/cases/{case}")
+            found = _case(api, case)
         except Unavailable:
             if left is None or left <= 0:
                 raise
@@ -294,7 +299,7 @@ def credential_command(case: str, form: str, receipt: Path | None, *, as_json: b
 
     \b
     eval "$(muniment credential CASE)" && psql
-    """
+    """  # noqa: D301 (click's mark for lines that are not to be wrapped)
     from muniment.interfaces.cli import run
 
     if receipt is not None and receipt.exists():
@@ -332,14 +337,7 @@ def not_any_more_lines(answer: dict[str, Any]) -> Iterator[str]:
 
 @click.command("extend")
 @case_argument
-@click.option(
-    "--for",
-    "seconds",
-    type=LENGTH,
-    required=True,
-    metavar="TIME",
-    help="Length of the whole window, counted from its start.",
-)
+@length_option("--for", "seconds", None, "Length of the whole window, from its start.")
 @reason_option
 @ticket_option
 @incident_option
@@ -493,7 +491,7 @@ def _voted_lines(case: dict[str, Any], verdict: str) -> Iterator[str]:
     if verdict == "refusal":
         yield f"refused: {id_}, {what}"
     elif case["waits_for"]:
-        yield f"your approval of {id_} counts; it still waits for {screen.groups(case['waits_for'])}"
+        yield f"your approval counts; {id_} still waits for {screen.groups(case['waits_for'])}"
         yield from screen.fields((("can approve", screen.people(names, case["could_approve"])),))
     elif case["state"] == "issued":
         yield f"extended: {id_}, {what}, until {screen.until(case['until'], now())}"
@@ -653,9 +651,9 @@ def show_command(case: str, *, as_json: bool) -> None:
 @click.argument("text")
 @json_option
 def whois_command(text: str, *, as_json: bool) -> None:
-    """From an account's name, or a line of a target's log, to its case. `-` reads standard input."""
+    """From an account's name, or a line of a target's log (`-`: on standard input), to its case."""
     if text == "-":
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.read()
     if re.search(r"\w", text) is None:
         raise Malformed("there is nothing to look for")
     with asking() as api:

@@ -1,6 +1,5 @@
 """`muniment policy`: check and test a bundle on this machine; ask the service what would happen."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import click
 from muniment.access.window import text as length
 from muniment.errors import NotFound, PolicyInvalid
 from muniment.interfaces.cli import client, screen
-from muniment.interfaces.cli.screen import LENGTH, json_option
+from muniment.interfaces.cli.screen import json_option, length_option
 from muniment.interfaces.cli.verify import mark
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ def _results_json(found: dict[str, tuple["Result", ...]], failed: int) -> dict[s
 @policy_command.command("explain")
 @client.resource_argument
 @client.role_argument
-@click.option("--for", "seconds", type=LENGTH, default="30m", show_default=True, metavar="TIME")
+@length_option("--for", "seconds", "30m")
 @client.ticket_option
 @client.incident_option
 @client.emergency_option

@@ -8,6 +8,7 @@ signal comes. Signals go on to the command; it decides, and we end the grant aft
 What `run` has to say goes to standard error: standard output belongs to the command.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -19,14 +20,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from muniment.access.window import text as length
 from muniment.errors import Conflict, MunimentError, Refused, Unavailable
 from muniment.interfaces.cli import client, screen
-from muniment.interfaces.cli.screen import LENGTH, json_option
+from muniment.interfaces.cli.screen import json_option, length_option
 
 if TYPE_CHECKING:
     from muniment.interfaces.cli.api import Api
@@ -54,20 +55,12 @@ _SIGNALLED, _NOT_STARTED = 128, 126
 @click.argument("resource")
 @click.argument("role")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
-@click.option("--for", "seconds", type=LENGTH, default="15m", show_default=True, metavar="TIME")
+@length_option("--for", "seconds", "15m")
 @client.reason_option
 @client.ticket_option
 @client.incident_option
 @client.emergency_option
-@click.option(
-    "--wait-for",
-    "patience",
-    type=LENGTH,
-    default="10m",
-    show_default=True,
-    metavar="TIME",
-    help="For approval; then the request is withdrawn.",
-)
+@length_option("--wait-for", "patience", "10m", "For approval; then the request is withdrawn.")
 @click.option("--receipt", type=click.Path(path_type=Path), help="Keep the receipt in this file.")
 @json_option
 def run_command(
@@ -92,24 +85,24 @@ def run_command(
 
     CMD finds the credential in its environment (PGHOST, PGUSER, PGPASSWORD, …). The exit code is
     CMD's own; 1 if access was denied or refused, or nobody approved in time.
-    """
+    """  # noqa: D301 (click's mark for lines that are not to be wrapped)
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"there is no command `{command[0]}`; nothing was asked for")
     if receipt is not None and receipt.exists():
         raise Conflict(f"`{receipt}` exists already; choose another file")
     context = client.ask_context(seconds, reason, ticket, incident, emergency=emergency)
     tell = _Teller(as_json)
-    with client.asking() as api:
-        case = client.asked(api.ask(resource, role, context))
+    with client.asking() as api, _Signals() as signals:
+        case = client.ask(api, resource, role, context)
         if case["state"] == "denied":
             tell("denied", case, client.requested_lines(case))
             return 1
-        picked = _picked_up(api, case, patience, tell)
+        picked = _picked_up(api, case, patience, signals, tell)
         if picked is None:
             return 1
         if receipt is not None:
             receipt.write_text(picked["receipt"], "utf-8")
-        return _with_access(api, picked, command, tell)
+        return _with_access(api, picked, command, signals, tell)
 
 
 class _Teller:
@@ -127,13 +120,75 @@ class _Teller:
             click.echo(line, err=True)
 
 
+# --- signals --------------------------------------------------------------------------------------
+
+
+class _Signals:
+    """
+    While this is entered, a signal ends a wait, but nothing that must not be left half done.
+
+    From the pick-up on they are held: they go to the command, and we end the grant after it.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._held = False
+        #: came while held, and before there was a command
+        self._came: list[int] = []
+
+    def __enter__(self) -> Self:
+        for number in _FORWARDED:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+        if self._came:
+            raise KeyboardInterrupt
+
+    def run(self, command: tuple[str, ...], environment: Mapping[str, str]) -> int:
+        """The exit code, as a shell has it."""
+        if self._came:
+            return _SIGNALLED + self._came[0]
+        self._process = subprocess.Popen(command, env=environment)  # noqa: S603 (the caller's own)
+        for number in self._came:  # while it was being started
+            self._process.send_signal(number)
+        code = self._process.wait()
+        return code if code >= 0 else _SIGNALLED - code
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        if not self._held:
+            raise KeyboardInterrupt
+        if self._process is None:
+            self._came.append(number)
+        elif not (number in (signal.SIGINT, signal.SIGQUIT) and _typed()):
+            self._process.send_signal(number)
+
+
+def _typed() -> bool:
+    """Ctrl-C at a terminal reaches the command by itself: it is in the same foreground group."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
+
+
 # --- until there is access ------------------------------------------------------------------------
 
 
 def _picked_up(
-    api: "Api", case: dict[str, Any], patience: int, tell: _Teller
+    api: "Api", case: dict[str, Any], patience: int, signals: _Signals, tell: _Teller
 ) -> dict[str, Any] | None:
-    """The answer with the credential; None where nobody gave it. A request left over is withdrawn."""
+    """The answer with the credential; None where nobody gave it. What is left over is withdrawn."""
     end = time.monotonic() + patience
     try:
         while True:
@@ -142,18 +197,32 @@ def _picked_up(
                 case = client.wait_for_decision(api, case["case"], end - time.monotonic())
             if case["state"] != "approved":
                 break
-            case = api.post(f"/v1/cases/{case['case']}/credential")
+            signals.hold()
+            case = _pick_up(api, case)
             if case["credential"] is not None:
                 return case
+            signals.release()
             tell("not-any-more", case, client.not_any_more_lines(case))
     except KeyboardInterrupt:
         _give_up(api, case, tell)
         raise
-    if case["state"] in ("pending", "approved"):
+    if case["state"] == "pending":
+        tell("too-late", case, [f"nobody approved within {length(patience)}"])
         _give_up(api, case, tell)
     else:
         tell(case["state"], case, [f"no access: {client.over_line(case)}"])
     return None
+
+
+def _pick_up(api: "Api", case: dict[str, Any]) -> dict[str, Any]:
+    """An answer that gets lost on its way may have made an account: then nobody is to have it."""
+    try:
+        return api.post(f"/v1/cases/{case['case']}/credential")
+    except Unavailable:
+        with contextlib.suppress(MunimentError):
+            if _ended(api, case["case"])["state"] == "approved":
+                client.withdraw(api, case["case"])
+        raise
 
 
 def _waiting_lines(case: dict[str, Any], patience: int) -> Iterator[str]:
@@ -176,67 +245,28 @@ def _give_up(api: "Api", case: dict[str, Any], tell: _Teller) -> None:
     except MunimentError as error:
         tell("not-withdrawn", case, [f"{id_} could not be withdrawn: {error}"])
     else:
-        tell("withdrawn", case, [f"no access: nobody approved in time; {id_} is withdrawn"])
+        tell("withdrawn", case, [f"{id_} is withdrawn"])
 
 
 # --- with access ----------------------------------------------------------------------------------
 
 
 def _with_access(
-    api: "Api", picked: dict[str, Any], command: tuple[str, ...], tell: _Teller
+    api: "Api",
+    picked: dict[str, Any],
+    command: tuple[str, ...],
+    signals: _Signals,
+    tell: _Teller,
 ) -> int:
     ends = screen.until(picked["until"], client.now())
-    tell("issued", picked, [f"access until {ends}; running {shlex.join(command)}"])
-    with _Forwarding() as forwarding:
-        # from here on no signal ends us: the command does, and then we end the grant
-        try:
-            code = forwarding.run(command, _environment(picked))
-        except OSError as error:
-            click.echo(f"muniment: `{command[0]}` cannot be started: {error.strerror}", err=True)
-            code = _NOT_STARTED
-        finally:
-            _end(api, picked, tell)
-    return code
-
-
-class _Forwarding:
-    """While it is entered, signals go to the command that runs, and to nobody else."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._before: dict[signal.Signals, Any] = {}
-        self._early: list[int] = []
-
-    def __enter__(self) -> "_Forwarding":
-        self._before = {number: signal.signal(number, self._forward) for number in _FORWARDED}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def run(self, command: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        if self._early:
-            return _SIGNALLED + self._early[0]
-        self._process = subprocess.Popen(command, env=environment)  # noqa: S603 (the caller's own)
-        for number in self._early:  # those that came while it was being started
-            self._process.send_signal(number)
-        code = self._process.wait()
-        return code if code >= 0 else _SIGNALLED - code
-
-    def _forward(self, number: int, _frame: FrameType | None) -> None:
-        if self._process is None:
-            self._early.append(number)
-        elif not (number in (signal.SIGINT, signal.SIGQUIT) and _typed()):
-            self._process.send_signal(number)
-
-
-def _typed() -> bool:
-    """Ctrl-C at a terminal reaches the command by itself: it is in the same foreground group."""
+    tell("issued", picked, [f"access until {ends}; running {command[0]}"])
     try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):
-        return False
+        return signals.run(command, _environment(picked))
+    except OSError as error:
+        click.echo(f"muniment: `{command[0]}` cannot be started: {error.strerror}", err=True)
+        return _NOT_STARTED
+    finally:
+        _end(api, picked, tell)
 
 
 def _end(api: "Api", picked: dict[str, Any], tell: _Teller) -> None:

@@ -28,6 +28,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 _PRINCIPAL = re.compile(r"prn_[a-z2-7]{26}")
 _SECONDS = re.compile(r"\b(\d+) s\b")
+#: from how many seconds on a distance is rounded to how many
+_ROUNDING = ((2 * 86_400, 3_600), (120, 60), (0, 1))
 _COLOURS = {
     "pending": "yellow",
     "approved": "cyan",
@@ -46,37 +48,39 @@ _TROUBLES = {
 }
 
 
-class Length(click.ParamType):
-    """A length of time as people write it, in seconds."""
-
-    name = "length"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return seconds(str(value))
-        except Malformed as error:
-            self.fail(str(error), param, ctx)
+def _length(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
+    try:
+        return seconds(value)
+    except Malformed as error:
+        raise click.BadParameter(str(error)) from error
 
 
-class CaseId(click.ParamType):
-    """A case id, or any beginning of it that is unique."""
+def length_option(
+    name: str, variable: str, default: str | None, help: str | None = None
+) -> Callable[[Any], Any]:
+    """A length of time as people write it; the command gets seconds."""
+    return click.option(
+        name,
+        variable,
+        callback=_length,
+        default=default,
+        required=default is None,
+        show_default=True,
+        metavar="TIME",
+        help=help or "How long, as in 90s, 30m or 1h30m.",
+    )
 
-    name = "case"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if re.fullmatch(r"[A-Za-z0-9]{1,8}_[A-Za-z2-7]{0,26}", str(value)) is None:
-            self.fail(
-                f"`{value}` is no beginning of a case id: they look like `mun_6roj4fts…`",
-                param,
-                ctx,
-            )
-        return str(value).lower()
+def _case(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9]{1,8}_[A-Za-z2-7]{0,26}", value) is None:
+        raise click.BadParameter(
+            f"`{value}` is no beginning of a case id: they look like `mun_6roj4fts…`"
+        )
+    return value.lower()
 
 
-LENGTH, CASE = Length(), CaseId()
-case_argument = click.argument("case", type=CASE)
+#: any unique beginning of a case id
+case_argument = click.argument("case", callback=_case)
 
 
 def show(answer: Json, lines: Iterable[str], *, as_json: bool) -> None:
@@ -126,6 +130,7 @@ def people(names: Names, principals: Iterable[str]) -> str:
 def sentence(names: Names, words: str) -> str:
     """One of the policy's own sentences, with logins for ids and lengths as people write them."""
     named = _PRINCIPAL.sub(lambda found: who(names, found[0]), words)
+    named = named.replace(" may not breakGlass", " may not break glass")
     return clean(_SECONDS.sub(lambda found: text(int(found[1])), named))
 
 
@@ -143,11 +148,10 @@ def moment(at: str | None, now: datetime) -> str:
 
 
 def distance(at: str, now: datetime) -> str:
-    """`in 12m`, `3m ago`; days and hours for what is far."""
-    away = int((datetime.fromisoformat(at) - now).total_seconds())
-    size = abs(away)
-    unit = next(u for u in (86_400, 3_600, 60, 1) if size >= 2 * u or u == 1)
-    rounded = text(size // unit * unit)
+    """`in 12m`, `3h20m ago`: to the minute, and to the hour for what is days away."""
+    away = (datetime.fromisoformat(at) - now).total_seconds()
+    unit = next(unit for limit, unit in _ROUNDING if abs(away) >= limit)
+    rounded = text(round(abs(away) / unit) * unit)
     return f"in {rounded}" if away >= 0 else f"{rounded} ago"
 
 
@@ -193,10 +197,16 @@ def fields(pairs: Iterable[tuple[str, str]], indent: int = 2) -> Iterator[str]:
 
 def wrapped(words: str, indent: int) -> list[str]:
     """Coloured text is left on its line: it is short."""
-    if "\x1b" in words:
-        return [words]
     room = max(width() - indent, 30)
+    if "\x1b" in words or len(words) <= room:
+        return [words]
     return textwrap.wrap(words, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def hanging(words: str, indent: int) -> Iterator[str]:
+    first, *more = wrapped(words, indent + 2)
+    yield f"{' ' * indent}{first}"
+    yield from (f"{' ' * indent}  {part}" for part in more)
 
 
 # --- decisions ------------------------------------------------------------------------------------
@@ -210,7 +220,7 @@ def decisive(decision: Json) -> list[Json]:
 
 
 def place(rule: Json) -> str:
-    """Where to read it: `policies/20-forbid.cedar:12`; invariants of the product are in its code."""
+    """Where to read it: `policies/20-forbid.cedar:12`; the product's invariants are code."""
     return f"{rule['file']}:{rule['line']}" if rule["line"] else "built into Muniment"
 
 
@@ -232,11 +242,11 @@ def denial(decision: Json, names: Names) -> Iterator[str]:
     """Which rule said no, in its title's words, where it stands, and its text."""
     rules = decisive(decision)
     for words in decision["why"]:
-        yield f"  {sentence(names, words)}"
+        yield from hanging(sentence(names, words), 2)
     for rule in rules:
         yield ""
         yield f"  {paint(rule['id'], bold=True)}  {place(rule)}"
-        yield from (f"    {faint(line)}" for line in _body(rule["text"]))
+        yield from (f"    {faint(line)}" for line in _body(rule["text"]) if rule["line"])
 
 
 def _body(text: str) -> Iterator[str]:
@@ -262,10 +272,7 @@ def case_lines(case: Json, now: datetime) -> Iterator[str]:
             yield faint(f"  {day}, times are UTC; # is the entry in the log")
         yield from _record_lines(line, names)
     yield ""
-    yield faint(
-        f"each record is proved by the log; take the proofs away with: muniment evidence export "
-        f"{short(case['case'])} -o FILE"
-    )
+    yield faint(f"with all proofs: muniment evidence export {short(case['case'])} -o FILE")
 
 
 def _facts(case: Json, names: Names, now: datetime) -> Iterator[tuple[str, str]]:
@@ -277,6 +284,8 @@ def _facts(case: Json, names: Names, now: datetime) -> Iterator[tuple[str, str]]
         marked = "still to be reviewed" if case["marked"] else "reviewed"
         yield "emergency", paint(f"broke glass, {marked}", "red" if case["marked"] else None)
     yield "approved", people(names, case["approved_by"])
+    if case["starts"] and case["until"]:
+        yield "window", f"{moment(case['starts'], now)} to {moment(case['until'], now)}"
     if case["could_approve"]:
         yield "can approve", people(names, case["could_approve"])
     if case["review"]:
@@ -312,7 +321,7 @@ def reason_fields(reason: Json | None) -> Iterator[tuple[str, str]]:
         return
     yield "reason", clean(reason["text"])
     typed = [f"{name} {clean(reason[name])}" for name in ("ticket", "incident") if reason[name]]
-    yield "typed", f"{', '.join(typed)} (not looked up)" if typed else ""
+    yield "claims", f"{', '.join(typed)} (typed, not looked up)" if typed else ""
 
 
 def _record_lines(line: Json, names: Names) -> Iterator[str]:
@@ -325,7 +334,7 @@ def _record_lines(line: Json, names: Names) -> Iterator[str]:
     number, kind = faint(f"#{line['index']:<5}"), _tinted(line["kind"])
     yield f"  {number} {at}  {kind}  {by}{late}"
     for words in _DETAILS.get(line["kind"], _nothing)(record, line["sections"], names):
-        yield from (f"{' ' * 24}{part}" for part in wrapped(words, 24))
+        yield from hanging(words, 24)
 
 
 def _tinted(kind: str) -> str:
@@ -366,8 +375,9 @@ def _decided(record: Json, sections: Json, names: Names) -> Iterator[str]:
         return
     if record["outcome"] == "deny":
         yield from (sentence(names, words) for words in decision.get("why", ()))
-    for rule in decisive(decision) if decision else ():
-        yield f"{rule['id']}  {place(rule)}"
+    rules = decisive(decision) if decision else []
+    size = max((len(rule["id"]) for rule in rules), default=0)
+    yield from (f"{rule['id']:<{size}}  {place(rule)}" for rule in rules)
 
 
 def outcome(decision: Json) -> str:
@@ -411,12 +421,9 @@ def _verified(record: Json, _sections: Json, _names: Names) -> Iterator[str]:
     yield f"looked at {', '.join(view['endpoint'] for view in record['endpoints'])}"
 
 
-def _unverified(record: Json, _sections: Json, _names: Names) -> Iterator[str]:
-    yield _TROUBLES.get(record["reason"], record["reason"])
-
-
-def _failed(record: Json, _sections: Json, _names: Names) -> Iterator[str]:
-    yield _TROUBLES.get(record["reason"], record["reason"])
+def _trouble(record: Json, _sections: Json, _names: Names) -> Iterator[str]:
+    reason: str = record["reason"]
+    yield _TROUBLES.get(reason, reason)
 
 
 def counted(count: int, noun: str) -> str:
@@ -433,7 +440,7 @@ _DETAILS: Mapping[str, _Details] = {
     "grant:extended": _window,
     "grant:revoked": _note,
     "credential:issued": _issued,
-    "credential:failed": _failed,
+    "credential:failed": _trouble,
     "removal:verified": _verified,
-    "removal:unverified": _unverified,
+    "removal:unverified": _trouble,
 }

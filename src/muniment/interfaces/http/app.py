@@ -34,6 +34,8 @@ def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
         summary="Just-in-time privileged access whose evidence outlives the access",
         lifespan=_lifespan(opened, work),
         redirect_slashes=False,
+        docs_url=None,  # its page would load scripts from elsewhere
+        redoc_url=None,
     )
     app.state.opened, app.state.folder, app.state.binding = opened, folder, Binding()
     for module in (authzen, cases, evidence, system):

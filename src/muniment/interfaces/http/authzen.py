@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from muniment.access.lifecycle import AccessCase
 from muniment.errors import Conflict, Malformed, NotFound
-from muniment.evidence import canonical, moment
+from muniment.evidence import moment
 from muniment.interfaces.http.binding import Binding
-from muniment.interfaces.http.cases import decided, named
+from muniment.interfaces.http.cases import bind, decided, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.interfaces.http.problems import ProfileProblem
 from muniment.operations import explain, permit, preview, request, withdraw
@@ -325,10 +325,7 @@ def _with_access(service: Service, ask: AccessAsk, wanted: RequestedAccess) -> A
 
 def _key(key: str | None, body: AccessRequest) -> IdempotencyKey | None:
     """Bound to what is asked: the denial that led here may be a fresh one."""
-    if key is None:
-        return None
-    value = body.model_dump(mode="json", exclude={"denial"})
-    return IdempotencyKey(key=key, body=canonical.encode(value))
+    return bind(key, body.model_dump(mode="json", exclude={"denial"}))
 
 
 def _own_case(service: Service, caller: Caller, case_id: str) -> AccessCase:

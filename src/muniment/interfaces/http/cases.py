@@ -2,20 +2,28 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniment.access.lifecycle import AccessCase
 from muniment.errors import NotPermitted
-from muniment.evidence import moment
+from muniment.evidence import canonical, moment
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.operations import approve, end, explain, extend, issue, permit, preview, review
 from muniment.operations.facts import Reason
-from muniment.operations.request import AccessAsk
+from muniment.operations.request import AccessAsk, IdempotencyKey
 from muniment.operations.service import Service
 from muniment.policy.decide import Decision
 
 router = APIRouter(prefix="/v1", tags=["cases"])
+
+
+KeyHeader = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+
+
+def bind(key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
+    """The caller's key, bound to what he asked with it."""
+    return None if key is None else IdempotencyKey(key=key, body=canonical.encode(body))
 
 
 class Body(BaseModel):
@@ -118,17 +126,21 @@ async def show(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, A
 
 @router.post("/cases/{case}/approval")
 async def give_approval(
-    service: ServiceDep, caller: CallerDep, case: str, body: Note
+    service: ServiceDep, caller: CallerDep, case: str, body: Note, key: KeyHeader = None
 ) -> dict[str, Any]:
     """Recorded either way: a 403 is a denial that stands in the log."""
-    return _voted(service, await approve.approve(service, caller, find(service, case), body.note))
+    found = find(service, case)
+    bound = bind(key, {"case": found, "note": body.note})
+    return _voted(service, await approve.approve(service, caller, found, body.note, bound))
 
 
 @router.post("/cases/{case}/refusal")
 async def give_refusal(
-    service: ServiceDep, caller: CallerDep, case: str, body: Note
+    service: ServiceDep, caller: CallerDep, case: str, body: Note, key: KeyHeader = None
 ) -> dict[str, Any]:
-    return _voted(service, await approve.refuse(service, caller, find(service, case), body.note))
+    found = find(service, case)
+    bound = bind(key, {"case": found, "note": body.note})
+    return _voted(service, await approve.refuse(service, caller, found, body.note, bound))
 
 
 def _voted(service: Service, voted: approve.Voted) -> dict[str, Any]:
@@ -140,11 +152,12 @@ def _voted(service: Service, voted: approve.Voted) -> dict[str, Any]:
 
 @router.post("/cases/{case}/credential")
 async def pick_up(
-    service: ServiceDep, caller: CallerDep, case: str, response: Response
+    service: ServiceDep, caller: CallerDep, case: str, response: Response, key: KeyHeader = None
 ) -> dict[str, Any]:
     """The secret is in this answer and nowhere else; asking again makes a new one."""
     response.headers["Cache-Control"] = "no-store"
-    picked = await issue.pick_up(service, caller, find(service, case))
+    found = find(service, case)
+    picked = await issue.pick_up(service, caller, found, bind(key, {"case": found}))
     answer = state(service, picked.case, picked.decision)
     if picked.issued is None or picked.receipt is None:
         return {**answer, "credential": None}

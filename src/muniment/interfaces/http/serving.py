@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 
 from muniment.access import records
-from muniment.errors import ConfigInvalid, MunimentError
+from muniment.errors import ConfigInvalid, MunimentError, Unavailable
 from muniment.interfaces.http.app import make_app
 from muniment.operations.take_in import take_in
 from muniment.runtime.settings import Server
@@ -35,14 +35,23 @@ async def _serve(folder: Path, listen: str | None) -> None:
     try:
         host, port = check_address(opened.settings.server, listen)
         first = opened.service.registry.policy is None
-        changes = await take_in(opened.service, opened.proposed, records.SERVICE)
-        for change in changes:
-            _log.info("taken in: %s", change.text)
+        await _take_in_at_start(opened)
         if first:
             _log.warning("this was the first start: the policy in the files is the first to hold")
         await _run(opened, folder, host, port)
     finally:
         await opened.close()
+
+
+async def _take_in_at_start(opened: Opened) -> None:
+    """Where the log cannot take the files in, what it knows goes on to hold: ends must not wait."""
+    try:
+        changes = await take_in(opened.service, opened.proposed, records.SERVICE)
+    except Unavailable as error:
+        _log.critical("the files were not taken in, the old state goes on: %s", error)
+    else:
+        for change in changes:
+            _log.info("taken in: %s", change.text)
 
 
 async def _run(opened: Opened, folder: Path, host: str, port: int) -> None:
@@ -121,7 +130,7 @@ async def _reload(opened: Opened, folder: Path) -> None:
     try:
         changes = await reload(opened, folder, records.SERVICE)
     except MunimentError as error:
-        _log.error("nothing was taken in, the old state goes on: %s", error)  # noqa: TRY400 (the text says all)
+        _log.error("nothing was taken in, the old state goes on: %s", error)
     else:
         _log.info("taken in: %s", "; ".join(changes) or "nothing had changed")
 

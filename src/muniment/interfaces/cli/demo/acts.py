@@ -1,7 +1,6 @@
 """The story in five acts: asked and denied, approved, used, run out, and proved afterwards."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -59,7 +58,7 @@ def approved_by_somebody_else(stage: Stage, telling: Telling) -> None:
         task = _ask(
             ana, seconds=_HALF_HOUR, ticket=TICKET, business_justification="order 42 is stuck"
         )
-        case = stage.cases["first"] = task["id"]
+        case = stage.cases["ended-early"] = task["id"]
         must(task["status"] == "pending", f"the request is {task['status']}")
         able = _could_approve(task)
         must(able == ["bo"], f"{able} could approve")
@@ -112,9 +111,9 @@ def _quorum(needed: dict[str, int]) -> str:
 
 def used_and_traced(stage: Stage, telling: Telling) -> None:
     telling.section("She picks up the credential and uses it")
-    case = stage.cases["first"]
+    case = stage.cases["ended-early"]
     with telling.step("credential-used") as step:
-        session, credential = _pick_up(stage, "first")
+        session, credential = _pick_up(stage, "ended-early")
         changed = session.execute(_STATEMENT.encode()).rowcount
         who = session.execute("SELECT session_user, current_user").fetchone()
         session.close()
@@ -247,14 +246,14 @@ def proved_afterwards(stage: Stage, telling: Telling) -> None:
 
 
 def _end_early(stage: Stage, telling: Telling) -> None:
-    case, ana = stage.cases["first"], stage.live.api("ana")
+    case, ana = stage.cases["ended-early"], stage.live.api("ana")
     with telling.step("ended-early") as step:
         shown = ana.post(f"/v1/cases/{case}/end")
         must((shown["state"], shown["removal"]) == ("ended", "verified"), f"it is {shown}")
         must(shown["closed"], "the case is still open")
         early = moment.parse(shown["until"]) - moment.parse(_ended_at(ana, case))
         must(not stage.roles_of_grants(), "a role is still there")
-        said = _login_refused(stage.logins["first"])
+        said = _login_refused(stage.logins["ended-early"])
         minutes = int(early.total_seconds() // 60)
         text = f"ana gives the first grant back {minutes} minutes early: role gone, login refused"
         step.held(text, case=case, minutes_early=minutes, login=said)
@@ -300,16 +299,16 @@ def _search_for_secrets(stage: Stage) -> None:
 def _verify(stage: Stage, telling: Telling) -> None:
     telling.say("From here on there is no service: files, and the log's public key.")
     with telling.step("verify-offline") as step:
-        found = {name: stage.verify(stage.bundle(name)) for name in ("first", "expired")}
+        found = {name: stage.verify(stage.bundle(name)) for name in ("ended-early", "expired")}
         for name, answer in found.items():
             _must_verify(name, answer, "UNANCHORED", "removal verified")
         closed = [answer.json["closed_at"] for answer in found.values()]
         text = f"muniment verify: 12 steps hold, both complete (closed at {closed[0]}, {closed[1]})"
         step.held(text, **{name: answer.json for name, answer in found.items()})
     with telling.step("verify-against-receipt") as step:
-        receipt = stage.work / "first.receipt"
-        answer = stage.verify(stage.bundle("first"), "--head", receipt)
-        _must_verify("first", answer, "SELF-WITNESSED", "removal verified")
+        receipt = stage.work / "ended-early.receipt"
+        answer = stage.verify(stage.bundle("ended-early"), "--head", receipt)
+        _must_verify("ended-early", answer, "SELF-WITNESSED", "removal verified")
         text = "with the receipt that ana kept (--head) it is SELF-WITNESSED, else UNANCHORED"
         step.held(text, heads=answer.json["heads"])
 
@@ -324,7 +323,7 @@ def _must_verify(name: str, answer: Answer, verdict: str, state: str) -> None:
 def _replay(stage: Stage, telling: Telling) -> None:
     with telling.step("replay-offline") as step:
         done: list[str] = []
-        for name in ("first", "expired"):
+        for name in ("ended-early", "expired"):
             answer = stage.check("replay", stage.bundle(name), "--require", "replay")
             must(answer.code == 0, f"{name}: exit code {answer.code}: {answer.out}{answer.err}")
             done += [decision["answer"] for decision in answer.json["decisions"]]
@@ -332,7 +331,3 @@ def _replay(stage: Stage, telling: Telling) -> None:
         text = f"muniment replay: all {len(done)} decisions recomputed byte for byte, by the policy"
         step.held(f"{text} in the file", decisions=len(done))
 
-
-def kept_name(name: str) -> Path:
-    """The bundle's file name for those who look at it later."""
-    return Path("ended-early" if name == "first" else name).with_suffix(".bundle.json")

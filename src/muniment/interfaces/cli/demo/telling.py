@@ -165,3 +165,12 @@ def _shown(line: str) -> str:
     except UnicodeEncodeError:
         return line.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
     return line
+
+
+#: width of what was done, in a line about an attack
+_DONE = 44
+
+
+def attack(what: str, who: str, answer: str) -> str:
+    """One line: what was done, who caught it, and with which words."""
+    return shortened(f"{what:<{_DONE}} {who}: {answer}", WIDTH - _INDENT)
