@@ -27,6 +27,8 @@ OPEN_TO_APPROVAL = ("pending",)
 LIVE = ("authorized", "issued")
 #: how a grant can have ended
 ENDS = ("expired", "revoked", "ended", "undone")
+#: seconds in a year and a day: no window is longer
+LONGEST = 367 * 86_400
 #: states that are closed without anything at a target
 OVER = ("denied", "refused", "withdrawn", "lapsed")
 
@@ -56,6 +58,11 @@ class Ask:
     def missing(self) -> dict[str, int]:
         """Approvals still to come, by group; empty when the requirement is met."""
         return quorum.missing(self.required or {}, [a.groups for a in self.approvals])
+
+    @property
+    def ready(self) -> bool:
+        """The policy was asked, and every approval that it demands is there."""
+        return self.required is not None and not self.missing
 
     @property
     def satisfied(self) -> dict[str, int]:
@@ -168,6 +175,7 @@ def _require(holds: bool, otherwise: str) -> None:
 def _requested(case: AccessCase, header: Header, record: Any) -> AccessCase:
     _require(record.requester == record.actor.principal, "a request for somebody else")
     _require(bool(record.actor.persons), "a request without a person")
+    _require(0 < record.seconds <= LONGEST, "a window of no possible length")
     terms = request_terms(case.log_id, header, record)
     return replace(
         case,
@@ -178,21 +186,41 @@ def _requested(case: AccessCase, header: Header, record: Any) -> AccessCase:
 
 
 def _decided(case: AccessCase, header: Header, record: Any) -> AccessCase:
+    _require(
+        0 <= record.max_seconds <= LONGEST * 100 and 0 <= record.pickup_seconds <= LONGEST,
+        "a decision about no possible length of time",
+    )
     ask = case.ask
     if ask is None:
         raise FoldInvalid("a decision without a request")
+    _require(
+        (record.question == "request") == (case.state == "requested"),
+        f"a decision on `{record.question}` of a case that is {case.state}",
+    )
+    _require(
+        record.outcome in _OUTCOMES.get(record.question, ()),
+        f"`{record.outcome}` as an answer to `{record.question}`",
+    )
     if record.question == "request":
         return _to_pick_up(_decided_request(case, ask, record), header)
     if record.question == "issue":
         return _decided_issue(case, ask, record)
     if record.question == "extend":
         return _decided_extension(case, record)
-    _require(record.question == "approve", f"a decision on `{record.question}`")
     return case  # an approval follows it, or it denied one: either way the case is as it was
 
 
+#: what each question can be answered with
+_ACCESS = ("deny", "needs_approvals", "auto_approve", "break_glass")
+_OUTCOMES = {
+    "request": _ACCESS,
+    "issue": _ACCESS,
+    "extend": _ACCESS,
+    "approve": ("deny", "permit"),
+}
+
+
 def _decided_request(case: AccessCase, ask: Ask, record: Any) -> AccessCase:
-    _require(case.state == "requested", "a second decision on the request")
     if record.outcome == "deny":
         return replace(case, state="denied", ask=_measured(ask, record))
     _require(ask.seconds <= record.max_seconds, "a window longer than its rules allow")
@@ -348,6 +376,7 @@ def _failed(case: AccessCase, _header: Header, record: Any) -> AccessCase:
 
 def _extension_requested(case: AccessCase, header: Header, record: Any) -> AccessCase:
     _require(case.extension is None, "a second extension while one waits")
+    _require(0 < record.seconds <= LONGEST, "a window of no possible length")
     _require(record.actor.principal == case.requested.requester, "an extension for somebody else")
     before = case.current
     terms = extension_terms(case.log_id, header, record, before.terms)

@@ -96,6 +96,8 @@ class Registry:
     def take(self, entry: Entry) -> None:
         """Take in one entry, in the order of the log."""
         header = entry.header
+        if breaks_glass(header):
+            _broken(self, entry, records.parse(header))
         moves = _MOVES.get(header.kind)
         if moves is not None:
             moves(self, entry, records.parse(header))
@@ -127,10 +129,17 @@ def glass_counter(person: str) -> str:
 
 def counters(header: Header) -> Iterator[str]:
     """The counters that a record moves, besides the head of its own case."""
-    if header.kind == records.AccessRequested.KIND:
-        request = records.parse(header)
-        if isinstance(request, records.AccessRequested) and request.emergency:
-            yield from (glass_counter(person) for person in request.actor.persons)
+    if breaks_glass(header):
+        yield from (glass_counter(person) for person in records.parse(header).actor.persons)
+
+
+def breaks_glass(header: Header) -> bool:
+    """Whether this record lets somebody break glass: asking for it in vain does not count."""
+    return (
+        header.kind == records.DecisionEvaluated.KIND
+        and header.body.get("outcome") == "break_glass"
+        and header.body.get("question") == "request"
+    )
 
 
 GLASS_WINDOW = timedelta(days=30)
@@ -197,9 +206,11 @@ def _configuration(registry: Registry, entry: Entry, record: Any) -> None:
 
 def _requested(registry: Registry, entry: Entry, record: Any) -> None:
     registry.open_cases[entry.header.case] = record.resource
-    if record.emergency:
-        for person in record.actor.persons:
-            registry.broken_glass.setdefault(person, []).append(entry.header.at)
+
+
+def _broken(registry: Registry, entry: Entry, record: records.Record) -> None:
+    for person in record.actor.persons:
+        registry.broken_glass.setdefault(person, []).append(entry.header.at)
 
 
 def _review(registry: Registry, entry: Entry, record: Any) -> None:

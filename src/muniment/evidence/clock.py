@@ -39,7 +39,7 @@ class SteadyClock:
         return self._elapsed()
 
     def due(self) -> datetime:
-        """The moment by which ends are judged: elapsed time's where the wall clock is not believed."""
+        """The moment by which ends are judged: elapsed time's where the wall clock is doubted."""
         if self.trouble is None:
             return self.now()
         return self._by_elapsed()

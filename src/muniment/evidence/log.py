@@ -28,6 +28,7 @@ from muniment.errors import (
     LogInvalid,
     LogUnavailable,
     MunimentError,
+    NoteInvalid,
 )
 from muniment.evidence import merkle, moment
 from muniment.evidence.append import Appended, Outcome, Proposal
@@ -268,7 +269,9 @@ class Log:
     def _commit(self, waiting: _Waiting) -> list[tuple[Future[Appended], Staged]]:
         with self._heads.lock():
             if self._heads.read() != self._signed.note:
-                raise LogInvalid("another copy of this log has moved the head store on")
+                raise LogInvalid(
+                    "the head store has moved on: another process, or a copy, writes to this log"
+                )
             with self.store.transaction() as transaction:
                 self._check_tail(transaction.tail())
                 tree, index = self._tree.copy(), self._index.overlay()
@@ -323,7 +326,7 @@ class Log:
 
     def _check_tail(self, tail: Tail) -> None:
         """What stands in the database is exactly what this process wrote or checked last."""
-        checked = self._open_own(tail.checkpoint)
+        checked = self._open_own(tail.checkpoint, "the database")
         before_last = merkle.Frontier(tail.size - 1, tail.peaks)
         before_last.push(merkle.leaf_hash(tail.last_data))
         if not tail.size == tail.last_index + 1 == checked.size:
@@ -336,8 +339,11 @@ class Log:
         if tail.checkpoint != self._signed.note:
             raise LogInvalid("another process has written to this log")
 
-    def _open_own(self, note: bytes) -> Checkpoint:
-        return open_checkpoint(note, self.origin, [self.verifier])
+    def _open_own(self, note: bytes, place: str) -> Checkpoint:
+        try:
+            return open_checkpoint(note, self.origin, [self.verifier])
+        except NoteInvalid as error:
+            raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
 
     def _catch_up(self) -> None:
         with self._heads.lock():
@@ -346,7 +352,7 @@ class Log:
             if known.ahead or self._stopped is not None:
                 self._heads.write(known.checkpoint, known.tree.size)
         known.tree.forget_changes()
-        signed = _Signed(known.checkpoint, self._open_own(known.checkpoint))
+        signed = _Signed(known.checkpoint, known.signed)
         self._believe(known.tree, known.index, signed, known.new)
 
     def _believe(self, tree: Tree, index: Index, signed: "_Signed", new: Sequence[Entry]) -> None:

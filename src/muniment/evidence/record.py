@@ -173,7 +173,7 @@ def _sized(data: bytes, width: int) -> bytes:
 
 def _parse_id(value: object) -> tuple[str, int]:
     case, _, position = value.partition("/") if isinstance(value, str) else ("", "", "")
-    if not position.isdecimal() or str(int(position)) != position or len(position) > 9:  # noqa: PLR2004 (a billion records in one case)
+    if len(position) > 9 or not position.isdecimal() or str(int(position)) != position:  # noqa: PLR2004 (a billion records in one case)
         raise NotCanonical(f"not a record id: `{value!r:.60}`")
     return check_case_id(case), int(position)
 

@@ -8,7 +8,7 @@ head store before it is believed.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from muniment.errors import LogInvalid, NoteInvalid
+from muniment.errors import LogInvalid
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.index import Index
 from muniment.evidence.store import Entry, LogStore, Tail, entry_of
@@ -24,6 +24,7 @@ class Known:
     index: Index
     new: list[Entry]
     checkpoint: bytes
+    signed: Checkpoint
     #: the head store is behind by checkpoints of our own: it moves on
     ahead: bool
 
@@ -33,7 +34,7 @@ def take_in(
     tree: Tree,
     index: Index,
     head: bytes | None,
-    open_own: Callable[[bytes], Checkpoint],
+    open_own: Callable[[bytes, str], Checkpoint],
 ) -> Known:
     """Raises `LogInvalid` saying what contradicts what."""
     tail = store.tail()
@@ -41,7 +42,7 @@ def take_in(
         raise LogInvalid("there is no log in this database; `muniment init` makes one")
     if head is None:
         raise LogInvalid("the head store is empty, but the database has a log")
-    remembered = _open(head, "the head store", open_own)
+    remembered = open_own(head, "the head store")
     tree, index = tree.copy(), index.overlay()
     root_at_head = tree.root() if tree.size == remembered.size else None
     new: list[Entry] = []
@@ -53,17 +54,11 @@ def take_in(
         new.append(entry)
         if tree.size == remembered.size:
             root_at_head = tree.root()
-    _check_signed(tail, tree, _open(tail.checkpoint, "the database", open_own))
+    signed = open_own(tail.checkpoint, "the database")
+    _check_signed(tail, tree, signed)
     _check_remembered(remembered, tree, root_at_head)
     _check_tiles(store, tree)
-    return Known(tree, index, new, tail.checkpoint, remembered.size < tree.size)
-
-
-def _open(note: bytes, place: str, open_own: Callable[[bytes], Checkpoint]) -> Checkpoint:
-    try:
-        return open_own(note)
-    except NoteInvalid as error:
-        raise LogInvalid(f"{place} holds a checkpoint of another log or key: {error}") from error
+    return Known(tree, index, new, tail.checkpoint, signed, remembered.size < tree.size)
 
 
 def _check_next(entry: Entry, size: int, index: Index) -> None:

@@ -1,11 +1,12 @@
 """Approve or refuse what somebody else asked for."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from muniment.access import records
 from muniment.access.lifecycle import AccessCase, Ask
-from muniment.errors import Conflict
+from muniment.errors import Conflict, Unavailable
 from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
 from muniment.operations import permit
@@ -45,7 +46,9 @@ async def approve(
     check_text(note, "note")
     voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, key, yes=True))
     if voted.given and voted.case.extension is not None:
-        return replace(voted, case=await carry_out(service, case))
+        # the approval stands whatever the target says; what it leaves undone is due work
+        with contextlib.suppress(Conflict, Unavailable):
+            return replace(voted, case=await carry_out(service, case))
     return voted
 
 

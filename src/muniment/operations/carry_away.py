@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from muniment.access import records
-from muniment.errors import EvidenceError, Malformed, NotFound, NotPermitted
+from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPermitted
 from muniment.evidence.append import Proposal
 from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.store import Entry
@@ -79,6 +79,7 @@ async def erase(service: Service, caller: Caller, record_id: str, section: str, 
     if section not in entry.header.sections:
         raise NotFound(f"`{record_id}` has no section `{section}`")
     _check_not_own(service, caller, entry)
+    _check_not_active(service, entry)
     if service.erasures.of(record_id, section) is None:
         await _record(service, caller, entry, section, rule)
     await asyncio.to_thread(erase_section, service.log, service.ledger, entry, section, rule)
@@ -101,6 +102,13 @@ def _entry(service: Service, case: str, position: str) -> Entry:
     if not position.isdecimal() or int(position) >= len(entries):
         raise NotFound(f"there is no record `{case}/{position}`")
     return entries[int(position)]
+
+
+def _check_not_active(service: Service, entry: Entry) -> None:
+    """Nobody who can still act becomes nameless: the files would enrol him a second time."""
+    known = service.registry.principals.get(entry.header.case)
+    if known is not None and known.active and known.leaf == entry.leaf:
+        raise Conflict("this is the identity of somebody who is active; disable the account first")
 
 
 def _check_not_own(service: Service, caller: Caller, entry: Entry) -> None:

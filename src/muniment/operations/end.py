@@ -7,7 +7,7 @@ the outcome is spooled. A grant is closed only by a separate look at every endpo
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,13 +16,13 @@ from muniment.access import records
 from muniment.access.lifecycle import ENDS, LIVE, AccessCase
 from muniment.access.records import EndpointView, Record
 from muniment.access.registry import OpenGrant
-from muniment.errors import Conflict, EvidenceError, MunimentError, Unavailable
+from muniment.errors import Conflict, EvidenceError, LogUnavailable, MunimentError, Unavailable
 from muniment.evidence import moment
 from muniment.evidence.record import Draft
 from muniment.operations import permit
 from muniment.operations.projection import order_over
 from muniment.operations.request import check_text
-from muniment.operations.service import Caller, Service, advance_all, close, content
+from muniment.operations.service import Caller, Service, close, content
 from muniment.ports import Connector, Probe, Revoked
 
 #: a removal that stays unseen is recorded when what is seen changes, and at most this often
@@ -38,7 +38,10 @@ async def end(service: Service, caller: Caller, case: str) -> AccessCase:
     permit.require(service, caller, "read", state)
     permit.require(service, caller, "end", state)
     _must_be_live(state)
-    record = records.GrantEnded(actor=service.actor(caller))
+    actor = service.actor(caller)
+    # whoever the policy lets end what is not his takes it away from its holder
+    holds = bool(set(actor.persons) & set(state.requested.actor.persons))
+    record = records.GrantEnded(actor=actor) if holds else records.GrantRevoked(actor=actor)
     return await _declare_and_remove(service, state, record.draft(case, service.now()))
 
 
@@ -93,7 +96,6 @@ def _must_be_live(state: AccessCase) -> None:
 
 async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft) -> AccessCase:
     """The intent first; where it cannot be written the removal is done all the same."""
-    declared = False
 
     def build(current: AccessCase) -> Sequence[Draft]:
         if current.state not in (*LIVE, "approved"):
@@ -103,17 +105,26 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
         return (draft,)
 
     try:
-        appended = await service.conclude(state.id, build)
-        declared = bool(appended.entries)
-    except (Unavailable, EvidenceError):
-        await _spool(service, draft)
-    else:
-        state = advance_all(state, appended.entries) if declared else service.read(state.id)[0]
-        if not declared and state.state not in ENDS:
-            raise Conflict(f"the case is {state.state}; there is no access to end")
+        state, _ = await service.conclude(state.id, build)
+    except Unavailable:
+        return await _end_unrecorded(service, state, draft)
+    if state.state not in ENDS:
+        raise Conflict(f"the case is {state.state}; there is no access to end")
     if state.closed:
         return state
     return await _record(service, state, await _take_away(service, state), None)
+
+
+async def _end_unrecorded(service: Service, state: AccessCase, draft: Draft) -> AccessCase:
+    """Taking away never waits for the log; only the answer has to."""
+    await _spool(service, draft)
+    try:
+        return await _record(service, state, await _take_away(service, state), None)
+    except Unavailable as error:
+        raise LogUnavailable(
+            "the log cannot be written; access is being taken away all the same, and its end is "
+            "recorded as soon as that is possible"
+        ) from error
 
 
 # --- at the target ----------------------------------------------------------------------------
@@ -124,6 +135,8 @@ class _Seen:
     """What one attempt to take access away did, and what the look afterwards saw."""
 
     at: datetime
+    #: by when, as ends are judged, it was begun
+    begun: datetime
     #: when access had to end
     due: datetime
     revoked: Revoked
@@ -133,22 +146,27 @@ class _Seen:
 
 
 async def _take_away(service: Service, state: AccessCase) -> _Seen:
-    resource = state.requested.resource
+    resource, begun = state.requested.resource, service.log.clock.due()
     due = state.ended_at or state.until or service.log.clock.due()
     revoked, probe = Revoked(accounts=0, sessions=0), Probe(endpoints=())
     try:
         connector = service.connector(resource)
         revoked = await asyncio.wait_for(connector.revoke(state.id), ATTEMPT.total_seconds())
         probe = await asyncio.wait_for(connector.probe(state.id), ATTEMPT.total_seconds())
-        trouble = _trouble(service, state, connector, probe)
+        trouble = _trouble(state, connector, probe)
     except (TimeoutError, MunimentError):
         trouble = "target-unavailable"
     return _Seen(
-        at=service.now(), due=due, revoked=revoked, endpoints=probe.endpoints, trouble=trouble
+        at=service.now(),
+        begun=begun,
+        due=due,
+        revoked=revoked,
+        endpoints=probe.endpoints,
+        trouble=trouble,
     )
 
 
-def _trouble(service: Service, state: AccessCase, connector: Connector, probe: Probe) -> str:
+def _trouble(state: AccessCase, connector: Connector, probe: Probe) -> str:
     """Why this look does not show that access is gone; empty when it does."""
     views = probe.endpoints
     if any(view.trouble or not view.saw_itself for view in views):
@@ -159,9 +177,6 @@ def _trouble(service: Service, state: AccessCase, connector: Connector, probe: P
         return "other-endpoints"
     if state.credential is not None and views[0].target != state.credential.target:
         return "other-target"
-    over = order_over(state)
-    if over is not None and service.log.clock.due() <= over + service.limits.order_timeout:
-        return "order-open"  # a stalled order could still create what was just seen to be absent
     return ""
 
 
@@ -184,7 +199,7 @@ async def _record(
 
     try:
         await service.conclude(state.id, build)
-    except (Unavailable, EvidenceError):
+    except Unavailable:
         if declared is not None:
             await _spool(service, declared.draft(state.id, seen.at))
         raise
@@ -196,9 +211,13 @@ def _outcome(
 ) -> list[Draft]:
     drafts: list[Draft] = []
     if declared is not None and current.state in LIVE:
+        if seen.due != current.until:
+            return []  # extended at the last moment; what was taken away is to be picked up anew
         drafts.append(declared.draft(current.id, seen.at))
     elif current.state not in ENDS or current.closed:
         return []
+    if not seen.trouble and _order_may_come(service, current, seen):
+        return drafts
     if not seen.trouble:
         drafts.append(_verified(seen).draft(current.id, seen.at))
         return close(drafts, current.id, current.length, seen.at)
@@ -210,13 +229,20 @@ def _outcome(
 def _worth_saying(service: Service, current: AccessCase, seen: _Seen) -> bool:
     """When what was seen changes, and at most once a day, however often the worker retries."""
     last = current.unverified_at
-    if seen.trouble == "order-open":
-        return False
     return (
         last is None
         or current.unverified_reason != seen.trouble
         or service.now() - last >= UNVERIFIED_EVERY
     )
+
+
+def _order_may_come(service: Service, current: AccessCase, seen: _Seen) -> bool:
+    """
+    A stalled order could still create what was seen to be absent: then the look counts for nothing,
+    and is repeated once the target would reject the order.
+    """
+    over = order_over(current)
+    return over is not None and seen.begun <= over + service.limits.order_timeout
 
 
 def _verified(seen: _Seen) -> records.RemovalVerified:
@@ -257,16 +283,27 @@ def _spooled(draft: Draft) -> dict[str, Any]:
 
 
 async def unspool(service: Service) -> int:
-    """Append the ends that were done while the log was down, each with the time it happened."""
-    waiting = service.spool.waiting()
-    for done, line in enumerate(waiting, 1):
-        await service.conclude(line["case"], _late(line))
-        service.spool.clear(1)
-        _log.warning("the end of case %s is recorded late (%d)", line["case"], done)
-    return len(waiting)
+    """
+    Append the ends that were done while the log was down, each with the time it happened.
+
+    One that does not fold is kept behind the others, and holds nobody up. Returns how many stand.
+    """
+    recorded = 0
+    for line in service.spool.waiting():
+        try:
+            await service.conclude(line["case"], _late(line))
+        except EvidenceError:
+            _log.critical("the spooled end of case %s does not fold", line["case"], exc_info=True)
+            await asyncio.to_thread(service.spool.add, line)
+        else:
+            recorded += 1
+            _log.warning("the end of case %s is recorded late", line["case"])
+        # Crash here: the end stands twice, in the log and in the spool; then it is not repeated.
+        await asyncio.to_thread(service.spool.clear, 1)
+    return recorded
 
 
-def _late(line: dict[str, Any]) -> Any:
+def _late(line: dict[str, Any]) -> Callable[[AccessCase], Sequence[Draft]]:
     draft = Draft(
         case=line["case"],
         kind=line["kind"],
@@ -274,4 +311,14 @@ def _late(line: dict[str, Any]) -> Any:
         at=moment.parse(line["at"]),
         body=line["body"],
     )
-    return lambda current: (draft,) if current.state in LIVE else ()
+
+    def build(current: AccessCase) -> Sequence[Draft]:
+        if current.state == "approved" and draft.kind == records.GrantRevoked.KIND:
+            return close([draft], draft.case, current.length, draft.at)
+        expired = draft.kind == records.GrantExpired.KIND
+        due = moment.text(current.until) if current.until is not None else ""
+        if current.state not in LIVE or (expired and draft.body["due"] != due):
+            return ()
+        return (draft,)
+
+    return build

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from muniment.access.fields import to_json
-from muniment.access.lifecycle import AccessCase
+from muniment.access.lifecycle import ENDS, AccessCase
 from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
@@ -59,8 +59,7 @@ def marked(service: Service, case: AccessCase) -> bool:
     review = service.registry.reviews.get(case.id)
     if not case.break_glass or review is None:
         return case.break_glass
-    row = service.projections.case_row(review)
-    return row is None or row.state != "closed"
+    return len(service.log.read_case(review)) < 2  # noqa: PLR2004 (opened, answered)
 
 
 def asked_to_approve(service: Service, case: AccessCase) -> list[str]:
@@ -68,7 +67,7 @@ def asked_to_approve(service: Service, case: AccessCase) -> list[str]:
     missing, chain = set(case.waits_for), set(case.requested.actor.persons)
     return sorted(
         principal.id
-        for principal in service.registry.principals.values()
+        for principal in list(service.registry.principals.values())
         if principal.type == "human"
         and principal.active
         and missing & principal.groups
@@ -138,13 +137,17 @@ def reason(service: Service, case_id: str) -> dict[str, Any] | None:
 
 
 def overdue(service: Service) -> list[CaseRow]:
-    """Grants that had to end and were not yet seen gone, the oldest first."""
+    """Grants that had to end, whatever ended them, and were not yet seen gone; the oldest first."""
     now = moment.text(service.log.clock.due())
     rows = service.projections.cases(
         states=("authorized", "issued", "expired", "revoked", "ended", "undone"), limit=10_000
     )
-    late = [r for r in rows if r.about != "closed" and r.until is not None and r.until < now]
-    return sorted(late, key=lambda row: row.until or "")
+    late = [
+        row
+        for row in rows
+        if row.about != "closed" and (row.state in ENDS or (row.until or now) < now)
+    ]
+    return sorted(late, key=lambda row: min(row.until or now, row.changed_at))
 
 
 def _line(service: Service, entry: Entry) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from muniment.operations.service import (
     Caller,
     Service,
     content,
+    target_clock,
     until_it_stands,
 )
 from muniment.policy.decide import Decision, ask_request
@@ -51,7 +52,7 @@ async def _ask(
     case, entries = service.read(case_id)
     permit.require(service, caller, "read", case)
     permit.require(service, caller, "extend", case)
-    _must_be_extendable(case, caller, seconds)
+    _must_be_extendable(service, case, caller, seconds)
     connector = service.connector(case.requested.resource)
     if not connector.capabilities.extends_live:
         raise Conflict("this target cannot extend a live grant; end it and ask anew")
@@ -88,13 +89,15 @@ async def _ask(
     return Extended(case=after, decision=decision)
 
 
-def _must_be_extendable(case: AccessCase, caller: Caller, seconds: int) -> None:
+def _must_be_extendable(service: Service, case: AccessCase, caller: Caller, seconds: int) -> None:
     if case.state != "issued" or case.extension is not None:
         raise Conflict(f"the case is {case.state}; only a live grant without an open extension is")
     if case.requested.requester != caller.principal.id:
         raise Conflict("only its holder can ask for more time")
     if case.starts is None or case.until is None:
         raise Conflict("there is no window to extend")
+    if service.log.clock.due() >= case.until:
+        raise Conflict("the window of this grant is over; ask anew")
     if case.starts + timedelta(seconds=seconds) <= case.until:
         raise Malformed("the extended window would not end later than the present one")
 
@@ -110,8 +113,7 @@ def _merged(reason: Reason, first: dict[str, str] | None) -> Reason:
 
 
 def _ready(case: AccessCase) -> bool:
-    extension = case.extension
-    return extension is not None and extension.required is not None and not extension.missing
+    return case.extension is not None and case.extension.ready
 
 
 async def carry_out(service: Service, case_id: str) -> AccessCase:
@@ -119,15 +121,23 @@ async def carry_out(service: Service, case_id: str) -> AccessCase:
     Move the window of a live grant whose extension has its approvals.
 
     The intent is recorded first. If the target cannot be reached the grant still ends no later
-    than recorded: the target's own expiry is only the second line.
+    than recorded: the target's own expiry is only the second line. What a crash, or a target that
+    does not answer, leaves undone is due work.
     """
+    case: AccessCase = await until_it_stands(lambda: _carry_out(service, case_id))
+    return case
+
+
+async def _carry_out(service: Service, case_id: str) -> AccessCase:
     case, _ = service.read(case_id)
     extension = case.extension
-    if not _ready(case) or extension is None or case.starts is None:
+    if not _ready(case) or extension is None or case.starts is None or case.until is None:
         return case
+    if service.log.clock.due() >= case.until:
+        return case  # too late: what is over ends
     connector = service.connector(case.requested.resource)
     until = case.starts + timedelta(seconds=min(extension.seconds, extension.max_seconds))
-    deadline = await connector.now() + service.limits.order_timeout
+    deadline = await target_clock(connector) + service.limits.order_timeout
     record = records.GrantExtended(
         actor=records.SERVICE,
         terms=extension.terms,

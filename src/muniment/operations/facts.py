@@ -118,11 +118,14 @@ def approval_facts(
     )
 
 
-def case_facts(case: AccessCase) -> CaseFacts:
+def case_facts(service: Service, case: AccessCase) -> CaseFacts:
+    role = service.registry.roles.get((case.requested.resource, case.requested.role))
+    asks = [ask.required or {} for ask in (case.ask, case.extension) if ask is not None]
     return CaseFacts(
         requester=case.requested.requester,
         persons=frozenset(case.requested.actor.persons),
-        approver_groups=frozenset(case.ask.required or {} if case.ask is not None else {}),
+        approver_groups=frozenset(group for required in asks for group in required),
+        role=role_facts(role) if role is not None else None,
     )
 
 

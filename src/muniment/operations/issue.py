@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from muniment.access import quorum, records
-from muniment.access.lifecycle import AccessCase, Ask
+from muniment.access.lifecycle import LIVE, AccessCase, Ask
 from muniment.access.registry import Principal, Role
 from muniment.errors import Conflict, LogUnavailable, MunimentError, TargetUnavailable
 from muniment.evidence.append import Appended
@@ -25,9 +25,10 @@ from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.decision import decision_draft
+from muniment.operations.end import ATTEMPT
 from muniment.operations.facts import Reason, access_facts, approval_facts
 from muniment.operations.request import IdempotencyKey, answer, answered
-from muniment.operations.service import Caller, Service, advance_all, until_it_stands
+from muniment.operations.service import Caller, Service, target_clock, until_it_stands
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
 from muniment.ports import Connector, GrantOrder, Issued
@@ -99,6 +100,8 @@ async def _authorize(
     permit.require(service, caller, "pick-up", case)
     if case.state not in ("approved", "issued"):
         raise Conflict(f"the case is {case.state}; there is nothing to pick up")
+    if case.until is not None and service.log.clock.due() >= case.until:
+        raise Conflict("the window of this grant is over; ask anew")
     if case.requested.requester != caller.principal.id:
         raise Conflict("only who asked can pick up")
     now, request = service.now(), case.requested
@@ -126,7 +129,7 @@ async def _authorize(
     if decision.outcome == "deny" or ask.missing:
         after, _ = await service.propose([decided], grounds.reads, case, gives=False)
         return _Authorized(case=after, decision=decision, connector=connector, order=None)
-    clock = await connector.now()
+    clock = await target_clock(connector)
     intent = _intent(service, caller, case, ask, connector, now, clock)
     after, appended = await service.propose(
         [decided, intent.draft(case.id, now)],
@@ -253,8 +256,8 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
     )
     now = service.now()
     try:
-        appended = await service.conclude(
-            case.id, lambda state: [record.draft(case.id, now)] if state.order_open else []
+        after, appended = await service.conclude(
+            case.id, lambda state: [record.draft(case.id, now)] if _waits_for(state) else []
         )
     except MunimentError:
         # No proof, no privilege: the account goes again, and the secret with it.
@@ -265,11 +268,16 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
         raise Conflict("access ended while the credential was being made")
     entry = appended.entries[-1]
     return PickedUp(
-        case=advance_all(case, appended.entries),
+        case=after,
         decision=authorized.decision,
         issued=issued,
         receipt=prove(service, entry, appended),
     )
+
+
+def _waits_for(state: AccessCase) -> bool:
+    """Whether the outcome of an order is still to be recorded: not once access has ended."""
+    return state.order_open and state.state in LIVE
 
 
 def _in_words(error: Exception) -> str:
@@ -289,7 +297,7 @@ async def _record_failure(service: Service, case: str, error: Exception) -> None
     failed = records.CredentialFailed(actor=records.SERVICE, reason=reason)
 
     def build(state: AccessCase) -> Sequence[Draft]:
-        if not state.order_open:
+        if not _waits_for(state):
             return ()
         drafts = [failed.draft(case, now)]
         if state.credential is None:
@@ -304,8 +312,8 @@ async def _record_failure(service: Service, case: str, error: Exception) -> None
 
 async def _take_back(connector: Connector, case: str) -> None:
     try:
-        await connector.revoke(case)
-    except MunimentError:
+        await asyncio.wait_for(connector.revoke(case), ATTEMPT.total_seconds())
+    except (TimeoutError, MunimentError):
         _log.warning("an unrecorded credential of case %s is still at its target", case)
 
 

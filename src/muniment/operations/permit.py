@@ -14,7 +14,7 @@ def ask(service: Service, caller: Caller, operation: str, case: AccessCase | Non
     facts = OperateFacts(
         principal=principal_facts(service, principal),
         operation=operation,
-        case=case_facts(case) if case is not None else None,
+        case=case_facts(service, case) if case is not None else None,
         now=moment.text(service.now()),
     )
     return ask_operate(service.policy(), facts)

@@ -42,7 +42,7 @@ def preview(service: Service, caller: Caller, ask: AccessAsk) -> Preview:
     )
     humans = [
         principal_facts(service, other)
-        for other in service.registry.principals.values()
+        for other in list(service.registry.principals.values())
         if other.type == "human" and other.groups & decision.approvals.keys()
     ]
     able = who_could_approve(service.policy(), asked, humans)

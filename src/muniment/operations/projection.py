@@ -53,6 +53,8 @@ def moments(case: AccessCase) -> list[datetime]:
         found.append(over)
     if case.extension is not None and case.extension.deadline is not None:
         found.append(case.extension.deadline)
+    if case.extension is not None and case.extension.ready and case.changed_at is not None:
+        found.append(case.changed_at)
     return found
 
 

@@ -12,7 +12,15 @@ from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
-from muniment.operations.service import Caller, Service, close, content, record_of
+from muniment.operations import permit
+from muniment.operations.service import (
+    Caller,
+    Service,
+    close,
+    content,
+    record_of,
+    until_it_stands,
+)
 from muniment.ports import CaseRow, Due
 
 VERDICTS = ("justified", "not-justified")
@@ -29,7 +37,7 @@ def review_drafts(
         case=review,
         kind="review",
         state="open",
-        requester=actor.principal,
+        requester="",
         resource="",
         role="",
         groups=(),
@@ -46,13 +54,23 @@ def review_drafts(
 async def answer_review(
     service: Service, caller: Caller, review: str, verdict: str, note: str
 ) -> str:
-    """A person says what he found; returns the case that was reviewed. Nobody reviews himself."""
+    """
+    A person says what he found; returns the case that was reviewed. Nobody reviews himself.
+
+    Raises `NotFound`, `NotPermitted`, and `Conflict` when somebody has answered already.
+    """
     if verdict not in VERDICTS:
         raise Malformed(f"a verdict is one of {', '.join(VERDICTS)}")
+    about: str = await until_it_stands(lambda: _answer(service, caller, review, verdict, note))
+    return about
+
+
+async def _answer(service: Service, caller: Caller, review: str, verdict: str, note: str) -> str:
     entries = service.log.read_case(review)
     opened = record_of(entries[0]) if entries else None
     if not isinstance(opened, records.ReviewOpened):
         raise NotFound(f"there is no review `{review}`")
+    permit.require(service, caller, "review", service.read(opened.about)[0])
     if len(entries) > 1:
         raise Conflict("this review was answered already")
     actor = service.actor(caller)

@@ -14,7 +14,14 @@ from muniment.access import records
 from muniment.access.lifecycle import AccessCase, advance, fold
 from muniment.access.records import Actor, Record
 from muniment.access.registry import Principal, Registry, Role
-from muniment.errors import LogInvalid, LogUnavailable, NotFound, Stale, Unavailable
+from muniment.errors import (
+    LogInvalid,
+    LogUnavailable,
+    NotFound,
+    Stale,
+    TargetUnavailable,
+    Unavailable,
+)
 from muniment.evidence import canonical, moment
 from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.log import Log
@@ -28,6 +35,8 @@ from muniment.ports import Connector, Projections, Spool
 
 #: how often a decision that lost against another is evaluated again
 ATTEMPTS = 8
+#: how long a target may take to tell its time: less than the log lets a decision grow old
+CLOCK_READING = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +137,9 @@ class Service:
         found = self.registry.role(resource, role)
         if found is None:
             known = sorted(
-                f"{r.resource} {r.role}" for r in self.registry.roles.values() if not r.withdrawn
+                f"{r.resource} {r.role}"
+                for r in list(self.registry.roles.values())
+                if not r.withdrawn
             )
             raise NotFound(
                 f"there is no role `{role}` on `{resource}`; there are: {', '.join(known)}"
@@ -178,9 +189,11 @@ class Service:
     def forget_identity(self, principal: str) -> None:
         """Its section was erased: what was read of it goes too."""
         self._identities.pop(principal, None)
+        self._names = {login: id_ for login, id_ in self._names.items() if id_ != principal}
 
     def _read_identities(self) -> None:
-        for id_, principal in self.registry.principals.items():
+        # the log's writer may enrol somebody at any moment: look at a copy
+        for id_, principal in list(self.registry.principals.items()):
             if id_ in self._identities and self._identities[id_][0] == principal.index:
                 continue
             entry = self.log.read_entry(principal.index)
@@ -255,17 +268,29 @@ class Service:
         )
         return after[-1], appended
 
-    async def conclude(self, case: str, build: Callable[[AccessCase], Sequence[Draft]]) -> Appended:
-        """Append an end, or the outcome of something done, on whatever state the case is in."""
+    async def conclude(
+        self, case: str, build: Callable[[AccessCase], Sequence[Draft]]
+    ) -> tuple[AccessCase, Appended]:
+        """
+        Append an end, or the outcome of something done, on whatever state the case is in.
+
+        Returns the case as it then is; as it was, where `build` found nothing to append.
+        """
+        after: list[AccessCase] = []
 
         def on_head(
             entries: Sequence[Entry],
         ) -> tuple[Sequence[Draft], Callable[[Sequence[Entry]], Iterable[Any]]]:
             before = self.fold(entries)
-            drafts = build(before)
-            return drafts, lambda placed: project(advance_all(before, placed))
 
-        return await self.append(Outcome(case=case, build=on_head))
+            def companions(placed: Sequence[Entry]) -> Iterable[Any]:
+                after.append(advance_all(before, placed))
+                return project(after[-1])
+
+            return build(before), companions
+
+        appended = await self.append(Outcome(case=case, build=on_head))
+        return after[-1], appended
 
 
 @dataclass
@@ -289,6 +314,14 @@ async def until_it_stands(attempt: Callable[[], Any]) -> Any:
         except Stale:
             await asyncio.sleep(0)
     raise LogUnavailable("others keep changing what this decision reads; try again")
+
+
+async def target_clock(connector: Connector) -> datetime:
+    """A target's clock, read at once or not at all: a decision must not grow old over it."""
+    try:
+        return await asyncio.wait_for(connector.now(), CLOCK_READING.total_seconds())
+    except TimeoutError:
+        raise TargetUnavailable("the target does not tell its time") from None
 
 
 def advance_all(case: AccessCase, entries: Iterable[Entry]) -> AccessCase:

@@ -1,6 +1,7 @@
 """Hold the projections against the log: compare, say what differs, rebuild."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 
 from muniment.access import records
 from muniment.evidence.record import Header
@@ -10,12 +11,14 @@ from muniment.operations.review import review_rows
 from muniment.operations.service import Service, record_of
 from muniment.ports import CaseRow, Due
 
+#: how often a line is looked at before it is called wrong, and the seconds between two looks
+LOOKS, PAUSE = 3, 0.02
 _OPENERS = (records.AccessRequested.KIND, records.ReviewOpened.KIND)
 
 
 def wrong_rows(service: Service) -> list[str]:
     """Cases whose line in the lists is not what the log says, or that have none."""
-    wrong = [case for case, row, _ in _true_rows(service) if row != _held(service, case)]
+    wrong = [case for case, row, due in _true_rows(service) if not _holds(service, row, due)]
     extra = [
         case for case in service.projections.case_ids("", 1 << 30) if not service.log.head(case)
     ]
@@ -23,18 +26,51 @@ def wrong_rows(service: Service) -> list[str]:
 
 
 def rebuild(service: Service) -> int:
-    """Drop every projection and build it anew from the log; returns how many cases there are."""
-    rows, dues = [], []
-    for _, row, due in _true_rows(service):
-        rows.append(row)
-        dues.append(due)
-    service.projections.replace_all(rows, [due for due in dues if due.at is not None])
+    """
+    Drop every projection and build it anew from the log; returns how many cases there are.
+
+    What is appended meanwhile is taken in before it returns: nothing that is due gets lost.
+    """
+    rows: dict[str, CaseRow] = {}
+    dues: dict[str, Due] = {}
+    done = 0
+    while done < service.log.size:
+        size = service.log.size
+        for case in cases_between(service, done, size):
+            rows[case], dues[case] = _true_row(service, case)
+        service.projections.replace_all(
+            rows.values(), [due for due in dues.values() if due.at is not None]
+        )
+        done = size
     return len(rows)
 
 
-def check_some(service: Service, cases: list[str]) -> list[str]:
-    """The rotating share of the sweep: those of these cases whose line is wrong."""
-    return [case for case in cases if _true_row(service, case)[0] != _held(service, case)]
+def cases_between(service: Service, start: int, stop: int) -> list[str]:
+    """Cases with a line in the lists that have a record in this part of the log."""
+    headers = (Header.parse(data) for _, data in service.log.store.entries(start, stop))
+    found = dict.fromkeys(header.case for header in headers)
+    return [case for case in found if _has_line(service, case)]
+
+
+def check_some(service: Service, cases: Iterable[str]) -> list[str]:
+    """Those of these cases whose line is wrong, and stays so while nothing is appended to them."""
+    return [case for case in cases if _is_wrong(service, case)]
+
+
+def _is_wrong(service: Service, case: str) -> bool:
+    """A line and its records change together, but are read one after the other: look again."""
+    for _ in range(LOOKS):
+        if _holds(service, *_true_row(service, case)):
+            return False
+        time.sleep(PAUSE)
+    return True
+
+
+def _has_line(service: Service, case: str) -> bool:
+    return any(
+        Header.parse(data).kind in _OPENERS
+        for _, data in service.log.store.case(case, service.log.size)[:1]
+    )
 
 
 def _true_rows(service: Service) -> Iterator[tuple[str, CaseRow, Due]]:
@@ -62,5 +98,7 @@ def _review_row(entries: list[Entry]) -> tuple[CaseRow, Due]:
     return row, due
 
 
-def _held(service: Service, case: str) -> CaseRow | None:
-    return service.projections.case_row(case)
+def _holds(service: Service, row: CaseRow, due: Due) -> bool:
+    """Its line in the lists, and when the worker looks at it next."""
+    held = service.projections
+    return held.case_row(row.case) == row and held.due_at(row.case) == due.at

@@ -11,8 +11,9 @@ from hashlib import sha256
 
 from muniment.access import records
 from muniment.access.records import Actor
-from muniment.access.registry import Principal
+from muniment.access.registry import Principal, Token
 from muniment.errors import ConfigInvalid
+from muniment.evidence import moment
 from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.record import Draft
 from muniment.operations.service import Service, content, new_id
@@ -245,24 +246,34 @@ class _Directory:
             known = self.service.registry.principals[id_]
             if login not in by_login and known.active:
                 yield self._disabled(login, known)
+        for id_, known in list(self.service.registry.principals.items()):
+            if known.active and self.service.identity(id_) is None:
+                yield self._disabled(id_, known)  # erased: no file can name it any more
 
     def tokens(self) -> Iterator[Change]:
         registry = self.service.registry
         wanted = {token.hash: token for token in self.proposed.tokens}
         for hash_, token in wanted.items():
-            if hash_ in registry.tokens:
+            known = registry.tokens.get(hash_)
+            if known is not None and known == self._token(token):
                 continue
             if token.login not in self.ids:
                 raise ConfigInvalid(f"a token is for `{token.login}`, who is not in the directory")
             record = records.TokenEnrolled(actor=self.actor, token=hash_, expires=token.expires)
             label = {"label": content({"text": token.label})} if token.label else {}
             draft = record.draft(self.ids[token.login], self.now, sections=label)
-            yield Change(text=f"+ token of {token.login}", draft=draft)
+            sign = "+" if known is None else "~"
+            yield Change(text=f"{sign} token of {token.login}", draft=draft)
         for hash_, token_known in list(registry.tokens.items()):
             if hash_ not in wanted:
                 gone = records.TokenRevoked(actor=self.actor, token=hash_)
                 draft = gone.draft(token_known.principal, self.now)
                 yield Change(text="- token", draft=draft)
+
+    def _token(self, wanted: ProposedToken) -> Token:
+        """The token as the log would have it: a moment is cut to what a record can hold."""
+        expires = moment.whole(wanted.expires) if wanted.expires is not None else None
+        return Token(principal=self.ids.get(wanted.login, ""), expires=expires)
 
     def _record(self, wanted: ProposedPrincipal) -> records.PrincipalEnrolled:
         return records.PrincipalEnrolled(

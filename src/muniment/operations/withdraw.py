@@ -24,6 +24,8 @@ async def _withdraw(service: Service, caller: Caller, case_id: str) -> AccessCas
     permit.require(service, caller, "withdraw", case)
     if case.state not in WITHDRAWABLE:
         raise Conflict(f"the case is {case.state}; only what waits can be withdrawn")
+    if not set(service.actor(caller).persons) & set(case.requested.actor.persons):
+        raise Conflict("only who asked, or answers for it, can withdraw; refuse or revoke it")
     now = service.now()
     record = records.AccessWithdrawn(actor=service.actor(caller))
     drafts = close([record.draft(case.id, now)], case.id, case.length, now)

@@ -26,7 +26,8 @@ REST = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.25, 300.0
 MOST_DUE = 10_000
 SWEEP_EVERY = timedelta(minutes=1)
-SWEEP_SHARE = 200
+#: records of the rotating share, and the most of the tail, that are looked at each time
+SWEEP_SHARE, SWEEP_TAIL = 500, 2000
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +45,9 @@ class Worker:
     _not_before: dict[str, float] = field(default_factory=dict)
     #: ended while the database could not be read
     _ended_unread: set[str] = field(default_factory=set)
-    _swept: str | None = None
+    #: log sizes: up to where the tail was swept, and where the rotating share begins
+    _swept: int = 0
+    _turn: int = 0
     _draining: bool = False
     _next_sweep: float = 0.0
     _next_beat: float = 0.0
@@ -80,15 +83,36 @@ class Worker:
             await asyncio.wait(self._running.values())
             await asyncio.sleep(0)
 
+    async def catch_up(self) -> None:
+        """Do all that is due at this moment, to rest: for tests, and before a planned stop."""
+        await self.tick()
+        while self._running:
+            await self.settle()
+            await self.tick()
+
+    def next_look(self) -> float | None:
+        """Seconds until something has to be looked at; None while nothing is in sight."""
+        clock = self.service.log.clock
+        waits = [at - clock.elapsed() for at in self._not_before.values()]
+        due = self.service.projections.next_due(moment.text(clock.due()))
+        if due is not None:
+            waits.append((moment.parse(due) - clock.due()).total_seconds())
+        return min(waits, default=None)
+
     async def _tick(self) -> None:
-        if self.service.spool.waiting():
-            with contextlib.suppress(MunimentError):
-                await end.unspool(self.service)
+        await self._unspool()
         for case in self._ready():
             if self._draining or len(self._running) >= CONCURRENCY:
                 break
             self._start(case)
         await self._housekeeping()
+
+    async def _unspool(self) -> None:
+        """What was ended while the log was down comes first; but it holds up no other end."""
+        try:
+            await end.unspool(self.service)
+        except MunimentError as error:
+            _log.warning("the spool waits: %s", error)
 
     async def _end_unread(self) -> None:
         """The database cannot be read: ends go on by what the log said before."""
@@ -150,12 +174,11 @@ class Worker:
     def _longest_rest(self) -> float:
         if len(self._running) >= CONCURRENCY:
             return REST
-        clock = self.service.log.clock
-        waits = [at - clock.elapsed() for at in self._not_before.values()]
-        due = self.service.projections.next_due(moment.text(clock.due()))
-        if due is not None:
-            waits.append((moment.parse(due) - clock.due()).total_seconds())
-        return max(min([REST, *waits]), 0.001)
+        try:
+            wait = self.next_look()
+        except MunimentError:  # the database cannot be read; `tick` says so
+            wait = None
+        return REST if wait is None else max(min(REST, wait), 0.001)
 
     async def _housekeeping(self) -> None:
         elapsed = self.service.log.clock.elapsed()
@@ -168,10 +191,17 @@ class Worker:
             self._next_beat = elapsed + self.heartbeat_every.total_seconds()
 
     def _sweep(self) -> None:
-        """A rotating share of the projections is held against the log."""
-        rows = self.service.projections.cases(before=self._swept, limit=SWEEP_SHARE)
-        self._swept = rows[-1].case if len(rows) == SWEEP_SHARE else None
-        wrong = sweep.check_some(self.service, [row.case for row in rows])
+        """
+        What was appended since the last sweep, and a rotating share, is held against the log.
+
+        The log says which cases there are, not the lists: a line may also be missing.
+        """
+        size = self.service.log.size
+        tail, share = max(self._swept or size, size - SWEEP_TAIL), self._turn
+        self._swept, self._turn = size, share + SWEEP_SHARE if share + SWEEP_SHARE < size else 0
+        cases = sweep.cases_between(self.service, tail, size)
+        cases += sweep.cases_between(self.service, share, share + SWEEP_SHARE)
+        wrong = sweep.check_some(self.service, dict.fromkeys(cases))
         if wrong:
             _log.critical("projections contradicted the log and were rebuilt: %s", wrong)
             sweep.rebuild(self.service)
@@ -195,7 +225,7 @@ async def attend(service: Service, case_id: str) -> bool:  # noqa: PLR0911 (one 
     if case.state in LIVE and case.order_open and case_id not in service.ordering:
         await issue.undo(service, case_id)
         return True
-    if case.state == "issued" and case.extension is not None and not case.extension.missing:
+    if case.state == "issued" and case.extension is not None and case.extension.ready:
         await extend.carry_out(service, case_id)
         return True
     if case.state in withdraw.WITHDRAWABLE:

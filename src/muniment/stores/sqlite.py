@@ -75,6 +75,7 @@ class SQLiteStore:
         self.path = path
         self._local = threading.local()
         self._generation = 0
+        self._open: list[sqlite3.Connection] = []
         self._writer = threading.Lock()
         with _as_log_errors():
             # on a connection of its own: ours turns a database to WAL as soon as it is opened
@@ -83,10 +84,13 @@ class SQLiteStore:
             migrate(self._connection(), "sqlite")
 
     def close(self) -> None:
+        """Close what every thread has opened; the last one folds the write-ahead log in."""
         self._generation += 1
+        while self._open:
+            self._open.pop().close()
 
     def reopen(self) -> None:
-        self._generation += 1
+        self.close()
         with _as_log_errors():
             self._connection().execute("SELECT 1")
 
@@ -232,9 +236,8 @@ class SQLiteStore:
     def _connection(self) -> sqlite3.Connection:
         local = self._local
         if getattr(local, "generation", None) != self._generation:
-            if (old := getattr(local, "connection", None)) is not None:
-                old.close()
             local.connection = connect(self.path)
+            self._open.append(local.connection)
             local.generation = self._generation
         connection: sqlite3.Connection = local.connection
         return connection

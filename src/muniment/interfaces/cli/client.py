@@ -473,15 +473,20 @@ def _recorded_denial(api: "Api", case: str) -> dict[str, Any] | None:
     decision = last["sections"].get("decision")
     if last["kind"] != "decision:evaluated" or not decision or "erased" in decision:
         return None
-    return {"record": last["id"], "decision": decision, "names": found["names"]}
+    return {
+        "record": last["id"],
+        "index": last["index"],
+        "decision": decision,
+        "names": found["names"],
+    }
 
 
 def _not_yours(denied: dict[str, Any]) -> Iterator[str]:
     yield f"{screen.state('denied')} by the policy: this is not yours to decide"
     yield from screen.denial(denied["decision"], denied["names"])
     yield ""
-    case, _, position = denied["record"].partition("/")
-    yield f"the attempt is recorded: record {position} of muniment show {screen.short(case)}"
+    case, _, _ = denied["record"].partition("/")
+    yield f"recorded as entry #{denied['index']}: muniment show {screen.short(case)}"
 
 
 def _voted_lines(case: dict[str, Any], verdict: str) -> Iterator[str]:
@@ -651,7 +656,11 @@ def show_command(case: str, *, as_json: bool) -> None:
 @click.argument("text")
 @json_option
 def whois_command(text: str, *, as_json: bool) -> None:
-    """From an account's name, or a line of a target's log (`-`: on standard input), to its case."""
+    """
+    From an account's name or a log line to its case.
+
+    TEXT is whatever holds the name of a grant; `-` reads it from standard input.
+    """
     if text == "-":
         text = sys.stdin.read()
     if re.search(r"\w", text) is None:
@@ -664,7 +673,11 @@ def whois_command(text: str, *, as_json: bool) -> None:
 @click.command("overdue")
 @json_option
 def overdue_command(*, as_json: bool) -> int:
-    """Grants that had to end and were not yet seen gone; exit code 1 if there are any."""
+    """
+    Access that had to end and was not yet seen gone.
+
+    The exit code is 1 if there is any.
+    """
     with asking() as api:
         answer = api.get("/v1/overdue")
 

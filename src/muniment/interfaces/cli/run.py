@@ -51,7 +51,7 @@ END_TRIES, END_PAUSE = 5, 2.0
 _SIGNALLED, _NOT_STARTED = 128, 126
 
 
-@click.command("run", context_settings={"ignore_unknown_options": True})
+@click.command("run")
 @click.argument("resource")
 @click.argument("role")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
@@ -60,7 +60,9 @@ _SIGNALLED, _NOT_STARTED = 128, 126
 @client.ticket_option
 @client.incident_option
 @client.emergency_option
-@length_option("--wait-for", "patience", "10m", "For approval; then the request is withdrawn.")
+@length_option(
+    "--wait-for", "patience", "10m", "How long for approval; then the request is withdrawn."
+)
 @click.option("--receipt", type=click.Path(path_type=Path), help="Keep the receipt in this file.")
 @json_option
 def run_command(

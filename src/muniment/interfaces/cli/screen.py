@@ -97,7 +97,8 @@ def show(answer: Json, lines: Iterable[str], *, as_json: bool) -> None:
 
 def paint(words: str, colour: str | None = None, **style: Any) -> str:
     """Coloured, unless the reader asked for none (no-color.org)."""
-    return words if os.environ.get("NO_COLOR") else click.style(words, fg=colour, **style)
+    plain = os.environ.get("NO_COLOR") or (colour is None and not style)
+    return words if plain else click.style(words, fg=colour, **style)
 
 
 def faint(words: str) -> str:

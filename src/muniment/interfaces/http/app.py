@@ -1,9 +1,8 @@
-"""The application object: routes, request ids, bounds on bodies, and what runs beside it."""
+"""The application object: routes, request ids, and what runs beside it."""
 
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import re
 import secrets
@@ -34,6 +33,8 @@ def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
         summary="Just-in-time privileged access whose evidence outlives the access",
         lifespan=_lifespan(opened, work),
         redirect_slashes=False,
+        max_body_size=MAX_BODY,
+        telemetry={"tracing": False},
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
@@ -65,7 +66,7 @@ def _lifespan(opened: Opened, work: bool) -> Any:
 
 
 class RequestFrame:
-    """Around every request: an id, a bound on the body, one line in the log."""
+    """Around every request: an id, and one line in the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -88,10 +89,7 @@ class RequestFrame:
             await send(message)
 
         try:
-            if too_large(headers):
-                await _refuse_body(send_framed, id_)
-            else:
-                await self._app(scope, _bounded(receive), send_framed)
+            await self._app(scope, receive, send_framed)
         finally:
             _log.info(
                 "%s %s %d",
@@ -100,38 +98,3 @@ class RequestFrame:
                 status,
                 extra={"request": id_, "ms": round((time.perf_counter() - started) * 1000, 1)},
             )
-
-
-def too_large(headers: dict[bytes, bytes]) -> bool:
-    length = headers.get(b"content-length", b"0")
-    return length.isdigit() and int(length) > MAX_BODY
-
-
-def _bounded(receive: Receive) -> Receive:
-    """A body without a stated length is cut off at the bound, and is then no JSON any more."""
-    seen = 0
-
-    async def bounded() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MAX_BODY:
-            return {"type": "http.request", "body": b"", "more_body": False}
-        return message
-
-    return bounded
-
-
-async def _refuse_body(send: Send, id_: str) -> None:
-    body = json.dumps(
-        {
-            "type": "about:blank",
-            "title": "Content Too Large",
-            "status": 413,
-            "detail": f"a body may have {MAX_BODY} bytes",
-            "instance": id_,
-        }
-    ).encode()
-    headers = [(b"content-type", problems.MEDIA_TYPE.encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -40,6 +40,7 @@ def demo_command(as_json: bool, keep: Path | None) -> int:
     from muniment.interfaces.cli.demo.telling import Telling
 
     telling, started = Telling(quiet=as_json), time.monotonic()
+    telling.open()
     with _ended_by_signals(), tempfile.TemporaryDirectory(prefix="muniment-demo-") as work:
         played = _play(telling, Path(work), keep)
     seconds = round(time.monotonic() - started, 1)
@@ -106,7 +107,7 @@ def _keep(work: Path, folder: Path, kept: Path) -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: by way of everything that has to be closed."""
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: whatever runs is closed on the way out."""
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

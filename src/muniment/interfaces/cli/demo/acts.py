@@ -12,8 +12,10 @@ from muniment.interfaces.cli.demo.stage import PATIENCE, RESOURCE, ROLE, Answer,
 from muniment.interfaces.cli.demo.telling import Telling, must
 
 TICKET = "OPS-4711"
+RECEIPT = "ended-early.receipt"
+_FILES = "ended-early.bundle.json --log-key log.vkey"
 _HALF_HOUR, _SHORT = 1800, 3
-_STATEMENT = "UPDATE orders SET state = 'shipped' WHERE id = 42"
+_STATEMENT = "UPDATE orders SET state = 'sent' WHERE id = 42"
 _Session = psycopg.Connection[Any]
 
 
@@ -28,14 +30,14 @@ def play(stage: Stage, telling: Telling) -> None:
 
 
 def _introduce(stage: Stage, telling: Telling) -> None:
-    telling.quote(["Muniment: access for as long as it takes, and evidence that stays."], fg="blue")
+    server, service = stage.postgres, stage.live
     telling.say(
-        f"PostgreSQL {stage.version} runs on {stage.postgres.host}:{stage.postgres.port}, the"
-        f" service as process {stage.live.process.pid} on {stage.live.url}. Nothing is simulated."
+        f"PostgreSQL {server.binaries.major} on {server.host}:{server.port}; the service, process"
+        f" {service.process.pid}, on {service.url}. Nothing is simulated."
     )
 
 
-# --- 1 and 2: asking -------------------------------------------------------------------------------
+# --- 1 and 2: asking ------------------------------------------------------------------------------
 
 
 def denied_without_a_ticket(stage: Stage, telling: Telling) -> None:
@@ -47,7 +49,7 @@ def denied_without_a_ticket(stage: Stage, telling: Telling) -> None:
         rule = task["decision"]["rules"][0]
         must(rule["id"] == "forbid.prod-without-ticket", f"it was `{rule['id']}` that denied")
         place = f"{rule['file']}:{rule['line']}"
-        step.held(f"denied by {place}, and recorded with the rule", case=task["id"], rule=rule)
+        step.held(f"denied by {place}, and recorded with the rule:", case=task["id"], rule=rule)
     telling.quote(rule["text"].strip().splitlines())
 
 
@@ -106,7 +108,7 @@ def _quorum(needed: dict[str, int]) -> str:
     return " and ".join(f"{count} of {group}" for group, count in needed.items())
 
 
-# --- 3: the credential -------------------------------------------------------------------------------
+# --- 3: the credential ----------------------------------------------------------------------------
 
 
 def used_and_traced(stage: Stage, telling: Telling) -> None:
@@ -126,8 +128,10 @@ def used_and_traced(stage: Stage, telling: Telling) -> None:
             until=credential["until"],
             native_expiry=credential["native_expiry"],
         )
-    telling.say("The secret was in that one answer, which came with a receipt: index, inclusion")
-    telling.say("proof and signed head of the log. Ana keeps it.")
+    telling.say(
+        "The secret was in that one answer. With it came a receipt (place in the log, proof, signed"
+        " head), which ana keeps."
+    )
     with telling.step("whois") as step:
         line = _target_log_line(stage, case)
         found = stage.live.api("admin").get("/v1/whois", text=line)
@@ -143,8 +147,9 @@ def used_and_traced(stage: Stage, telling: Telling) -> None:
             approved_by=approver,
             approval=given["id"],
         )
-    telling.quote([line[line.index("user=") :]])
-    telling.quote([f"whois: asked by {asked} for {TICKET}, approved by {approver} {given['at']}"])
+    telling.quote([f"{case} … {line[line.index('statement:') :]}"])
+    at = f"{moment.parse(given['at']):%H:%M:%S} UTC"
+    telling.quote([f"whois: asked by {asked} for {TICKET}, approved by {approver} at {at}"])
 
 
 def _pick_up(stage: Stage, name: str) -> "tuple[_Session, dict[str, Any]]":
@@ -170,7 +175,7 @@ def _target_log_line(stage: Stage, account: str) -> str:
     raise TimeoutError("PostgreSQL's log does not name the statement")
 
 
-# --- 4: the end of a window --------------------------------------------------------------------------
+# --- 4: the end of a window -----------------------------------------------------------------------
 
 
 def run_out_while_in_use(stage: Stage, telling: Telling) -> None:
@@ -182,7 +187,7 @@ def run_out_while_in_use(stage: Stage, telling: Telling) -> None:
         stage.live.api("bo").post(f"/v1/cases/{case}/approval")
         session, _ = _pick_up(stage, "expired")
         open_for, said = _until_killed(session)
-        must(open_for < _SHORT + 2, f"the session lived for {open_for:.1f} s")
+        must(open_for < _SHORT + 5, f"the session lived for {open_for:.1f} s")
         text = f'killed in mid-session after {open_for:.2f} s: "{said}"'
         step.held(text, case=case, open_for=round(open_for, 3), said=said)
     with telling.step("removal-verified") as step:
@@ -193,9 +198,11 @@ def run_out_while_in_use(stage: Stage, telling: Telling) -> None:
         must(record["sessions_killed"] == 1, "the record does not tell of the session")
         must(case not in stage.roles_of_grants(), "the role is still there")
         lag = record["lag_ms"]
-        step.held(f"role dropped, read back from the target, recorded: {lag} ms late", **record)
-    telling.say("A separate probe of every endpoint saw 0 accounts and 0 sessions, and saw itself,")
-    telling.say("so it was not blind. Only with that on record the case is closed.")
+        step.held(f"role dropped, and seen gone {lag} ms after the end of its window", **record)
+    telling.say(
+        "A separate look at the target found 0 accounts and 0 sessions of this grant (and itself,"
+        " so it was not blind). Only with that on record a case is closed."
+    )
 
 
 def _until_killed(session: "_Session") -> tuple[float, str]:
@@ -228,7 +235,7 @@ def _must_show_nothing(record: dict[str, Any]) -> None:
         must(left == (0, 0, "") and view["saw_itself"], f"the probe saw {view}")
 
 
-# --- 5: evidence ---------------------------------------------------------------------------------------
+# --- 5: evidence ----------------------------------------------------------------------------------
 
 
 def proved_afterwards(stage: Stage, telling: Telling) -> None:
@@ -239,7 +246,9 @@ def proved_afterwards(stage: Stage, telling: Telling) -> None:
         code = stage.stop_service()
         must(code == 0, f"it exited with {code}")
         _search_for_secrets(stage)
-        text = "the service is stopped; no secret it handed out is in its database or its log"
+        text = (
+            "the service is stopped; no secret is in its database or its log. From here on: files"
+        )
         step.held(text, exit_code=code, secrets=len(stage.handed_out))
     _verify(stage, telling)
     _replay(stage, telling)
@@ -273,7 +282,7 @@ def _login_refused(login: str) -> str:
 
 
 def _export(stage: Stage, telling: Telling) -> None:
-    """Both grants, and a third request that waits for approval: what cheaters would like to have."""
+    """Both grants, and a third request that waits for approval: what cheaters would like."""
     ana = stage.live.api("ana")
     with telling.step("evidence-exported") as step:
         task = _ask(ana, seconds=_HALF_HOUR, ticket=TICKET, business_justification="tomorrow")
@@ -297,37 +306,44 @@ def _search_for_secrets(stage: Stage) -> None:
 
 
 def _verify(stage: Stage, telling: Telling) -> None:
-    telling.say("From here on there is no service: files, and the log's public key.")
+    telling.quote([f"$ muniment verify {_FILES}"])
     with telling.step("verify-offline") as step:
         found = {name: stage.verify(stage.bundle(name)) for name in ("ended-early", "expired")}
         for name, answer in found.items():
             _must_verify(name, answer, "UNANCHORED", "removal verified")
         closed = [answer.json["closed_at"] for answer in found.values()]
-        text = f"muniment verify: 12 steps hold, both complete (closed at {closed[0]}, {closed[1]})"
+        text = (
+            f"all 12 steps hold, for both grants: COMPLETE, closed at {closed[0]} and {closed[1]}"
+        )
         step.held(text, **{name: answer.json for name, answer in found.items()})
+    telling.quote([f"$ muniment verify {_FILES} --head {RECEIPT}"])
     with telling.step("verify-against-receipt") as step:
-        receipt = stage.work / "ended-early.receipt"
+        receipt = stage.work / RECEIPT
         answer = stage.verify(stage.bundle("ended-early"), "--head", receipt)
         _must_verify("ended-early", answer, "SELF-WITNESSED", "removal verified")
-        text = "with the receipt that ana kept (--head) it is SELF-WITNESSED, else UNANCHORED"
+        text = "UNANCHORED before; held against the receipt that ana kept: SELF-WITNESSED"
         step.held(text, heads=answer.json["heads"])
 
 
 def _must_verify(name: str, answer: Answer, verdict: str, state: str) -> None:
-    must(answer.code == 0, f"{name}: exit code {answer.code}: {answer.out}{answer.err}")
+    must(answer.code == 0, f"{name}: `verify` exits with {answer.code}: {answer.last_words}")
     found = answer.json
     must(found["verdict"] == verdict and found["complete"], f"{name}: {found['verdict']}")
     must(state in found["state"], f"{name}: {found['state']}")
 
 
 def _replay(stage: Stage, telling: Telling) -> None:
+    telling.quote([f"$ muniment replay {_FILES}"])
     with telling.step("replay-offline") as step:
         done: list[str] = []
         for name in ("ended-early", "expired"):
             answer = stage.check("replay", stage.bundle(name), "--require", "replay")
-            must(answer.code == 0, f"{name}: exit code {answer.code}: {answer.out}{answer.err}")
+            must(
+                answer.code == 0, f"{name}: `replay` exits with {answer.code}: {answer.last_words}"
+            )
             done += [decision["answer"] for decision in answer.json["decisions"]]
         must(done and set(done) == {"REPLAYED"}, f"decisions: {done}")
-        text = f"muniment replay: all {len(done)} decisions recomputed byte for byte, by the policy"
-        step.held(f"{text} in the file", decisions=len(done))
-
+        text = (
+            f"all {len(done)} decisions of both recomputed byte for byte, by the policy in the file"
+        )
+        step.held(text, decisions=len(done))

@@ -32,11 +32,14 @@ _PASSWORD = "MUNIMENT_POSTGRES_PASSWORD"  # noqa: S105 (the variable's name)
 #: seconds after which whatever we wait for is given up
 PATIENCE = 20.0
 
-_ORDERS = f"""
-CREATE ROLE {_APP_ROLE} NOLOGIN;
+#: ends the service ($1) once the pipe on its input closes, however the demo died
+_WATCHDOG = 'read _; kill "$1"'
+
+_ORDERS = """
+CREATE ROLE orders_rw NOLOGIN;
 CREATE TABLE orders (id int PRIMARY KEY, customer text, state text);
 INSERT INTO orders VALUES (41, 'Ada', 'shipped'), (42, 'Grace', 'stuck'), (43, 'Edsger', 'new');
-GRANT SELECT, INSERT, UPDATE ON orders TO {_APP_ROLE};
+GRANT SELECT, INSERT, UPDATE ON orders TO orders_rw;
 """
 
 
@@ -47,6 +50,11 @@ class Answer:
     code: int
     out: str
     err: str
+
+    @property
+    def last_words(self) -> str:
+        """The message of a command that failed."""
+        return last_line(self.err).removeprefix("muniment: ")
 
     @property
     def json(self) -> dict[str, Any]:
@@ -61,12 +69,21 @@ class Service:
     url: str
     process: subprocess.Popen[str]
     tokens: dict[str, str] = field(repr=False)
+    watchdog: subprocess.Popen[bytes] = field(repr=False)
+    _apis: dict[str, Api] = field(default_factory=dict, repr=False)
 
     def api(self, login: str) -> Api:
-        return Api(self.url, self.tokens[login], timeout=PATIENCE)
+        """The service as this person sees it."""
+        if login not in self._apis:
+            self._apis[login] = Api(self.url, self.tokens[login], timeout=PATIENCE)
+        return self._apis[login]
 
     def stop(self) -> int:
-        """SIGTERM and its exit code; SIGKILL if that is not heeded."""
+        """SIGTERM and its exit code; SIGKILL if that is not heeded. Safe to repeat."""
+        while self._apis:
+            self._apis.popitem()[1].close()
+        self.watchdog.kill()
+        self.watchdog.communicate()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -126,9 +143,7 @@ class Stage:
         with self.as_owner() as owner:
             owner.execute(_ORDERS.encode())
             verifier = scram_verifier(self.password)
-            owner.execute(
-                setup_sql(user=_ACCOUNT, grants=[_APP_ROLE], verifier=verifier).encode()
-            )
+            owner.execute(setup_sql(user=_ACCOUNT, grants=[_APP_ROLE], verifier=verifier).encode())
 
     @property
     def folder(self) -> Path:
@@ -163,18 +178,18 @@ class Stage:
         return psycopg.connect(dsn, autocommit=True)
 
     def roles_of_grants(self) -> list[str]:
-        """The login roles of grants that exist at the target: asked as its owner, not as Muniment."""
+        """Login roles of grants at the target, asked as its owner and not as Muniment."""
         with self.as_owner() as owner:
             found = owner.execute(r"SELECT rolname FROM pg_roles WHERE rolname LIKE 'mun\_%'")
             return [name for (name,) in found.fetchall()]
 
-    # --- processes ----------------------------------------------------------------------------------
+    # --- processes --------------------------------------------------------------------------------
 
-    def cli(self, *arguments: str | Path, secret: bool = False) -> Answer:
-        """One command as a process of its own; only with `secret` it knows the connector's password."""
+    def cli(self, *arguments: str | Path) -> Answer:
+        """A command as a process of its own, without any secret in its environment."""
         done = subprocess.run(  # noqa: S603 (our own program and arguments)
             [*MUNIMENT, *map(str, arguments)],
-            env=self._environment(secret=secret),
+            env=_environment(),
             cwd=self.work,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -194,7 +209,7 @@ class Stage:
     def _must(self, *arguments: str) -> Answer:
         answer = self.cli(*arguments)
         if answer.code:
-            raise Unavailable(f"`muniment {' '.join(arguments)}`: {answer.err.strip()}")
+            raise Unavailable(f"`muniment {arguments[0]}` failed: {answer.last_words}")
         return answer
 
     def new_token(self, folder: Path, login: str) -> str:
@@ -207,18 +222,18 @@ class Stage:
         with log.open("ab") as errors:
             process = subprocess.Popen(  # noqa: S603 (as above)
                 [*MUNIMENT, "serve", "--dir", str(folder), "--listen", "127.0.0.1:0"],
-                env=self._environment(secret=True),
+                env={**_environment(), _PASSWORD: self.password},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
             )
-        service = Service(url="", process=process, tokens=self.tokens)
+        service = Service(url="", process=process, tokens=self.tokens, watchdog=_watch(process.pid))
         self._running.append(service)
         service.url = _address(process)
         if not service.url:
-            service.stop()
-            raise Unavailable(f"the service did not start: {log.read_text('utf-8')[-500:]}")
+            code, said = service.stop(), last_line(log.read_text("utf-8", "replace"))
+            raise Unavailable(f"the service did not start (exit code {code}): {said}")
         return service
 
     @contextlib.contextmanager
@@ -242,11 +257,7 @@ class Stage:
             service.stop()
         self.service = None
 
-    def _environment(self, *, secret: bool) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MUNIMENT_", "PG"))}
-        return {**kept, "PYTHONUTF8": "1", **({_PASSWORD: self.password} if secret else {})}
-
-    # --- copies -------------------------------------------------------------------------------------
+    # --- copies -----------------------------------------------------------------------------------
 
     def put_aside(self) -> None:
         """A copy of database and head store as they are now, taken beside the running service."""
@@ -268,8 +279,27 @@ class Stage:
             shutil.copy(self.work / "older" / "head", folder / "head" / "head")
 
     def copy(self, name: str) -> Path:
-        """Data directory, head store, configuration and keys of the stopped service, for one attack."""
+        """All that the stopped service left, database, head store and keys, for one attack."""
         return Path(shutil.copytree(self.folder, self.work / "attacks" / name))
+
+
+def _watch(pid: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 (a constant, and a number)
+        ["/bin/sh", "-c", _WATCHDOG, "watchdog", str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what belongs to another installation or to libpq."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MUNIMENT_", "PG"))}
+    return {**kept, "PYTHONUTF8": "1"}
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing was said"])[-1]
 
 
 def database(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """How the demo is told: steps that held or did not, in the terminal or as one JSON document."""
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -16,11 +17,11 @@ _INDENT = 5
 _PLAIN = str.maketrans({"✓": "+", "✗": "X", "…": "...", "│": "|", "→": ">", "–": "-"})
 
 
-class NotHeld(Exception):  # noqa: N818 (it is a result, and never leaves the demo)
+class NotHeld(Exception):
     """what the demo shows did not hold"""
 
 
-class Stopped(Exception):  # noqa: N818 (as above)
+class Stopped(Exception):
     """a step on which the rest of the story rests did not hold"""
 
 
@@ -61,7 +62,7 @@ class Telling:
         step, started = Step(name), time.monotonic()
         try:
             yield step
-        except Exception as error:  # noqa: BLE001 (whatever it was, the step did not hold)
+        except Exception as error:
             why = str(error) or type(error).__name__
             self._record(step, started, ok=False, error=why)
             self._print(click.style("✗", fg="red", bold=True), f"{name}: {why}", fg="red")
@@ -101,23 +102,22 @@ class Telling:
         for line in lines:
             self._echo(" " * _INDENT + click.style(shortened(line, WIDTH - _INDENT), fg=fg))
 
+    def open(self) -> None:
+        title = "Muniment: access for as long as it is needed, and evidence that stays"
+        self._echo(click.style(title, bold=True))
+        self._echo(click.style("starting a PostgreSQL, and the service beside it …", dim=True))
+
     def close(self, seconds: float, kept: Path | None) -> None:
-        held = sum(step["ok"] for step in self.steps)
+        lost = sum(not step["ok"] for step in self.steps)
         self._echo()
         if self.held:
-            text = f"All {held} steps held, in {seconds:.0f} s. Everything that ran is stopped"
-            self._echo(click.style(f"{text}{' and removed.' if kept is None else '.'}", fg="green"))
+            text = f"All {len(self.steps)} steps held, in {seconds:.0f} s."
+            self._echo(click.style(text, fg="green", bold=True))
         else:
-            text = f"{len(self.steps) - held} of {len(self.steps)} steps did NOT hold"
+            text = f"{lost} of {len(self.steps)} steps did NOT hold."
             self._echo(click.style(text, fg="red", bold=True))
-        if kept is not None:
-            self._echo(f"Kept in {kept}. Look at it with:")
-            key = f"--log-key {kept}/log.vkey"
-            self._echo(f"  muniment verify {kept}/ended-early.bundle.json {key}")
-            self._echo(f"  muniment replay {kept}/expired.bundle.json {key}")
-            self._echo(f"  muniment audit {kept} {key} --full")
-        else:
-            self._echo("Next: `muniment demo --keep DIR` leaves the evidence; `muniment init DIR`.")
+        for line in _what_next(kept):
+            self._echo(line)
 
     def show_log(self, text: str) -> None:
         """The end of the service's log, where the story had to stop."""
@@ -137,6 +137,20 @@ class Telling:
     def _echo(self, line: str = "") -> None:
         if not self.quiet:
             click.echo(_shown(line))
+
+
+def _what_next(kept: Path | None) -> Iterator[str]:
+    if kept is None:
+        yield "Everything that ran is stopped and removed. To look at the evidence yourself:"
+        yield "  muniment demo --keep DIR"
+        yield "And for a database of your own:"
+        yield '  muniment init DIR --postgres "host=… port=5432 dbname=…"'
+        return
+    key = f"--log-key {kept}/log.vkey"
+    yield f"Everything that ran is stopped; the evidence is in {kept}. Look at it:"
+    yield f"  muniment verify {kept}/ended-early.bundle.json {key}"
+    yield f"  muniment replay {kept}/expired.bundle.json {key}"
+    yield f"  muniment audit {kept} {key} --full"
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -168,9 +182,11 @@ def _shown(line: str) -> str:
 
 
 #: width of what was done, in a line about an attack
-_DONE = 44
+_DONE = 30
+_LONG_HASH = re.compile(r"[0-9a-f]{20,}")
 
 
-def attack(what: str, who: str, answer: str) -> str:
-    """One line: what was done, who caught it, and with which words."""
-    return shortened(f"{what:<{_DONE}} {who}: {answer}", WIDTH - _INDENT)
+def attack(what: str, answer: str) -> str:
+    """One line: what was done, and with which words it was caught."""
+    answer = _LONG_HASH.sub(lambda found: f"{found[0][:8]}…", answer)
+    return shortened(f"{what:<{_DONE}}{answer}", WIDTH - _INDENT)

@@ -1,0 +1,82 @@
+"""
+The audit of a whole log from SQLite, beside one SHA-256 over the bytes of the same entries.
+
+The yardstick hashes from memory: reading the database is on our side only.
+"""
+
+import json
+import subprocess
+import time
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from bench.context import Bench
+from bench.figures import Figure, at_most, median
+from bench.installation import MUNIMENT, Failed, environment
+from muniment.evidence.audit import SUBTREE, audit
+from muniment.evidence.note import VerifierKey
+from muniment.interfaces.cli.audit import ReadOnlyStore
+
+#: `muniment audit` uses a second core from this size on
+_SPREADS = 4 * SUBTREE
+
+
+async def run(bench: Bench) -> list[Figure]:
+    installation, requests = await bench.grown(bench.sizes.records)
+    size = requests.service.log.size
+    key = VerifierKey.parse(installation.vkey.read_text("ascii").strip())
+    floor, quick, full, command = [], [], [], []
+    for _ in range(bench.sizes.rounds):
+        store = ReadOnlyStore(installation.database)
+        floor.append(_floor(store, size))
+        quick.append(_timed(store, key, full=False))
+        command.append(_command(installation.database, installation.vkey))
+        store.close()
+    store = ReadOnlyStore(installation.database)
+    full.append(_timed(store, key, full=True))
+    store.close()
+    of, beside = f"of {size:,} records", "SHA-256 over the same bytes"
+    yardstick = median(floor)
+    figure = partial(Figure, unit="s", beside=beside, yardstick=yardstick)
+    spread = size >= _SPREADS
+    return [
+        figure(what=f"audit {of}, one core", value=median(quick), goal=at_most(3.5)),
+        figure(
+            what=f"`muniment audit` {of}, start to end, {'all cores' if spread else 'one core'}",
+            value=median(command),
+            goal=at_most(2) if spread else None,
+        ),
+        figure(what=f"full audit {of}: every record, tile, section read", value=median(full)),
+    ]
+
+
+def _floor(store: ReadOnlyStore, size: int) -> float:
+    hashed, seconds = sha256(), 0.0
+    for start in range(0, size, SUBTREE):
+        part = b"".join(data for _, data in store.entries(start, min(start + SUBTREE, size)))
+        began = time.perf_counter()
+        hashed.update(part)
+        seconds += time.perf_counter() - began
+    return seconds
+
+
+def _timed(store: ReadOnlyStore, key: VerifierKey, *, full: bool) -> float:
+    began = time.perf_counter()
+    found = audit(store, key, full=full)
+    seconds = time.perf_counter() - began
+    if not found.holds:
+        raise Failed(f"the log does not hold: {found.bad}")
+    return seconds
+
+
+def _command(database: Path, vkey: Path) -> float:
+    began = time.perf_counter()
+    done = subprocess.run(  # noqa: S603 (our own program and arguments)
+        [*MUNIMENT, "audit", str(database), "--log-key", str(vkey), "--json"],
+        env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise Failed(f"`muniment audit`: {done.stderr or json.loads(done.stdout)}")
+    return seconds

@@ -1,0 +1,5 @@
+"""`python -m muniment`."""
+
+from muniment.interfaces.cli.main import main
+
+main()

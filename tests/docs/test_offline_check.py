@@ -1,0 +1,103 @@
+"""An auditor can follow `check-evidence-offline.md` to the letter, and is told when it fails."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from muniment.evidence.proof import Receipt
+from muniment.testing.cases import WrittenCase, WrittenLog
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "check-evidence-offline.md"
+TOOLS = ("bash", "jq", "xxd", "openssl", "sha256sum")
+
+
+@pytest.fixture
+def evidence(tmp_path: Path) -> Path:
+    """A folder with what the page begins with."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    written = WrittenLog(tmp_path)
+    case = WrittenCase(written).whole()
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    note, size = written.log.checkpoint, written.log.size
+    index = case.entries["credential:issued"].index
+    kept = Receipt(index, tuple(written.log.inclusion(index, size)), note)
+    (folder / "ana.receipt").write_bytes(kept.format())
+    (folder / "case.json").write_bytes(written.export(case.id, sizes=(size,)))
+    (folder / "log.vkey").write_text(written.key.verifier.vkey + "\n")
+    written.close()
+    return folder
+
+
+def blocks() -> list[str]:
+    tokens = MarkdownIt("commonmark").parse(PAGE.read_text("utf-8"))
+    return [t.content for t in tokens if t.type == "fence" and t.info.split() == ["sh"]]
+
+
+def follow(folder: Path, steps: list[str]) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", "\n".join(steps)],
+        cwd=folder, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_every_step_holds_for_a_bundle_that_holds(evidence: Path) -> None:
+    done = follow(evidence, blocks())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SELF-WITNESSED, COMPLETE" in done.stdout
+    assert "Signature Verified Successfully" in done.stdout
+    assert "all records are under the signed root" in done.stdout
+    assert "NOT" not in done.stdout.partition("Signature Verified")[2]
+
+
+def longer_window(bundle: dict[str, Any]) -> None:
+    for record in bundle["records"]:
+        record["header"] = record["header"].replace('"seconds":', '"seconds":1')
+
+
+def other_salt(bundle: dict[str, Any]) -> None:
+    sections = next(r["sections"] for r in bundle["records"] if r["sections"])
+    next(iter(sections.values()))["salt"] = "00" * 32
+
+
+def other_policy(bundle: dict[str, Any]) -> None:
+    name = next(iter(bundle["documents"]))
+    bundle["documents"][name] = "cGVybWl0Ow=="
+
+
+def later_checkpoint(bundle: dict[str, Any]) -> None:
+    origin, size, *rest = bundle["checkpoint"].split("\n")
+    bundle["checkpoint"] = "\n".join([origin, str(int(size) + 1), *rest])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (longer_window, "is NOT in the log"),
+        (other_salt, "is NOT what was sealed"),
+        (other_policy, "NOT "),
+        (later_checkpoint, "Signature Verification Failure"),
+    ],
+)
+def test_a_step_without_our_code_finds_what_was_changed(
+    evidence: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    path = evidence / "case.json"
+    bundle = json.loads(path.read_text())
+    change(bundle)
+    path.write_text(json.dumps(bundle, separators=(",", ":")))
+    done = follow(evidence, [step for step in blocks() if "muniment verify" not in step])
+    assert done.returncode != 0
+    assert said in done.stdout + done.stderr

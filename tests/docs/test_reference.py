@@ -1,0 +1,52 @@
+"""The generated pages say what the code says, and all of it."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from muniment.access import records
+from muniment.runtime.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reference"] = module  # where dataclasses look for their module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_page_is_stale(reference: ModuleType) -> None:
+    assert reference.stale() == [], "python tools/reference.py --write"
+
+
+def test_a_page_that_was_edited_by_hand_is_found(reference: ModuleType, tmp_path: Path) -> None:
+    for name, text in reference.pages().items():
+        (tmp_path / name).write_text(text)
+    assert reference.stale(tmp_path) == []
+    (tmp_path / "records.md").write_text("our own words")
+    (tmp_path / "settings.md").unlink()
+    (tmp_path / "of-nothing.md").touch()
+    assert reference.stale(tmp_path) == ["of-nothing.md", "records.md", "settings.md"]
+
+
+def test_every_record_kind_says_what_it_means_and_who_writes_it(reference: ModuleType) -> None:
+    page = reference.pages()["records.md"]
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| [`")}
+    assert rows.keys() == records.KINDS.keys()
+    silent = [kind for kind, row in rows.items() if "|  |" in row]
+    assert silent == []
+
+
+def test_every_setting_stands_in_its_page(reference: ModuleType) -> None:
+    page = reference.pages()["settings.md"]
+    missing = [name for name in Settings.model_fields if f"## `[{name}" not in page]
+    assert missing == []
