@@ -74,8 +74,9 @@ async def _round(bench: Bench, writers: int, found: Taken) -> None:
     found.bare.append(rate)
     alone = bench.folder("ungrouped")
     async with opened(install(alone / "muniment")) as requests:
-        load = _ungrouped, requests, alone / "turns.db", writers, bench.sizes.seconds
-        found.ungrouped.append(await asyncio.to_thread(*load))
+        turns, seconds = alone / "turns.db", bench.sizes.seconds
+        load = await asyncio.to_thread(_ungrouped, requests, turns, writers, seconds)
+        found.ungrouped.append(load)
 
 
 def _figures(writers: int, found: Taken) -> list[Figure]:

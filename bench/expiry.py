@@ -75,9 +75,6 @@ async def _issue(
     clients: list[Client], grants: int, spread: float, stack: AsyncExitStack
 ) -> list["psycopg.Connection[Any]"]:
     """Grants whose windows end evenly spread, after all of them were issued."""
-    body = asked(AUTO)
-    answer = denial(await clients[0].post("/access/v1/evaluation", body))
-    del body, answer
     sessions: list[psycopg.Connection[Any]] = []
     first = time.monotonic() + max(3.0, grants * _EACH)
     todo = iter(range(grants))

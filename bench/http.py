@@ -5,7 +5,6 @@ The service is a real `muniment serve`. Processor time per request is what the k
 the whole process, over the load of the most clients.
 """
 
-import asyncio
 import contextlib
 import json
 import subprocess
@@ -110,9 +109,7 @@ def _rates(taken: dict[int, Taken]) -> Iterator[Figure]:
 
 
 def _cpu(costs: Costs) -> Iterator[Figure]:
-    ours, route, bare, engine = map(
-        median, (costs.ours, costs.route, costs.bare, costs.engine)
-    )
+    ours, route, bare, engine = map(median, (costs.ours, costs.route, costs.bare, costs.engine))
     what = "processor time per request"
     yield Figure(
         what=what, value=ours, unit="µs", beside="HTTP alone + engine alone",
@@ -139,9 +136,7 @@ async def _post(installation: Installation, service: Served) -> load.Post:
         denied = await client.post("/access/v1/evaluation", body)
         body["denial"] = denial(denied)
         await client.post(_PATH, body)
-    return load.Post(
-        port=service.port, path=_PATH, body=json.dumps(body).encode(), headers=headers
-    )
+    return load.Post(port=service.port, path=_PATH, body=json.dumps(body).encode(), headers=headers)
 
 
 def asked(resource: str, seconds: int = ASK.seconds) -> dict[str, Any]:
@@ -171,7 +166,7 @@ def _bearer(token: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _plain_served() -> Iterator[Served]:
-    process = subprocess.Popen(  # noqa: S603 (our own module)
+    process = subprocess.Popen(
         [sys.executable, "-m", "bench.plain_server"],
         env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip

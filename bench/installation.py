@@ -1,4 +1,4 @@
-"""An installation of Muniment for one benchmark: made by `init`, run by `serve`, as anybody would."""
+"""An installation for one benchmark: made by `init`, run by `serve`, as anybody would."""
 
 import contextlib
 import json
@@ -91,11 +91,12 @@ def install(folder: Path, dsn: str = _NOWHERE, password: str = "") -> Installati
     settings = folder / "muniment.toml"
     text = settings.read_text("utf-8") + _LIMITS + _AUTO.format(name=AUTO, dsn=dsn)
     settings.write_text(text, "utf-8")
-    tokens = {
-        login: str(json.loads(cli("token", "create", login, "--dir", str(folder), "--json"))["token"])
-        for login in ("ana", "bo", "admin")
-    }
+    tokens = {login: _token(folder, login) for login in ("ana", "bo", "admin")}
     return Installation(folder=folder, password=password, tokens=tokens)
+
+
+def _token(folder: Path, login: str) -> str:
+    return str(json.loads(cli("token", "create", login, "--dir", str(folder), "--json"))["token"])
 
 
 def cli(*arguments: str) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from muniment.access.records import Capabilities as Capabilities
-from muniment.access.records import EndpointView as EndpointView
+from muniment.access.records import Capabilities, EndpointView
 
 
 class Clock(Protocol):
@@ -272,6 +271,7 @@ class CaseRow:
     #: the case that this one is about: of a review, the break-glass case
     about: str
     records: int
+    closed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,10 +304,16 @@ class Projections(Protocol):
         states: Iterable[str] = (),
         requester: str | None = None,
         about: str | None = None,
+        closed: bool | None = None,
+        waiting: bool = False,
         before: str | None = None,
         limit: int = 100,
     ) -> list[CaseRow]:
-        """Newest first; `before` is the case id at which the last page ended."""
+        """
+        Newest first; `before` is the case id at which the last page ended.
+
+        `waiting` leaves only those that wait for somebody's approval.
+        """
         ...
 
     def case_ids(self, beginning: str, limit: int = 2) -> list[str]:

@@ -104,15 +104,20 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
             return close([draft], draft.case, current.length, draft.at)
         return (draft,)
 
+    service.ending.add(state.id)
     try:
-        state, _ = await service.conclude(state.id, build)
-    except Unavailable:
-        return await _end_unrecorded(service, state, draft)
-    if state.state not in ENDS:
-        raise Conflict(f"the case is {state.state}; there is no access to end")
-    if state.closed:
-        return state
-    return await _record(service, state, await _take_away(service, state), None)
+        try:
+            state, _ = await service.conclude(state.id, build)
+        except Unavailable:
+            return await _end_unrecorded(service, state, draft)
+        if state.state not in ENDS:
+            raise Conflict(f"the case is {state.state}; there is no access to end")
+        if state.closed:
+            return state
+        return await _record(service, state, await _take_away(service, state), None)
+    finally:
+        service.ending.discard(draft.case)
+        service.wake.set()
 
 
 async def _end_unrecorded(service: Service, state: AccessCase, draft: Draft) -> AccessCase:

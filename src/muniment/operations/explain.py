@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from muniment.access import records
 from muniment.access.fields import to_json
-from muniment.access.lifecycle import ENDS, AccessCase
+from muniment.access.lifecycle import ENDS, LIVE, AccessCase, Ask
 from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
@@ -44,7 +46,8 @@ def summary(service: Service, case: AccessCase) -> dict[str, Any]:
         "marked": marked(service, case),
         "waits_for": case.waits_for,
         "could_approve": who_could_approve(service, case) if case.waits_for else [],
-        "approved_by": [given.approver for given in case.current.approvals],
+        "approved_by": _approvers(case.ask),
+        "extension": _extension(case.extension),
         "starts": _moment(case.starts),
         "until": _moment(case.until),
         "deadline": _moment(case.ask.deadline if case.ask is not None else None),
@@ -54,12 +57,31 @@ def summary(service: Service, case: AccessCase) -> dict[str, Any]:
     }
 
 
+def _approvers(ask: Ask | None) -> list[str]:
+    return [given.approver for given in ask.approvals] if ask is not None else []
+
+
+def _extension(ask: Ask | None) -> dict[str, Any] | None:
+    """The extension that waits for approvals, beside the live grant."""
+    if ask is None:
+        return None
+    return {
+        "seconds": ask.seconds,
+        "max_seconds": ask.max_seconds,
+        "deadline": _moment(ask.deadline),
+        "approved_by": _approvers(ask),
+    }
+
+
 def marked(service: Service, case: AccessCase) -> bool:
     """Broken glass stays marked until somebody else has closed its review."""
-    review = service.registry.reviews.get(case.id)
-    if not case.break_glass or review is None:
-        return case.break_glass
-    return len(service.log.read_case(review)) < 2  # noqa: PLR2004 (opened, answered)
+    return case.break_glass and unreviewed(service, case.id)
+
+
+def unreviewed(service: Service, case_id: str) -> bool:
+    """Whether the review of this case still waits for its answer."""
+    review = service.registry.reviews.get(case_id)
+    return review is None or len(service.log.read_case(review)) < 2  # noqa: PLR2004 (opened, answered)
 
 
 def asked_to_approve(service: Service, case: AccessCase) -> list[str]:
@@ -101,8 +123,10 @@ def who_could_approve(service: Service, case: AccessCase) -> list[str]:
 def whois(service: Service, caller: Caller, text: str) -> dict[str, Any]:
     """From a role name, a key id or a line of a target's log to the case that explains it."""
     for found in re.findall(rf"{re.escape(service.prefix)}_[a-z2-7]{{26}}", text, re.ASCII):
-        if service.projections.case_row(found) is not None:
+        try:
             return show(service, caller, found)
+        except NotFound:
+            continue  # not ours, not to be seen, or no access case: the next may be
     raise NotFound("nothing in this text names a grant of this installation")
 
 
@@ -110,19 +134,18 @@ def mine(
     service: Service, caller: Caller, *, everyone: bool, states: Sequence[str], before: str | None
 ) -> list[CaseRow]:
     """The caller's cases; with `everyone`, all that the policy lets him read."""
-    if not everyone:
-        return service.projections.cases(
-            requester=caller.principal.id, states=states, before=before
-        )
-    permit.require(service, caller, "read")
-    return service.projections.cases(states=states, before=before)
+    if everyone:
+        permit.require(service, caller, "read")
+    requester = None if everyone else caller.principal.id
+    rows = service.projections.cases(requester=requester, states=states, before=before)
+    return [replace(row, marked=row.marked and unreviewed(service, row.case)) for row in rows]
 
 
 def waiting_for(service: Service, caller: Caller) -> list[AccessCase]:
     """Cases that wait for an approval which the policy would count if this caller gave it."""
     principal = service.registry.principals[caller.principal.id]
     found = []
-    for row in service.projections.cases(states=("pending", "issued")):
+    for row in service.projections.cases(closed=False, waiting=True, limit=10_000):
         if not set(row.groups) & principal.groups:
             continue
         case, _ = service.read(row.case)
@@ -132,21 +155,17 @@ def waiting_for(service: Service, caller: Caller) -> list[AccessCase]:
 
 
 def reason(service: Service, case_id: str) -> dict[str, Any] | None:
-    """Why it was asked for, as typed; None when that was erased."""
-    return service.section(service.log.read_case(case_id)[0], "reason")
+    """Why it was asked for last, as typed; None when that was erased."""
+    asks = (records.AccessRequested.KIND, records.ExtensionRequested.KIND)
+    entries = [entry for entry in service.log.read_case(case_id) if entry.header.kind in asks]
+    return service.section(entries[-1], "reason")
 
 
 def overdue(service: Service) -> list[CaseRow]:
     """Grants that had to end, whatever ended them, and were not yet seen gone; the oldest first."""
     now = moment.text(service.log.clock.due())
-    rows = service.projections.cases(
-        states=("authorized", "issued", "expired", "revoked", "ended", "undone"), limit=10_000
-    )
-    late = [
-        row
-        for row in rows
-        if row.about != "closed" and (row.state in ENDS or (row.until or now) < now)
-    ]
+    rows = service.projections.cases(states=(*LIVE, *ENDS), closed=False, limit=10_000)
+    late = [row for row in rows if row.state in ENDS or (row.until or now) < now]
     return sorted(late, key=lambda row: min(row.until or now, row.changed_at))
 
 

@@ -90,8 +90,10 @@ async def _ask(
 
 
 def _must_be_extendable(service: Service, case: AccessCase, caller: Caller, seconds: int) -> None:
-    if case.state != "issued" or case.extension is not None:
-        raise Conflict(f"the case is {case.state}; only a live grant without an open extension is")
+    if case.state != "issued":
+        raise Conflict(f"the case is {case.state}; only a live grant can be extended")
+    if case.extension is not None:
+        raise Conflict("an extension of this grant waits for its approvals already")
     if case.requested.requester != caller.principal.id:
         raise Conflict("only its holder can ask for more time")
     if case.starts is None or case.until is None:

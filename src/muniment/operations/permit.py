@@ -35,4 +35,5 @@ def require(
         service.count("not-permitted")
         if operation == "read" and case is not None:
             raise NotFound(f"there is no access case `{case.id}` that you may see")
-        raise NotPermitted("; ".join(decision.why) or f"the policy does not permit `{operation}`")
+        where = "" if case is None else " on this case"
+        raise NotPermitted(f"you may not `{operation}`{where}: {'; '.join(decision.why)}")

@@ -28,8 +28,9 @@ def row(case: AccessCase) -> CaseRow:
         opened_at=_text(case.opened_at),
         changed_at=_text(case.changed_at),
         until=None if until is None else moment.text(until),
-        about="" if not case.closed else "closed",
+        about="",
         records=case.length,
+        closed=case.closed,
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hmac
+import unicodedata
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ def check_text(text: str, what: str) -> None:
     """Free text is for people to read: printable, on one line or several, and not endless."""
     if len(text) > MAX_REASON:
         raise Malformed(f"the {what} is longer than {MAX_REASON} characters")
-    if any(ord(c) < ord(" ") and c not in "\n\t" for c in text):
+    if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" for c in text):
         raise Malformed(f"the {what} holds control characters")
 
 

@@ -122,6 +122,7 @@ def review_rows(
         changed_at=moment.text(at),
         until=moment.text(opened.due),
         about=opened.about,
+        closed=closed,
         records=len(entries) + (2 if closed and len(entries) == 1 else 0),
     )
     yield Due(case=first.case, at=None)

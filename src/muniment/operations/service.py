@@ -77,6 +77,8 @@ class Service:
     business_hours: Callable[[datetime], bool] = lambda _: True
     #: cases whose order is with a target at this moment
     ordering: set[str] = field(default_factory=set)
+    #: cases that somebody's request is ending at this moment: the worker leaves them to it
+    ending: set[str] = field(default_factory=set)
     #: set whenever there may be new due work
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     #: answered without a record since the last heartbeat, by reason
@@ -282,6 +284,7 @@ class Service:
             entries: Sequence[Entry],
         ) -> tuple[Sequence[Draft], Callable[[Sequence[Entry]], Iterable[Any]]]:
             before = self.fold(entries)
+            after.append(before)
 
             def companions(placed: Sequence[Entry]) -> Iterable[Any]:
                 after.append(advance_all(before, placed))

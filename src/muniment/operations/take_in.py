@@ -190,9 +190,7 @@ def _roles(service: Service, proposed: Proposed, actor: Actor, now: datetime) ->
 def _check_open_grants(service: Service, proposed: Proposed) -> None:
     """A target must stay reachable for as long as something there is still to be taken away."""
     states = ("authorized", "issued", "expired", "revoked", "ended", "undone")
-    for row in service.projections.cases(states=states, limit=100_000):
-        if row.about == "closed":
-            continue
+    for row in service.projections.cases(states=states, closed=False, limit=100_000):
         connector = proposed.connectors.get(row.resource)
         if connector is None:
             raise ConfigInvalid(

@@ -51,7 +51,8 @@ class Opened:
 def make_log(folder: Path, settings: Settings) -> SigningKey:
     """The first record of a new log, and its key. Raises `Conflict` where there is one already."""
     for path in (settings.paths.database, settings.paths.head, settings.paths.key):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        # sealed content, the key and the head are nobody else's to read
+        (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate(settings.installation.origin)
     path = folder / settings.paths.key
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -163,7 +163,9 @@ class Worker:
         return [
             case
             for case in self.service.projections.due(now, limit=MOST_DUE)
-            if case not in self._running and self._not_before.get(case, 0.0) <= elapsed
+            if case not in self._running
+            and case not in self.service.ending
+            and self._not_before.get(case, 0.0) <= elapsed
         ]
 
     async def _rest(self) -> None:

@@ -30,12 +30,10 @@ class HeadFile:
         self._path = path
         self._mutex = threading.Lock()
         try:
-            new = not path.exists()
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             if os.fstat(self._file).st_size < 2 * _SLOT:
                 os.ftruncate(self._file, 2 * _SLOT)
-            if new:
-                sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise LogUnavailable(
                 f"the head store `{path}` cannot be opened: {error.strerror}"
@@ -104,9 +102,10 @@ class LedgerFile:
         self._path = path
 
     def add(self, record_id: str, section: str, rule: str) -> None:
-        if (record_id, section, rule) not in self.erasures():
-            line = canonical.encode({"record": record_id, "section": section, "rule": rule})
-            append_durably(self._path, line + b"\n")
+        line = canonical.encode({"record": record_id, "section": section, "rule": rule}) + b"\n"
+        # one that is there already need not be on the disk: an earlier call may have failed
+        known = (record_id, section, rule) in self.erasures()
+        append_durably(self._path, b"" if known else line)
 
     def erasures(self) -> list[tuple[str, str, str]]:
         found = []
@@ -121,8 +120,7 @@ class LedgerFile:
 
 
 def append_durably(path: Path, data: bytes) -> None:
-    """Append a line and wait for the disk; also for the directory when the file is new."""
-    new = not path.exists()
+    """Append a line, and wait until the disk has it and the file's place in its directory."""
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -133,8 +131,7 @@ def append_durably(path: Path, data: bytes) -> None:
             os.fsync(file)
         finally:
             os.close(file)
-        if new:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise LogUnavailable(f"`{path}` cannot be written: {error.strerror}") from error
 

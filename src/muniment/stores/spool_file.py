@@ -1,6 +1,5 @@
 """The spool as a file: one canonical object a line, durable before anybody is told."""
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -38,10 +37,8 @@ class SpoolFile:
             rest = read_lines(self._path)[count:]
             beside = self._path.with_suffix(".new")
             try:
-                with beside.open("wb") as file:
-                    file.writelines(line + b"\n" for line in rest)
-                    file.flush()
-                    os.fsync(file.fileno())
+                beside.unlink(missing_ok=True)
+                append_durably(beside, b"".join(line + b"\n" for line in rest))
                 # Crash here: the old lines stand, and are appended again to no effect.
                 beside.replace(self._path)
                 sync_folder(self._path.parent)

@@ -47,9 +47,9 @@ INSERT_TOMBSTONE = "INSERT OR IGNORE INTO tombstones (idx, name, rule) VALUES (?
 
 _ROW = (
     "case_id, kind, state, requester, resource, role, groups, marked, opened_at, changed_at,"
-    " until, about, records"
+    " until, about, records, closed"
 )
-PUT_CASE = f"INSERT OR REPLACE INTO cases ({_ROW}) VALUES ({','.join('?' * 13)})"  # noqa: S608 (column names of ours)
+PUT_CASE = f"INSERT OR REPLACE INTO cases ({_ROW}) VALUES ({','.join('?' * 14)})"  # noqa: S608 (column names of ours)
 PUT_DUE = "INSERT OR REPLACE INTO due (case_id, at) VALUES (?, ?)"
 CLEAR_DUE = "DELETE FROM due WHERE case_id = ?"
 PUT_ANSWER = (
@@ -90,7 +90,9 @@ class SQLiteStore:
             self._open.pop().close()
 
     def reopen(self) -> None:
-        self.close()
+        # others may be reading at this moment, and a connection closed under a reader takes the
+        # whole process down: each thread leaves its old one when it next needs one
+        self._generation += 1
         with _as_log_errors():
             self._connection().execute("SELECT 1")
 
@@ -174,10 +176,13 @@ class SQLiteStore:
         states: Iterable[str] = (),
         requester: str | None = None,
         about: str | None = None,
+        closed: bool | None = None,
+        waiting: bool = False,
         before: str | None = None,
         limit: int = 100,
     ) -> list[CaseRow]:
-        clauses, values = ["kind = ?"], [kind]
+        clauses: list[str] = ["kind = ?"]
+        values: list[Any] = [kind]
         if wanted := list(states):
             clauses.append(f"state IN ({','.join('?' * len(wanted))})")
             values += wanted
@@ -185,6 +190,11 @@ class SQLiteStore:
             if value is not None:
                 clauses.append(f"{column} = ?")
                 values.append(value)
+        if closed is not None:
+            clauses.append("closed = ?")
+            values.append(int(closed))
+        if waiting:
+            clauses.append("groups <> ''")
         if before is not None:
             clauses.append(
                 "(opened_at, case_id) < (SELECT opened_at, case_id FROM cases WHERE case_id = ?)"
@@ -236,6 +246,9 @@ class SQLiteStore:
     def _connection(self) -> sqlite3.Connection:
         local = self._local
         if getattr(local, "generation", None) != self._generation:
+            if (old := getattr(local, "connection", None)) in self._open:
+                self._open.remove(old)
+                old.close()
             local.connection = connect(self.path)
             self._open.append(local.connection)
             local.generation = self._generation
@@ -371,28 +384,15 @@ def _case_values(row: CaseRow) -> tuple[Any, ...]:
     return (
         row.case, row.kind, row.state, row.requester, row.resource, row.role,
         ",".join(row.groups), int(row.marked), row.opened_at, row.changed_at, row.until,
-        row.about, row.records,
+        row.about, row.records, int(row.closed),
     )  # fmt: skip
 
 
 def _case_row(row: tuple[Any, ...]) -> CaseRow:
-    (
-        case,
-        kind,
-        state,
-        requester,
-        resource,
-        role,
-        groups,
-        marked,
-        opened,
-        changed,
-        until,
-        about,
-        n,
-    ) = row
+    case, kind, state, requester, resource, role, groups, marked, *rest = row
+    opened_at, changed_at, until, about, count, closed = rest
     return CaseRow(
         case=case, kind=kind, state=state, requester=requester, resource=resource, role=role,
-        groups=tuple(filter(None, groups.split(","))), marked=bool(marked), opened_at=opened,
-        changed_at=changed, until=until, about=about, records=n,
+        groups=tuple(filter(None, groups.split(","))), marked=bool(marked), opened_at=opened_at,
+        changed_at=changed_at, until=until, about=about, records=count, closed=bool(closed),
     )  # fmt: skip

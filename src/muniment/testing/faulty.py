@@ -15,7 +15,7 @@ import os
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -29,8 +29,17 @@ from muniment.evidence.clock import SteadyClock
 from muniment.evidence.index import CASE_CLOSED
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey, VerifierKey
-from muniment.evidence.record import Draft, Header, Sealed
-from muniment.evidence.store import Batch, Entry, HeadStore, LogStore, Tail, Transaction
+from muniment.evidence.record import Draft, Header, Sealed, digest
+from muniment.evidence.store import (
+    Batch,
+    Entry,
+    HeadStore,
+    LogStore,
+    Tail,
+    Transaction,
+    entry_of,
+)
+from muniment.evidence.tree import Tree
 from muniment.stores.head_file import HeadFile
 from muniment.stores.sqlite import SQLiteStore
 
@@ -226,11 +235,67 @@ class FaultyHeads:
             self._heads.write(checkpoint, size)
 
 
-# --- a log to be tried ------------------------------------------------------------------------
+# --- data to be stored -----------------------------------------------------------------------
 
 
 def new_case(prefix: str = "mun") -> str:
     return f"{prefix}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
+
+
+class Growing:
+    """Makes the batches of a small log, one after the other; nothing in it is signed."""
+
+    def __init__(self) -> None:
+        self.tree = Tree()
+        self.entries: list[Entry] = []
+
+    def batch(
+        self,
+        count: int = 1,
+        *,
+        case: str | None = None,
+        sections: dict[str, bytes] | None = None,
+        documents: Sequence[bytes] = (),
+        companions: Sequence[Any] = (),
+    ) -> Batch:
+        """So many new cases of one record; or so many more records of one case."""
+        self.tree.forget_changes()
+        first = len(self.entries)
+        for _ in range(count):
+            self._push(case or new_case())
+        new = self.entries[first:]
+        return Batch(
+            entries=new,
+            sections={
+                (entry.index, name): Sealed.seal(content)
+                for entry in new
+                for name, content in (sections or {}).items()
+            },
+            documents={digest(document): document for document in documents},
+            tiles=self.tree.changed_tiles(),
+            size=self.tree.size,
+            peaks=self.tree.peaks_before_last,
+            checkpoint=b"checkpoint of %d" % self.tree.size,
+            companions=companions,
+        )
+
+    def _push(self, case: str) -> None:
+        before = [entry for entry in self.entries if entry.header.case == case]
+        header = Header(
+            kind="test:written", fold=1, case=case, position=len(before), at=START,
+            body={"n": len(self.entries)}, prev=before[-1].leaf if before else None,
+        )  # fmt: skip
+        entry = entry_of(len(self.entries), header.encode())
+        self.tree.push(entry.leaf)
+        self.entries.append(entry)
+
+
+def add(store: LogStore, batch: Batch) -> None:
+    with store.transaction() as transaction:
+        transaction.add(batch)
+
+
+# --- a log to be tried ------------------------------------------------------------------------
 
 
 def counted(header: Header) -> Iterable[str]:

@@ -24,6 +24,7 @@ heads seen so far; the fold of every case and its line in the lists; and what mu
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -73,6 +74,7 @@ from muniment.testing import standing
 from muniment.testing.cast import cast, roles
 from muniment.testing.fake_target import FakeSession
 from muniment.testing.stand_ins import (
+    Bugs,
     Crash,
     Hook,
     ScenarioHeads,
@@ -88,6 +90,7 @@ PREFIX = "mun"
 #: a case by its id, or by what a step returned
 CaseLike: TypeAlias = "str | AccessCase | Asked | Voted | PickedUp | Extended"
 _T = TypeVar("_T")
+worker_log = logging.getLogger("muniment.runtime.worker")
 
 
 @dataclass
@@ -120,6 +123,7 @@ class Scenario:
     _heads: list[bytes] = field(default_factory=list)
     _handed_out: list[bytes] = field(default_factory=list)
     _under_way: int = 0
+    _bugs: Bugs = field(default_factory=Bugs)
 
     # --- opening and closing -----------------------------------------------------------------
 
@@ -129,6 +133,7 @@ class Scenario:
         found_log(store, heads, self.key, lambda key: self._started(key.vkey))
         store.close()
         heads.close()
+        worker_log.addHandler(self._bugs)
         self._open()
         await self.take_in()
         return self
@@ -140,6 +145,7 @@ class Scenario:
         _trace: TracebackType | None,
     ) -> None:
         self.hook = lambda _: None
+        worker_log.removeHandler(self._bugs)
         await self._close()
 
     def _open(self) -> None:
@@ -438,6 +444,8 @@ class Scenario:
 
     def check(self) -> None:
         """Raises `AssertionError` saying what does not hold."""
+        for bug in self._bugs.found:
+            raise AssertionError("the worker met a bug") from bug
         kept = [*self._heads[:1], *self._heads[-3:]]
         standing.check_log(self.store, self.key.verifier, kept)
         for note in (self.heads.read(), self.service.log.checkpoint):

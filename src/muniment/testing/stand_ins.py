@@ -5,6 +5,7 @@ Each names its steps just before they happen, so that a hook can strike there.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -99,3 +100,16 @@ class ScenarioSpool(SpoolFile):
         self._strike("spool:add")
         super().add(line)
         self._strike("spool:added")
+
+
+class Bugs(logging.Handler):
+    """What the worker outlives in production, and what must not pass in a test."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            self.found.append(error)

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from muniment.access import lifecycle, records
 from muniment.access.lifecycle import AccessCase
 from muniment.access.records import Actor, Capabilities, EndpointView, Record
 from muniment.evidence.record import Header
 
+R = TypeVar("R", bound=Record)
 LOG = sha256(b"this log").digest()
 CASE = "mun_" + "a" * 26
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -138,9 +139,7 @@ class Life:
 
     def expired(self, **changes: Any) -> "Life":
         due = self.case.until or self.at
-        return self.then(
-            replace(records.GrantExpired(actor=records.SERVICE, due=due), **changes)
-        )
+        return self.then(replace(records.GrantExpired(actor=records.SERVICE, due=due), **changes))
 
     def verified(self, *views: EndpointView) -> "Life":
         return self.then(removal(*views))
@@ -251,7 +250,7 @@ def every_life() -> list[Life]:
     ]
 
 
-def sample(cls: type[Any], **changes: Any) -> Any:
+def sample(cls: type[R], **changes: Any) -> R:
     """Any well-typed value of a record class: enough to be parsed, and no possible life."""
     names = {field.name: str(field.type) for field in dataclasses.fields(cls)}
     return cls(**{**{name: _sample(hint) for name, hint in names.items()}, **changes})

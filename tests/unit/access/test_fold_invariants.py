@@ -105,9 +105,7 @@ def test_a_question_that_nobody_asks_is_no_decision() -> None:
 
 @pytest.mark.parametrize("outcome", ["permit", "", "approved"])
 def test_an_outcome_is_one_that_its_question_has(outcome: str) -> None:
-    assert "as an answer to `request`" in refused(
-        Life().requested(), decision({}, outcome=outcome)
-    )
+    assert "as an answer to `request`" in refused(Life().requested(), decision({}, outcome=outcome))
 
 
 @pytest.mark.parametrize(
@@ -239,8 +237,10 @@ def test_an_approval_that_no_longer_stands_is_to_be_given_anew() -> None:
 
 
 def test_a_shorter_maximum_at_issue_shortens_the_window() -> None:
-    again = Life().approved().decided(
-        {"leads": 1}, question="issue", standing=("per_bo",), max_seconds=600
+    again = (
+        Life()
+        .approved()
+        .decided({"leads": 1}, question="issue", standing=("per_bo",), max_seconds=600)
     )
     assert "longer than was approved" in refused(again, again.grant())
     short = again.grant(until=again.at + timedelta(seconds=600))
@@ -430,9 +430,7 @@ def test_a_revoked_approval_has_nothing_to_remove() -> None:
     ],
 )
 def test_a_look_that_saw_something_left_verifies_nothing(views: tuple[EndpointView, ...]) -> None:
-    assert "did not show that nothing is left" in refused(
-        Life().live().expired(), removal(*views)
-    )
+    assert "did not show that nothing is left" in refused(Life().live().expired(), removal(*views))
 
 
 def test_a_removal_looked_somewhere() -> None:

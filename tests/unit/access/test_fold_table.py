@@ -73,15 +73,9 @@ def test_nothing_follows_the_closing_of_a_case(state: str, kind: str) -> None:
 
 def test_every_transition_of_the_table_is_taken_by_some_life() -> None:
     assert every_life()
-    assert ALLOWED - TAKEN == set()
+    assert not ALLOWED - TAKEN
 
 
 def test_what_is_possible_is_what_the_table_says() -> None:
     for state, kind in ALLOWED:
         assert lifecycle.possible(AccessCase(log_id=b"", state=state), records.KINDS[kind])
-
-
-def test_a_fold_over_all_records_is_the_fold_one_by_one() -> None:
-    for life in every_life():
-        assert life.case.length > 0
-        assert life.case.id.startswith("mun_")

@@ -8,7 +8,7 @@ import pytest
 _HEAVY = ("httpx", "fastapi", "rich", "sqlite3", "cedarpy", "psycopg", "pydantic", "cryptography")
 
 
-@pytest.mark.parametrize("module", ["client", "run", "operate", "evidence"])
+@pytest.mark.parametrize("module", ["client", "decide", "look", "run", "operate", "evidence"])
 def test_a_module_of_commands_imports_nothing_heavy(module: str) -> None:
     code = (
         f"import sys; import muniment.interfaces.cli.{module};"

@@ -16,7 +16,7 @@ from muniment.access.lifecycle import AccessCase
 from muniment.errors import Conflict, Malformed, NotFound
 from muniment.evidence import moment
 from muniment.interfaces.http.binding import Binding
-from muniment.interfaces.http.cases import bind, decided, named
+from muniment.interfaces.http.cases import bind, decided, find, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.interfaces.http.problems import ProfileProblem
 from muniment.operations import explain, permit, preview, request, withdraw
@@ -215,9 +215,9 @@ async def cancel(
     case_id: str,
     _body: Cancellation | None = None,
 ) -> dict[str, Any]:
-    _own_case(service, caller, case_id)
+    own = _own_case(service, caller, case_id)
     try:
-        case = await withdraw.withdraw(service, caller, case_id)
+        case = await withdraw.withdraw(service, caller, own.id)
     except Conflict as error:
         raise _profile("invalid_task_state", str(error)) from error
     return task(service, case, base_url(http))
@@ -330,7 +330,7 @@ def _key(key: str | None, body: AccessRequest) -> IdempotencyKey | None:
 
 def _own_case(service: Service, caller: Caller, case_id: str) -> AccessCase:
     try:
-        case, _ = service.read(case_id)
+        case, _ = service.read(find(service, case_id))
         permit.require(service, caller, "read", case)
     except NotFound as error:
         raise _profile("unknown_task", str(error)) from error

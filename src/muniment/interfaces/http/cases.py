@@ -1,14 +1,15 @@
 """`/v1/cases`: approve, refuse, pick up, extend, end, revoke; and look."""
 
+import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from muniment.access.lifecycle import AccessCase
-from muniment.errors import NotPermitted
 from muniment.evidence import canonical, moment
 from muniment.interfaces.http.context import CallerDep, ServiceDep
+from muniment.interfaces.http.problems import problem
 from muniment.operations import approve, end, explain, extend, issue, permit, preview, review
 from muniment.operations.facts import Reason
 from muniment.operations.request import AccessAsk, IdempotencyKey
@@ -24,6 +25,10 @@ KeyHeader = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200
 def bind(key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
     """The caller's key, bound to what he asked with it."""
     return None if key is None else IdempotencyKey(key=key, body=canonical.encode(body))
+
+
+_PRINCIPAL = re.compile(r"prn_[a-z2-7]{26}", re.ASCII)
+PAGE = 100
 
 
 class Body(BaseModel):
@@ -74,9 +79,10 @@ def named(service: Service, answer: dict[str, Any]) -> dict[str, Any]:
         elif isinstance(value, list | tuple):
             for item in value:
                 look(item)
-        elif isinstance(value, str) and value.startswith("prn_"):
-            identity = service.identity(value)
-            found[value] = identity["login"] if identity is not None else None
+        elif isinstance(value, str):
+            for id_ in _PRINCIPAL.findall(value):
+                identity = service.identity(id_)
+                found[id_] = identity["login"] if identity is not None else None
 
     look(answer)
     return {**answer, "names": found}
@@ -116,7 +122,7 @@ async def list_cases(
 ) -> dict[str, Any]:
     rows = explain.mine(service, caller, everyone=everyone, states=state, before=before)
     answer = {"cases": [vars(row) for row in rows]}
-    return named(service, {**answer, "next": rows[-1].case if len(rows) == 100 else None})  # noqa: PLR2004 (the page)
+    return named(service, {**answer, "next": rows[-1].case if len(rows) == PAGE else None})
 
 
 @router.get("/cases/{case}")
@@ -126,28 +132,46 @@ async def show(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, A
 
 @router.post("/cases/{case}/approval")
 async def give_approval(
-    service: ServiceDep, caller: CallerDep, case: str, body: Note, key: KeyHeader = None
-) -> dict[str, Any]:
+    service: ServiceDep,
+    caller: CallerDep,
+    case: str,
+    body: Note,
+    http: Request,
+    key: KeyHeader = None,
+) -> Any:
     """Recorded either way: a 403 is a denial that stands in the log."""
     found = find(service, case)
     bound = bind(key, {"case": found, "note": body.note})
-    return _voted(service, await approve.approve(service, caller, found, body.note, bound))
+    return _voted(service, await approve.approve(service, caller, found, body.note, bound), http)
 
 
 @router.post("/cases/{case}/refusal")
 async def give_refusal(
-    service: ServiceDep, caller: CallerDep, case: str, body: Note, key: KeyHeader = None
-) -> dict[str, Any]:
+    service: ServiceDep,
+    caller: CallerDep,
+    case: str,
+    body: Note,
+    http: Request,
+    key: KeyHeader = None,
+) -> Any:
     found = find(service, case)
     bound = bind(key, {"case": found, "note": body.note})
-    return _voted(service, await approve.refuse(service, caller, found, body.note, bound))
+    return _voted(service, await approve.refuse(service, caller, found, body.note, bound), http)
 
 
-def _voted(service: Service, voted: approve.Voted) -> dict[str, Any]:
-    if not voted.given:
-        record = voted.appended.entries[0].header.id
-        raise NotPermitted(f"{'; '.join(voted.decision.why)} (recorded as {record})")
-    return state(service, voted.case, voted.decision)
+def _voted(service: Service, voted: approve.Voted, request: Request) -> Any:
+    if voted.given:
+        return state(service, voted.case, voted.decision)
+    record = voted.appended.entries[0].header.id
+    why = "; ".join(voted.decision.why)
+    if voted.decision.outcome == "permit":
+        why = (
+            f"you are in none of the groups that are waited for: {', '.join(voted.case.waits_for)}"
+        )
+    answer = named(service, {"decision": decided(voted.decision), "why": why})
+    return problem(
+        "urn:muniment:error:not-permitted", 403, f"{why} (recorded as {record})", request, **answer
+    )
 
 
 @router.post("/cases/{case}/credential")
@@ -167,6 +191,7 @@ async def pick_up(
         "credential": {
             "account": issued.account,
             "secret": issued.secret.reveal(),
+            "connector": service.connector(picked.case.requested.resource).kind,
             "connection": dict(issued.connection),
             "native_expiry": _text(issued.native_expiry),
             "until": _text(picked.case.until),
@@ -236,9 +261,12 @@ async def explanation(service: ServiceDep, caller: CallerDep, body: Question) ->
 
 
 @router.get("/reviews")
-async def reviews(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
+async def reviews(
+    service: ServiceDep, caller: CallerDep, everything: bool = False
+) -> dict[str, Any]:
+    """Those that wait for an answer; with `everything`, the answered ones too."""
     permit.require(service, caller, "read")
-    rows = service.projections.cases(kind="review")
+    rows = service.projections.cases(kind="review", closed=None if everything else False)
     return named(service, {"reviews": [vars(row) for row in rows]})
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -37,7 +38,9 @@ class ProfileProblem(errors.MunimentError):
         super().__init__(detail)
 
 
-def problem(type_: str, status: int, detail: str, request: Request) -> JSONResponse:
+def problem(
+    type_: str, status: int, detail: str, request: Request, **extension: Any
+) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers["Retry-After"] = "5"
@@ -48,6 +51,7 @@ def problem(type_: str, status: int, detail: str, request: Request) -> JSONRespo
             "status": status,
             "detail": detail,
             "instance": getattr(request.state, "request_id", None),
+            **extension,
         },
         status_code=status,
         media_type=MEDIA_TYPE,

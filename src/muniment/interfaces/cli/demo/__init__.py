@@ -3,13 +3,14 @@
 
 Nothing in it is simulated: the database server, the service, `verify`, `replay` and `audit` are
 processes of their own, and each attack is carried out on a copy of what the service left behind.
-`stage` is what it is played on, `telling` how it is told, `acts` the story, and `forgeries` and
-`intrusions` the attacks: on a bundle, and on a data directory.
+`stage` is what it is played on, `telling` how it is told, `acts` the story, and `forgeries` (with
+`counterfeit`) and `intrusions` the attacks: on a bundle, and on a data directory.
 """
 
 import contextlib
 import importlib.util
 import json
+import logging
 import shutil
 import signal
 import sqlite3
@@ -57,6 +58,8 @@ def _play(telling: Any, work: Path, keep: Path | None) -> dict[str, Any]:
     from muniment.interfaces.cli.demo.stage import Stage
     from muniment.interfaces.cli.demo.telling import Stopped
 
+    # it would report the sessions that are killed, which is what the story is about
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     with Stage.set_up(work) as stage:
         try:
             acts.play(stage, telling)

@@ -6,27 +6,19 @@ the very step that is there to see it.
 """
 
 import json
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from muniment.access import check, records
-from muniment.access.lifecycle import fold
-from muniment.evidence import canonical, merkle
-from muniment.evidence.bundle import (
-    Bundle,
-    BundledRecord,
-    Head,
-    disclosure_digest,
-    records_digest,
-)
-from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, sign
+from muniment.access import check
+from muniment.evidence import canonical
+from muniment.evidence.bundle import Bundle
 from muniment.evidence.note import SigningKey, VerifierKey
-from muniment.evidence.record import Header
 from muniment.evidence.verify import Verdict
+from muniment.interfaces.cli.demo import counterfeit
 from muniment.interfaces.cli.demo.stage import Stage
 from muniment.interfaces.cli.demo.telling import Telling, attack, must
+from muniment.interfaces.cli.replay import replay_all
 
 
 def play(stage: Stage, telling: Telling) -> None:
@@ -94,22 +86,23 @@ def last_dropped(stage: Stage) -> Told:
 
 def forged_approval(stage: Stage) -> Told:
     """
-    Bo's approval of the request that still waits, with tree, proofs and export to match.
+    Bo's approval of the request that still waits, by somebody with a key of his own.
 
-    That the forgery is perfect but for the signature is shown by signing it with the log's key too.
+    That the forgery is perfect but for its signature is shown by signing it with the log's key too.
     """
     waiting = Bundle.parse(stage.bundle("waiting").read_bytes())
     approved = Bundle.parse(stage.bundle("ended-early").read_bytes())
-    bundle, leaves = _with_approval(waiting, approved)
+    bundle = counterfeit.with_approval(waiting, approved)
     log_key = VerifierKey.parse(stage.vkey.read_text("ascii").strip())
     stolen = SigningKey.parse((stage.folder / "keys" / "log.key").read_text("ascii").strip())
-    perfect = check.verify(_signed(bundle, leaves, stolen), log_key)
+    perfect = check.verify(counterfeit.signed(bundle, stolen), log_key)
     must(
         perfect.verdict is Verdict.UNANCHORED and perfect.state.startswith("approved"),
         f"a poor forgery: {perfect.verdict}, {perfect.state}",
     )
-    data = _signed(bundle, leaves, SigningKey.generate(log_key.name))
-    return _caught(stage, "forged", data, 2, "")
+    must(all(each.replayed for each in replay_all(perfect)), "a poor forgery: it does not replay")
+    data = counterfeit.signed(bundle, SigningKey.generate(log_key.name))
+    return _caught(stage, "forged", data, 2, "no known key signed")
 
 
 ATTACKS = (
@@ -140,89 +133,3 @@ def _edited(stage: Stage, change: Callable[[dict[str, Any]], None]) -> bytes:
     bundle = json.loads(stage.bundle("ended-early").read_bytes())
     change(bundle)
     return canonical.encode(bundle)
-
-
-# --- a forgery that holds together ----------------------------------------------------------------
-
-
-def _with_approval(waiting: Bundle, approved: Bundle) -> tuple[Bundle, dict[int, bytes]]:
-    """The pending case with bo's approval in the place of its export, and a new export after it."""
-    *before, old_export = waiting.records
-    given = next(_header(r) for r in approved.records if _header(r).kind == "approval:given")
-    enrolment = next(r for r in approved.records if _leaf(r) in given.follows)
-    first = merkle.leaf_hash(before[0].header)
-    export = _header(old_export)
-    case = [r for r in before if _header(r).case == export.body["about"]]
-    state = fold(first, ((_header(r), _leaf(r)) for r in case))
-    approval = replace(
-        given,
-        case=state.id,
-        position=state.length,
-        at=export.at,
-        prev=state.head,
-        body={**given.body, "terms": state.current.terms.hex()},
-        sections={},
-    )
-    placed = BundledRecord(index=old_export.index, header=approval.encode(), proof=())
-    kept = [*before, *([] if enrolment in before else [enrolment]), placed]
-    kept.sort(key=lambda record: record.index)
-    record = _export_again(waiting, export, kept, [*case, placed])
-    kept.append(BundledRecord(index=old_export.index + 1, header=record.encode(), proof=()))
-    return replace(waiting, records=tuple(kept)), {r.index: _leaf(r) for r in kept}
-
-
-def _export_again(
-    waiting: Bundle, export: Header, kept: Sequence[BundledRecord], case: Sequence[BundledRecord]
-) -> Header:
-    leaves = [_leaf(record) for record in case]
-    sections = {(_header(r).id, name): s for r in kept for name, s in r.sections.items()}
-    disclosed = disclosure_digest(sections, [head.size for head in waiting.heads])
-    body = {
-        **export.body,
-        "last": len(case) - 1,
-        "records": records_digest(leaves).hex(),
-        "disclosed": disclosed.hex(),
-    }
-    follows = tuple(leaves[-1] if leaf == leaves[-2] else leaf for leaf in export.follows)
-    return replace(export, body=body, follows=follows)
-
-
-def _signed(bundle: Bundle, known: Mapping[int, bytes], key: SigningKey) -> bytes:
-    """A tree around the records that are known, with proofs for them, under this key."""
-    checkpoint = _claimed(bundle)
-    leaves = [known.get(index) or secrets.token_bytes(32) for index in range(checkpoint.size)]
-
-    def node(level: int, index: int) -> bytes:
-        return merkle.root(leaves[index << level : (index + 1) << level])
-
-    def proved(record: BundledRecord) -> BundledRecord:
-        proof = merkle.inclusion_proof(record.index, checkpoint.size, node)
-        return replace(record, proof=tuple(proof))
-
-    def head(size: int) -> Head:
-        proof = merkle.consistency_proof(size, checkpoint.size, node)
-        return Head(size=size, root=merkle.root(leaves[:size]), proof=tuple(proof))
-
-    signed = sign(Checkpoint(key.name, checkpoint.size, merkle.root(leaves)), key)
-    return replace(
-        bundle,
-        checkpoint=signed,
-        records=tuple(proved(record) for record in bundle.records),
-        heads=tuple(head(old.size) for old in bundle.heads),
-    ).encode()
-
-
-def _claimed(bundle: Bundle) -> Checkpoint:
-    """The bundle's own checkpoint, by the key that its first record names."""
-    started = records.parse(_header(bundle.records[0]))
-    if not isinstance(started, records.LogStarted):
-        raise TypeError("not the first record of a log")
-    return open_checkpoint(bundle.checkpoint, started.origin, [VerifierKey.parse(started.key)])
-
-
-def _header(record: BundledRecord) -> Header:
-    return Header.parse(record.header)
-
-
-def _leaf(record: BundledRecord) -> bytes:
-    return merkle.leaf_hash(record.header)

@@ -13,7 +13,8 @@ CREATE TABLE cases (
   changed_at TEXT NOT NULL,
   until      TEXT,
   about      TEXT NOT NULL,
-  records    INTEGER NOT NULL
+  records    INTEGER NOT NULL,
+  closed     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX cases_by_state ON cases (kind, state, opened_at);

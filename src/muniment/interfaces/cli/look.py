@@ -1,0 +1,157 @@
+"""Look: lists, one case with its timeline, and from a log line to the case behind it."""
+
+import re
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from muniment.errors import Malformed
+from muniment.interfaces.cli import screen
+from muniment.interfaces.cli.client import asking, now
+from muniment.interfaces.cli.screen import case_argument, json_option
+
+if TYPE_CHECKING:
+    from muniment.interfaces.cli.api import Api
+
+#: how many lines `list` prints, unless told
+LISTED = 50
+STATES = (
+    "pending",
+    "approved",
+    "authorized",
+    "issued",
+    "expired",
+    "revoked",
+    "ended",
+    "undone",
+    "denied",
+    "refused",
+    "withdrawn",
+    "lapsed",
+)
+
+
+@click.command("list")
+@click.option("--all", "everyone", is_flag=True, help="Everybody's, where the policy lets you.")
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES), metavar="STATE")
+@click.option("--limit", type=click.IntRange(1), default=LISTED, show_default=True)
+@json_option
+def list_command(states: tuple[str, ...], limit: int, *, everyone: bool, as_json: bool) -> None:
+    """Your cases, the newest first."""
+    with asking() as api:
+        answer = _pages(api, states, limit, everyone=everyone)
+
+    def lines() -> Iterator[str]:
+        if not answer["cases"]:
+            yield "no cases" if states or everyone else "you have no cases; muniment request …"
+            return
+        yield from screen.table(
+            ("CASE", "STATE", "WHO", "ACCESS", "ASKED", "ENDS"),
+            [_case_row(row, answer["names"]) for row in answer["cases"]],
+        )
+        if answer["next"]:
+            yield screen.faint(f"the newest {limit}; more with --limit")
+
+    screen.show(answer, lines(), as_json=as_json)
+
+
+def _pages(api: "Api", states: tuple[str, ...], limit: int, *, everyone: bool) -> dict[str, Any]:
+    query: dict[str, Any] = {"everyone": everyone, "state": list(states)}
+    rows: list[dict[str, Any]] = []
+    names: dict[str, str | None] = {}
+    while True:
+        page = api.get("/v1/cases", **query)
+        rows += page["cases"]
+        names |= page["names"]
+        if len(rows) > limit or page["next"] is None:
+            break
+        query["before"] = page["next"]
+    more = rows[limit - 1]["case"] if len(rows) > limit else page["next"]
+    return {"cases": rows[:limit], "next": more, "names": names}
+
+
+def _case_row(row: dict[str, Any], names: screen.Names) -> tuple[str, ...]:
+    at = now()
+    return (
+        screen.short(row["case"]),
+        screen.state(row["state"]),
+        screen.who(names, row["requester"]),
+        f"{row['resource']} {row['role']}"
+        + (screen.paint(" (emergency)", "red") if row["marked"] else ""),
+        screen.moment(row["opened_at"], at),
+        _ends(row, at),
+    )
+
+
+def _ends(row: dict[str, Any], at: datetime) -> str:
+    if row["groups"] and row["state"] == "pending":
+        return f"waits for {', '.join(row['groups'])}"
+    if row["state"] in ("issued", "authorized") and row["until"]:
+        return screen.until(row["until"], at)
+    over = row["state"] in ("expired", "revoked", "ended", "undone")
+    return screen.paint("not yet seen gone", "red") if over and row["about"] != "closed" else ""
+
+
+@click.command("show")
+@case_argument
+@json_option
+def show_command(case: str, *, as_json: bool) -> None:
+    """One case with its whole timeline."""
+    with asking() as api:
+        answer = api.get(f"/v1/cases/{case}")
+    screen.show(answer, screen.case_lines(answer, now()), as_json=as_json)
+
+
+@click.command("whois")
+@click.argument("text")
+@json_option
+def whois_command(text: str, *, as_json: bool) -> None:
+    """
+    From an account's name or a log line to its case.
+
+    TEXT is whatever holds the name of a grant; `-` reads it from standard input.
+    """
+    if text == "-":
+        text = sys.stdin.read()
+    if re.search(r"\w", text) is None:
+        raise Malformed("there is nothing to look for")
+    with asking() as api:
+        answer = api.get("/v1/whois", text=text)
+    screen.show(answer, screen.case_lines(answer, now()), as_json=as_json)
+
+
+@click.command("overdue")
+@json_option
+def overdue_command(*, as_json: bool) -> int:
+    """
+    Access that had to end and was not yet seen gone.
+
+    The exit code is 1 if there is any.
+    """
+    with asking() as api:
+        answer = api.get("/v1/overdue")
+
+    def lines() -> Iterator[str]:
+        if not answer["cases"]:
+            yield "nothing is overdue: every access that had to end was seen gone"
+            return
+        at = now()
+        yield from screen.table(
+            ("CASE", "STATE", "WHO", "ACCESS", "HAD TO END"),
+            [
+                (
+                    screen.short(row["case"]),
+                    screen.state(row["state"]),
+                    screen.who(answer["names"], row["requester"]),
+                    f"{row['resource']} {row['role']}",
+                    screen.paint(screen.until(row["until"], at), "red"),
+                )
+                for row in answer["cases"]
+            ],
+        )
+
+    screen.show(answer, lines(), as_json=as_json)
+    return 1 if answer["cases"] else 0

@@ -1,0 +1,228 @@
+"""
+One record of every kind, as fold version 1 has it, and the script that wrote the files beside.
+
+`python golden_records.py` writes what is missing. A file that is there is never written again:
+what was signed once has to be read for ever. A new kind gets a record here; a changed class gets
+another fold version, and its own files.
+"""
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from muniment.access import records
+from muniment.access.records import Actor, Capabilities, EndpointView, Record
+from muniment.evidence.record import Header
+
+HERE = Path(__file__).parent
+AT = datetime(2026, 11, 21, 10, 0, 0, 123000, tzinfo=UTC)
+LATER = AT + timedelta(minutes=30)
+HUMAN = Actor(
+    principal="prn_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+    type="human",
+    sponsor=None,
+    persons=("per_2a3b4c5d6e7f2g3h4i5j6k7l2m",),
+    assurance="session",
+)
+AGENT = Actor(
+    principal="prn_7agent2c3vq7t4w2xk3m5n7p2r",
+    type="agent",
+    sponsor=HUMAN.principal,
+    persons=HUMAN.persons,
+    assurance="token",
+)
+CAPABILITIES = Capabilities(
+    expires_new_logins=True,
+    expires_live_sessions=False,
+    kills_live_sessions=True,
+    log_names_grant=True,
+    enforces_deadline=True,
+    extends_live=False,
+    endpoints=("primary", "replica-1"),
+)
+VIEWS = (
+    EndpointView(endpoint="primary", target="7411", saw_itself=True, accounts=0, sessions=0),
+    EndpointView(
+        endpoint="replica-1",
+        target="",
+        saw_itself=False,
+        accounts=1,
+        sessions=2,
+        trouble="no answer",
+    ),
+)
+
+
+def digest(of: str) -> bytes:
+    return sha256(of.encode()).digest()
+
+
+RECORDS: tuple[Record, ...] = (
+    records.AccessRequested(
+        actor=AGENT,
+        requester=AGENT.principal,
+        resource="orders-prod",
+        role="readwrite",
+        definition=digest("definition"),
+        environment="production",
+        seconds=1800,
+        emergency=False,
+    ),
+    records.ExtensionRequested(actor=HUMAN, seconds=3600),
+    records.DecisionEvaluated(
+        actor=HUMAN,
+        question="request",
+        outcome="needs_approvals",
+        bundle=digest("bundle"),
+        engine="cedarpy 4.12.2",
+        rules=("request.engineering", "require.prod"),
+        approvals={"owners": 2, "sre-leads": 1},
+        max_seconds=3600,
+        requires=("post-review:PT24H",),
+        notifies=("sre-leads",),
+        deadline=LATER,
+        pickup_seconds=3600,
+        standing=HUMAN.persons,
+    ),
+    records.ApprovalGiven(
+        actor=HUMAN,
+        approver=HUMAN.principal,
+        person=HUMAN.persons[0],
+        groups=("owners", "sre-leads"),
+        terms=digest("terms"),
+    ),
+    records.ApprovalRefused(
+        actor=HUMAN, approver=HUMAN.principal, person=HUMAN.persons[0], terms=digest("terms")
+    ),
+    records.AccessWithdrawn(actor=HUMAN),
+    records.AccessLapsed(actor=records.SERVICE),
+    records.GrantAuthorized(
+        actor=AGENT,
+        terms=digest("terms"),
+        definition=digest("definition"),
+        connector="postgresql",
+        starts=AT,
+        until=LATER,
+        deadline=AT + timedelta(seconds=10),
+        offset_ms=-37,
+        satisfied={"owners": 2, "sre-leads": 1},
+    ),
+    records.CredentialIssued(
+        actor=records.SERVICE,
+        account="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+        target="7411223344556677889",
+        fingerprint=digest("fingerprint"),
+        native_expiry=LATER,
+        capabilities=CAPABILITIES,
+    ),
+    records.CredentialFailed(actor=records.SERVICE, reason="target-unavailable"),
+    records.GrantExtended(
+        actor=records.SERVICE,
+        terms=digest("terms"),
+        until=LATER,
+        deadline=AT + timedelta(seconds=10),
+        satisfied={"sre-leads": 1},
+    ),
+    records.GrantExpired(actor=records.SERVICE, due=LATER),
+    records.GrantRevoked(actor=HUMAN),
+    records.GrantEnded(actor=AGENT),
+    records.GrantUndone(actor=records.SERVICE),
+    records.RemovalVerified(
+        actor=records.SERVICE,
+        endpoints=VIEWS[:1],
+        accounts_removed=1,
+        sessions_killed=2,
+        lag_ms=310,
+    ),
+    records.RemovalUnverified(actor=records.SERVICE, endpoints=VIEWS, reason="still-there"),
+    records.CaseClosed(actor=records.SERVICE, records=8),
+    records.ReviewOpened(
+        actor=records.SERVICE,
+        about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+        due=LATER,
+        persons=HUMAN.persons,
+    ),
+    records.ReviewAnswered(
+        actor=HUMAN, reviewer=HUMAN.principal, person=HUMAN.persons[0], verdict="justified"
+    ),
+    records.EvidenceExported(
+        actor=HUMAN,
+        about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+        last=7,
+        records=digest("records"),
+        disclosed=digest("disclosed"),
+    ),
+    records.RecordErased(
+        actor=HUMAN,
+        record="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s/0",
+        section="reason",
+        rule="retention.free-text",
+    ),
+    records.PrincipalEnrolled(
+        actor=records.SERVICE,
+        type="agent",
+        person=HUMAN.persons[0],
+        active=True,
+        groups=("agents", "engineering"),
+        sponsor=HUMAN.principal,
+        attested=False,
+    ),
+    records.TokenEnrolled(actor=records.SERVICE, token=digest("token"), expires=LATER),
+    records.TokenRevoked(actor=records.SERVICE, token=digest("token")),
+    records.RoleDefined(
+        actor=records.SERVICE,
+        resource="orders-prod",
+        role="readwrite",
+        definition=digest("definition"),
+        tier="prod",
+        environment="production",
+        data="internal",
+        connector="postgresql",
+    ),
+    records.RoleWithdrawn(actor=records.SERVICE),
+    records.ConfigChanged(
+        actor=records.SERVICE, configuration=digest("configuration"), source="git:0a1b2c3d"
+    ),
+    records.PolicyActivated(
+        actor=records.SERVICE, bundle=digest("bundle"), previous=digest("before"), source="file"
+    ),
+    records.LogStarted(
+        actor=records.SERVICE,
+        origin="muniment.example/log",
+        key="muniment.example/log+1a2b3c4d+AbCdEf",
+        nonce=digest("nonce"),
+    ),
+    records.LogHeartbeat(actor=records.SERVICE, unrecorded={"not-permitted": 3, "too-many": 1}),
+    records.ClockStepped(actor=HUMAN, step_ms=-3_600_000),
+)
+
+
+def header_of(record: Record) -> Header:
+    """A header with something in each of its fields."""
+    return Header(
+        kind=record.KIND,
+        fold=1,
+        case="mun_" + "a2" * 13,
+        position=3,
+        at=AT,
+        body=record.body(),
+        prev=digest("prev"),
+        follows=(digest("followed"), digest("followed too")),
+        documents=(digest("document"),),
+        sections={name: digest(name) for name in record.SECTIONS},
+        observed=AT - timedelta(seconds=1),
+    )
+
+
+def file_of(kind: str) -> Path:
+    return HERE / f"{kind.replace(':', '.')}.v1.json"
+
+
+def main() -> None:
+    for record in RECORDS:
+        if not file_of(record.KIND).exists():
+            file_of(record.KIND).write_bytes(header_of(record).encode())
+
+
+if __name__ == "__main__":
+    main()

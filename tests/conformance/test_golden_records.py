@@ -1,0 +1,65 @@
+"""Old records stay readable: one golden header for each kind and fold version, never edited."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from muniment.access import lifecycle, records
+from muniment.access.fields import to_json
+from muniment.evidence.merkle import leaf_hash
+from muniment.evidence.record import Header
+
+GOLDEN = Path(__file__).parent / "golden"
+FILES = sorted(GOLDEN.glob("*.*.v1.json"))
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("golden_records", GOLDEN / "golden_records.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+RECORDS = {record.KIND: record for record in load().RECORDS}
+
+
+def test_every_kind_has_a_golden_record() -> None:
+    assert {file.name for file in FILES} == {
+        f"{k.replace(':', '.')}.v1.json" for k in records.KINDS
+    }
+    assert RECORDS.keys() == records.KINDS.keys()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_golden_record_is_read_and_written_byte_for_byte(file: Path) -> None:
+    data = file.read_bytes()
+    header = Header.parse(data)
+    assert header.encode() == data
+    assert header.fold == 1
+    assert file.name == f"{header.kind.replace(':', '.')}.v1.json"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_golden_record_means_what_it_meant(file: Path) -> None:
+    header = Header.parse(file.read_bytes())
+    record = records.parse(header)
+    assert record == RECORDS[header.kind]
+    assert record.body() == header.body
+    assert header.sections.keys() == set(record.SECTIONS)
+
+
+def test_a_golden_life_folds_to_the_states_it_folded_to() -> None:
+    life = json.loads((GOLDEN / "life-of-a-case.v1.json").read_bytes())
+    case = lifecycle.AccessCase(log_id=bytes.fromhex(life["log_id"]))
+    for line, expected in zip(life["headers"], life["states"], strict=True):
+        data = line.encode()
+        case = lifecycle.advance(case, Header.parse(data), leaf_hash(data))
+        assert to_json(case) == expected
+    assert case.closed
