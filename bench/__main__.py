@@ -19,7 +19,7 @@ NAMES = ("appends", "growth", "audit", "http", "cycles", "expiry")
 
 def main() -> int:
     arguments = _arguments()
-    if arguments.write_docs and not arguments.names:
+    if arguments.write_docs:
         report.write_docs()
         return 0
     sys.setswitchinterval(0.0005)  # as `muniment serve` does
@@ -29,8 +29,6 @@ def main() -> int:
         names = arguments.names or NAMES
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run_all(bench, names, full=arguments.full, keep=not arguments.smoke))
-    if arguments.write_docs:
-        report.write_docs()
     return 0
 
 
@@ -40,10 +38,8 @@ async def _run_all(bench: Bench, names: tuple[str, ...], *, full: bool, keep: bo
             load, began = os.getloadavg()[0], time.perf_counter()
             figures = await importlib.import_module(f"bench.{name}").run(bench)
             seconds = time.perf_counter() - began
-            print(f"\n{name} ({seconds:.0f} s; load before: {load:.1f})\n")
-            for line in report.table(figures):
-                print(f"  {line}")
-            sys.stdout.flush()
+            lines = "\n  ".join(report.table(figures))
+            print(f"\n{name} ({seconds:.0f} s; load before: {load:.1f})\n\n  {lines}", flush=True)  # noqa: T201 (what it is for)
             if keep:
                 report.save(name, figures, full=full, seconds=seconds, load=load)
 
@@ -56,7 +52,9 @@ def _arguments() -> argparse.Namespace:
     size.add_argument("--smoke", action="store_true", help="tiny, to see that it works; not kept")
     parser.add_argument("--work", type=Path, help="a folder on the disk to measure (default: /tmp)")
     parser.add_argument(
-        "--write-docs", action="store_true", help="fill the tables of docs/performance.md"
+        "--write-docs",
+        action="store_true",
+        help="measure nothing; fill docs/performance.md from what was measured last",
     )
     found = parser.parse_args()
     if unknown := set(found.names) - set(NAMES):

@@ -57,26 +57,23 @@ class Taken:
 
 async def run(bench: Bench) -> list[Figure]:
     taken = {writers: Taken() for writers in WRITERS}
-    for _ in range(bench.sizes.rounds):
-        for writers, found in taken.items():
-            await _round(bench, writers, found)
+    ours, alone = bench.folder("appends"), bench.folder("alone")
+    installation = install(ours / "muniment")
+    async with (
+        opened(installation) as grouped,
+        opened(install(alone / "muniment")) as ungrouped,
+    ):
+        for _ in range(bench.sizes.rounds):
+            for writers, found in taken.items():
+                before, seconds = grouped.service.log.size, bench.sizes.seconds
+                found.grouped.append(await _grouped(grouped, writers, seconds))
+                batches = _batches(installation.database, before)
+                found.batch = sum(map(len, batches)) / 2 / len(batches)
+                found.bare.append(_bare(bench.folder("bare") / "bare.db", batches) / 2)
+                turns = alone / "turns.db"
+                load = await asyncio.to_thread(_ungrouped, ungrouped, turns, writers, seconds)
+                found.ungrouped.append(load)
     return [figure for writers, found in taken.items() for figure in _figures(writers, found)]
-
-
-async def _round(bench: Bench, writers: int, found: Taken) -> None:
-    installation = install(bench.folder("appends") / "muniment")
-    async with opened(installation) as requests:
-        before = requests.service.log.size
-        found.grouped.append(await _grouped(requests, writers, bench.sizes.seconds))
-        batches = _batches(installation.database, before)
-    found.batch = sum(map(len, batches)) / 2 / len(batches)
-    rate = _bare(bench.folder("bare") / "bare.db", batches) / 2
-    found.bare.append(rate)
-    alone = bench.folder("ungrouped")
-    async with opened(install(alone / "muniment")) as requests:
-        turns, seconds = alone / "turns.db", bench.sizes.seconds
-        load = await asyncio.to_thread(_ungrouped, requests, turns, writers, seconds)
-        found.ungrouped.append(load)
 
 
 def _figures(writers: int, found: Taken) -> list[Figure]:
@@ -86,7 +83,8 @@ def _figures(writers: int, found: Taken) -> list[Figure]:
     name = f"{writers} writer{'s' if writers > 1 else ''}"
     return [
         Figure(
-            what=f"requests appended, {name} ({found.batch:.0f} a batch)", value=best.rate, unit="/s",
+            what=f"requests appended, {name} ({found.batch:.0f} a batch)",
+            value=best.rate, unit="/s",
             beside="bare commits of the same bytes and batches", yardstick=median(found.bare),
             goal=at_least(0.4) if most else None,
         ),

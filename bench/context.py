@@ -47,7 +47,7 @@ class Bench:
         return made
 
     async def grown(self, size: int) -> tuple[Installation, Requests]:
-        """The one large log of this run, filled to `size` records; it is made once and only grows."""
+        """The one large log of this run, filled to `size` records; it only grows."""
         if self._installation is None:
             self._installation = install(self.folder("grown") / "muniment")
             self._grown.append(await self._open.enter_async_context(opened(self._installation)))

@@ -104,7 +104,8 @@ async def _measure(
         async def work(cycle: Cycle) -> None:
             nonlocal seen
             while (start := time.perf_counter()) < began + seconds:
-                seen += await cycle()
+                was_seen = await cycle()
+                seen += was_seen
                 latencies.append(time.perf_counter() - start)
 
         await asyncio.gather(*map(work, cycles))

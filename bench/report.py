@@ -75,6 +75,8 @@ def machine() -> dict[str, str]:
 
 def write_docs() -> None:
     """Replace what stands between the markers of docs/performance.md."""
+    if not RESULTS.exists():
+        raise FileNotFoundError(f"there is no `{RESULTS}`: run `make bench` first")
     text = DOCS.read_text("utf-8")
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)

@@ -100,6 +100,8 @@ class AccessCase:
     removal: str = ""
     unverified_at: datetime | None = None
     unverified_reason: str = ""
+    #: whom the record just before permits to approve or refuse
+    permitted: str = ""
     closed: bool = False
 
     @property
@@ -152,7 +154,16 @@ def advance(case: AccessCase, header: Header, leaf: bytes) -> AccessCase:
         head=leaf,
         opened_at=case.opened_at or header.at,
         changed_at=header.at,
+        permitted=_permits(record),
     )
+
+
+def _permits(record: Record) -> str:
+    """Whom a decision lets approve or refuse in the very next record."""
+    if not isinstance(record, records.DecisionEvaluated):
+        return ""
+    permitted = (record.question, record.outcome) == ("approve", "permit")
+    return record.actor.principal if permitted else ""
 
 
 def _check_place(case: AccessCase, header: Header) -> None:
@@ -288,6 +299,7 @@ def _approved(case: AccessCase, header: Header, record: Any) -> AccessCase:
     ask = _open_ask(case)
     _require(record.actor.type == "human", "an approval that no person gave")
     _require(record.approver == record.actor.principal, "an approval in somebody else's name")
+    _require(case.permitted == record.approver, "an approval that no decision permits")
     _require(record.person in record.actor.persons, "an approval in another person's name")
     _require(record.person not in case.requested.actor.persons, "an approval by somebody who asked")
     _require(
@@ -316,6 +328,7 @@ def _open_ask(case: AccessCase) -> Ask:
 
 def _refused(case: AccessCase, _header: Header, record: Any) -> AccessCase:
     _require(record.actor.type == "human", "a refusal that no person gave")
+    _require(case.permitted == record.approver, "a refusal that no decision permits")
     _require(record.terms == _open_ask(case).terms, "a refusal of other terms")
     if case.extension is not None:
         return replace(case, extension=None)

@@ -112,7 +112,8 @@ class Header:
         if extra or not value.keys() >= _FIELDS:
             raise NotCanonical(f"a header with other fields: {sorted(extra)}")
         case, position = _parse_id(value["id"])
-        observed = value.get("observed")
+        # what is not there is left out: a null would be a second way to write it
+        observed = moment.parse(value["observed"]) if "observed" in value else None
         return cls(
             kind=_matching(_KIND, value["kind"], "kind"),
             fold=_whole_number(value["fold"], "fold"),
@@ -127,7 +128,7 @@ class Header:
                 _matching(_NAME, name, "section"): _hash(sealed)
                 for name, sealed in _object(value["sections"], "sections").items()
             },
-            observed=None if observed is None else moment.parse(observed),
+            observed=observed,
         )
 
 

@@ -45,6 +45,8 @@ class Worker:
     _not_before: dict[str, float] = field(default_factory=dict)
     #: ended while the database could not be read
     _ended_unread: set[str] = field(default_factory=set)
+    #: the moment up to which due work was looked at: what comes due after it wakes the worker
+    _looked: str = ""
     #: log sizes: up to where the tail was swept, and where the rotating share begins
     _swept: int = 0
     _turn: int = 0
@@ -94,7 +96,7 @@ class Worker:
         """Seconds until something has to be looked at; None while nothing is in sight."""
         clock = self.service.log.clock
         waits = [at - clock.elapsed() for at in self._not_before.values()]
-        due = self.service.projections.next_due(moment.text(clock.due()))
+        due = self.service.projections.next_due(self._looked)
         if due is not None:
             waits.append((moment.parse(due) - clock.due()).total_seconds())
         return min(waits, default=None)
@@ -159,7 +161,7 @@ class Worker:
     def _ready(self) -> list[str]:
         """What is due, neither being worked on nor waiting for its next attempt."""
         elapsed = self.service.log.clock.elapsed()
-        now = moment.text(self.service.log.clock.due())
+        now = self._looked = moment.text(self.service.log.clock.due())
         return [
             case
             for case in self.service.projections.due(now, limit=MOST_DUE)

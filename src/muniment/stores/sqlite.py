@@ -319,6 +319,9 @@ class OneServer:
 
 
 def connect(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        # sealed content is nobody else's to read; SQLite gives the files beside it the same mode
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     for pragma in (
         "journal_mode=WAL",

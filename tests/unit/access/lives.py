@@ -47,7 +47,15 @@ class Life:
     at: datetime = START
 
     def then(self, record: Record, **header: Any) -> "Life":
-        """One record further. Raises `FoldInvalid`."""
+        """One record further; a verdict follows the decision that permits it. `FoldInvalid`."""
+        verdict = isinstance(record, records.ApprovalGiven | records.ApprovalRefused)
+        if verdict and self.case.state in ("pending", "issued") and not self.case.permitted:
+            permits = decision({}, question="approve", outcome="permit", actor=record.actor)
+            return self.then(replace(permits, deadline=None)).then(record, **header)
+        return self.straight(record, **header)
+
+    def straight(self, record: Record, **header: Any) -> "Life":
+        """One record further, whatever stands before it."""
         state, placed = self.case.state, self.header(record, **header)
         case = lifecycle.advance(self.case, placed, leaf_of(placed))
         TAKEN.add((state, record.KIND))

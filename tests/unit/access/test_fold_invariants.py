@@ -138,7 +138,7 @@ def test_the_pick_up_waits_from_the_approval_and_not_from_the_request() -> None:
     approved = Life().approved()
     ask = approved.case.ask
     assert ask is not None
-    assert ask.deadline == START + timedelta(seconds=2) + timedelta(hours=1)
+    assert ask.deadline == START + timedelta(seconds=3) + timedelta(hours=1)
 
 
 # --- approving --------------------------------------------------------------------------------

@@ -705,19 +705,19 @@ def without_rights(folder: Path) -> Iterator[None]:
 
 
 def test_a_folder_that_cannot_be_written_does_not_start_and_loses_nothing(
-    readable_folder: Path,
+    trial: TrialLog, readable_folder: Path
 ) -> None:
-    trial = TrialLog(readable_folder)
     trial.fill(3)
-    trial.close()
+    copy_database(trial.path, readable_folder / "muniment.db")
+    shutil.copy(trial.head, readable_folder / "head")
     with without_rights(readable_folder):
         with pytest.raises(LogUnavailable, match=r"readonly database|unable to open database"):
-            SQLiteStore(trial.path)
+            SQLiteStore(readable_folder / "muniment.db")
         with pytest.raises(LogUnavailable, match=r"head. cannot be opened: Permission denied"):
-            trial.open()
-    trial.open()
-    trial.check()
-    trial.close()
+            HeadFile(readable_folder / "head")
+    copy = TrialLog(readable_folder, key=trial.key)
+    copy.check()
+    copy.close()
 
 
 def test_a_second_log_is_not_founded_over_the_first(trial: TrialLog, tmp_path: Path) -> None:

@@ -202,8 +202,9 @@ def token_create(folder: Path, login: str, length: str, label: str, as_json: boo
         f"[{token_hash(token).hex()}]\nfor = {json.dumps(login)}\n"
         f"expires = {expires:%Y-%m-%dT%H:%M:%SZ}\nlabel = {json.dumps(label)}\n\n"
     )
-    with path.open("a", encoding="utf-8") as file:
-        file.write(entry)
+    file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    with os.fdopen(file, "a", encoding="utf-8") as opened:
+        opened.write(entry)
     if as_json:
         click.echo(json.dumps({"token": token, "for": login, "expires": f"{expires:%FT%TZ}"}))
         return
