@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.installation import RESOURCE, ROLE, Installation
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.store import Entry
 from muniment.operations.facts import Reason

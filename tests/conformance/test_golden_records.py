@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from muniment.access import lifecycle, records
+from muniment.access.case import AccessCase
 from muniment.access.fields import to_json
 from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.record import Header
@@ -57,7 +58,7 @@ def test_a_golden_record_means_what_it_meant(file: Path) -> None:
 
 def test_a_golden_life_folds_to_the_states_it_folded_to() -> None:
     life = json.loads((GOLDEN / "life-of-a-case.v1.json").read_bytes())
-    case = lifecycle.AccessCase(log_id=bytes.fromhex(life["log_id"]))
+    case = AccessCase(log_id=bytes.fromhex(life["log_id"]))
     for line, expected in zip(life["headers"], life["states"], strict=True):
         data = line.encode()
         case = lifecycle.advance(case, Header.parse(data), leaf_hash(data))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from muniment.access import lifecycle, records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.errors import BundleInvalid, EvidenceError
 from muniment.evidence import moment
 from muniment.evidence.bundle import Erased, Withheld

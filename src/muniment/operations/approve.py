@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase, Ask
+from muniment.access.case import AccessCase, Ask
 from muniment.errors import Conflict, Unavailable
 from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from muniment.access import records
-from muniment.access.lifecycle import ENDS, LIVE, AccessCase
+from muniment.access.case import ENDS, LIVE, AccessCase
 from muniment.access.records import EndpointView, Record
 from muniment.access.registry import OpenGrant
 from muniment.errors import Conflict, EvidenceError, LogUnavailable, MunimentError, Unavailable

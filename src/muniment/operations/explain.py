@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from muniment.access import records
+from muniment.access.case import ENDS, LIVE, AccessCase, Ask
 from muniment.access.fields import to_json
-from muniment.access.lifecycle import ENDS, LIVE, AccessCase, Ask
 from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.store import Entry

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.errors import Conflict, Malformed, MunimentError
 from muniment.evidence.record import Draft
 from muniment.operations import permit

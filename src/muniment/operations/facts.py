@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from muniment.access.lifecycle import AccessCase, Ask
+from muniment.access.case import AccessCase, Ask
 from muniment.access.registry import GLASS_WINDOW, Principal, Role
 from muniment.evidence import moment
 from muniment.operations.service import Service

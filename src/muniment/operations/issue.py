@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from muniment.access import quorum, records
-from muniment.access.lifecycle import LIVE, AccessCase, Ask
+from muniment.access.case import LIVE, AccessCase, Ask
 from muniment.access.registry import Principal, Role
 from muniment.errors import Conflict, LogUnavailable, MunimentError, TargetUnavailable
 from muniment.evidence.append import Appended

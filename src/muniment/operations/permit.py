@@ -1,6 +1,6 @@
 """The policy's `operate` question: who may read, revoke, export, review, hold, configure."""
 
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.errors import NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.operations.facts import case_facts, principal_facts

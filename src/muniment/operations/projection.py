@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from muniment.access.lifecycle import ENDS, LIVE, AccessCase
+from muniment.access.case import ENDS, LIVE, AccessCase
 from muniment.evidence import moment
 from muniment.ports import CaseRow, Due
 

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.access.registry import glass_counter
 from muniment.errors import Conflict, Malformed, TooMany
 from muniment.evidence import moment

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase, advance, fold
+from muniment.access.case import AccessCase
+from muniment.access.lifecycle import advance, fold
 from muniment.access.records import Actor, Record
 from muniment.access.registry import Principal, Registry, Role
 from muniment.errors import (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.errors import Conflict
 from muniment.evidence.record import Draft
 from muniment.operations import permit

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from muniment.access.lifecycle import ENDS, LIVE
+from muniment.access.case import ENDS, LIVE
 from muniment.errors import MunimentError
 from muniment.evidence import moment
 from muniment.operations import end, extend, heartbeat, issue, sweep, withdraw

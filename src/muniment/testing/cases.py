@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from muniment.access import lifecycle, records, registry
+from muniment.access.case import AccessCase
 from muniment.access.records import Actor, Capabilities, EndpointView, Record
 from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.clock import SteadyClock
@@ -165,7 +166,7 @@ class WrittenLog:
 
     # --- evidence ----------------------------------------------------------------------------
 
-    def fold(self, case: str) -> lifecycle.AccessCase:
+    def fold(self, case: str) -> AccessCase:
         entries = self.log.read_case(case)
         return lifecycle.fold(self.log.log_id, ((entry.header, entry.leaf) for entry in entries))
 
@@ -223,7 +224,7 @@ class WrittenCase:
         self.entries: dict[str, Entry] = {}
 
     @property
-    def state(self) -> lifecycle.AccessCase:
+    def state(self) -> AccessCase:
         return self.written.fold(self.id)
 
     def whole(self) -> "WrittenCase":

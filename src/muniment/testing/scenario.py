@@ -34,7 +34,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.access.records import Record
 from muniment.access.registry import Registry, counters
 from muniment.errors import LogUnavailable

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from muniment.access import lifecycle, records
-from muniment.access.lifecycle import ENDS, LIVE, AccessCase
+from muniment.access.case import ENDS, LIVE, AccessCase
 from muniment.evidence.audit import audit
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.store import Entry, entry_of

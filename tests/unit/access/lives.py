@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from muniment.access import lifecycle, records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.access.records import Actor, Capabilities, EndpointView, Record
 from muniment.evidence.record import Header
 

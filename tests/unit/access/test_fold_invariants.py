@@ -22,7 +22,7 @@ from lives import (
 )
 
 from muniment.access import lifecycle, records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.access.records import Actor, EndpointView, Record
 from muniment.errors import FoldInvalid
 

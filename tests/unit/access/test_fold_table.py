@@ -4,7 +4,7 @@ import pytest
 from lives import START, TAKEN, Life, every_life, sample
 
 from muniment.access import lifecycle, records
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.errors import FoldInvalid
 
 _DECIDED, _CLOSED = "decision:evaluated", "case:closed"

@@ -12,7 +12,7 @@ import orjson
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.errors import Conflict, Malformed, NotFound
 from muniment.evidence import moment
 from muniment.interfaces.http.binding import Binding

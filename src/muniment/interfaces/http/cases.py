@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from muniment.access.lifecycle import AccessCase
+from muniment.access.case import AccessCase
 from muniment.evidence import canonical, moment
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.interfaces.http.problems import problem

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from muniment.access import records
-from muniment.access.lifecycle import AccessCase, fold
+from muniment.access.case import AccessCase
+from muniment.access.lifecycle import fold
 from muniment.evidence import merkle
 from muniment.evidence.bundle import Bundle, BundledRecord, Head, disclosure_digest, records_digest
 from muniment.evidence.checkpoint import Checkpoint, sign

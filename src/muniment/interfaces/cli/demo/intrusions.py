@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from muniment.access.lifecycle import AccessCase, fold
+from muniment.access.case import AccessCase
+from muniment.access.lifecycle import fold
 from muniment.errors import Conflict, Unavailable
 from muniment.evidence import merkle
 from muniment.evidence.proof import Receipt
