@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +63,8 @@ async def run(bench: Bench) -> list[Figure]:
         opened(installation) as grouped,
         opened(install(alone / "muniment")) as ungrouped,
     ):
+        # once: from here on it alone knows where that log ends
+        view = _Ungrouped.of(ungrouped.service.log, alone / "turns.db")
         for _ in range(bench.sizes.rounds):
             for writers, found in taken.items():
                 before, seconds = grouped.service.log.size, bench.sizes.seconds
@@ -70,8 +72,7 @@ async def run(bench: Bench) -> list[Figure]:
                 batches = _batches(installation.database, before)
                 found.batch = sum(map(len, batches)) / 2 / len(batches)
                 found.bare.append(_bare(bench.folder("bare") / "bare.db", batches) / 2)
-                turns = alone / "turns.db"
-                load = await asyncio.to_thread(_ungrouped, ungrouped, turns, writers, seconds)
+                load = await asyncio.to_thread(_ungrouped, ungrouped, view, writers, seconds)
                 found.ungrouped.append(load)
     return [figure for writers, found in taken.items() for figure in _figures(writers, found)]
 
@@ -118,20 +119,17 @@ async def _grouped(requests: Requests, writers: int, seconds: float) -> Load:
     return load
 
 
-def _ungrouped(requests: Requests, turns: Path, writers: int, seconds: float) -> Load:
-    load, log = Load(), _Ungrouped.of(requests.service.log, turns)
+def _ungrouped(requests: Requests, log: Log, writers: int, seconds: float) -> Load:
+    load = Load()
     began = time.perf_counter()
 
-    def write() -> None:
+    def write(_number: int) -> None:
         while (start := time.perf_counter()) < began + seconds:
             log.append(requests.proposal()).result()
             load.latencies.append(time.perf_counter() - start)
 
-    threads = [threading.Thread(target=write) for _ in range(writers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(write, range(writers)))
     load.seconds = time.perf_counter() - began
     return load
 

@@ -50,6 +50,8 @@ def appender(folder: Path, skey: str, appends: int, writers: int) -> None:
         connection = plain(path)
         # so small that the write-ahead log is written back while we append
         connection.execute("PRAGMA wal_autocheckpoint = 10")
+        # a lock that cannot be had is taken for somebody else's
+        connection.execute("PRAGMA busy_timeout = 50")
         return connection
 
     sqlite.connect = connect
@@ -103,7 +105,12 @@ class Run:
         """Let it append, to its end or until it is killed."""
         if kill_after is not None:
             threading.Timer(kill_after, self.process.kill).start()
-        output, errors = self.process.communicate(b"go\n", timeout=PATIENCE)
+        with self.process:
+            try:
+                output, errors = self.process.communicate(b"go\n", timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
         *lines, _torn = output.decode().split("\n")
         self.acknowledged = [
             (int(index), bytes.fromhex(leaf))

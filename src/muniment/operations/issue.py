@@ -59,7 +59,7 @@ async def pick_up(
     """
     if key is not None and answered(service, caller, "pick-up", key) is not None:
         raise Conflict("this pick-up was answered, and secrets are never kept: pick up anew")
-    task = asyncio.create_task(_pick_up(service, caller, case, key))
+    task = asyncio.create_task(_pick_up(service, caller, case, key), name="pick-up")
     return await asyncio.shield(task)
 
 

@@ -42,7 +42,7 @@ async def test_the_credential_comes_with_a_proof_that_it_stands(scenario: Scenar
     entry = log.read_entry(picked.receipt.index)
     assert entry.header.kind == "credential:issued"
     verify_inclusion(
-        leaf_hash(entry.data), picked.receipt.index, signed.size, picked.receipt.proof, signed.root
+        leaf_hash(entry.data), picked.receipt.index, signed.size, picked.receipt.hashes, signed.root
     )
 
 
