@@ -24,7 +24,6 @@ from bench.installation import install
 from bench.requests import Requests, opened
 from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.log import Log
-from muniment.evidence.store import HeadStore
 
 WRITERS = (1, 16, 64)
 _MS = 1000
@@ -135,37 +134,35 @@ def _ungrouped(requests: Requests, log: Log, writers: int, seconds: float) -> Lo
 
 
 class _Ungrouped(Log):
-    """The same log, without its writer thread: whoever appends commits, alone."""
+    """
+    The same log without its writer thread: whoever appends commits, alone, when it is his turn.
+
+    A turn is the write lock of a SQLite file, for which each thread has a connection.
+    """
+
+    _turns: Path
+    _local: threading.local
 
     @classmethod
     def of(cls, log: Log, turns: Path) -> "_Ungrouped":
-        """Another view of an open log; that one must not be appended to meanwhile."""
+        """Another view of an open log; that one must not be appended to any more."""
         made = cls.__new__(cls)
-        vars(made).update(vars(log))
-        made._heads = _Turns(made._heads, turns)  # noqa: SLF001 (our own class)
+        vars(made).update(vars(log), _turns=turns, _local=threading.local())
         return made
 
     def append(self, item: Proposal | Outcome) -> "Future[Appended]":
         future: Future[Appended] = Future()
-        self._write([(item, future)])
+        with self._turn():
+            self._write([(item, future)])
         return future
 
-
-class _Turns:
-    """A head store whose lock is the write lock of a SQLite file, with a connection per thread."""
-
-    def __init__(self, heads: HeadStore, path: Path) -> None:
-        self._heads, self._path, self._local = heads, path, threading.local()
-        self.read, self.write = heads.read, heads.write
-
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def _turn(self) -> Iterator[None]:
         if not hasattr(self._local, "connection"):
-            self._local.connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+            self._local.connection = sqlite3.connect(self._turns, timeout=60, isolation_level=None)
         self._local.connection.execute("BEGIN IMMEDIATE")
         try:
-            with self._heads.lock():
-                yield
+            yield
         finally:
             self._local.connection.execute("ROLLBACK")
 

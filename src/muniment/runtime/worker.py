@@ -186,7 +186,8 @@ class Worker:
 
     async def _housekeeping(self) -> None:
         elapsed = self.service.log.clock.elapsed()
-        if elapsed >= self._next_sweep:
+        # a log in trouble may have persisted more than we know: then the lists are ahead of us
+        if elapsed >= self._next_sweep and self.service.log.trouble is None:
             self._next_sweep = elapsed + SWEEP_EVERY.total_seconds()
             await asyncio.to_thread(self._sweep)
         if elapsed >= self._next_beat or self.service.log.trouble is not None:

@@ -225,7 +225,7 @@ async def test_an_order_that_failed_is_undone_and_closed_after_its_deadline(
     assert not scenario.read(asked).closed  # but the order may still come
     await scenario.advance(limits.order_timeout)
     assert not scenario.read(asked).closed
-    await scenario.advance(2 * limits.order_timeout)
+    await scenario.advance(MINUTE)
     case = scenario.read(asked)
     assert (case.state, case.removal, case.closed) == ("undone", "verified", True)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muniment import __version__
@@ -39,6 +40,9 @@ def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
         redoc_url=None,
     )
     app.state.opened, app.state.folder, app.state.binding = opened, folder, Binding()
+    app.router.routes.append(
+        Route("/access/v1/requests", authzen.submit_directly, methods=["POST"])
+    )
     for module in (authzen, cases, evidence, system):
         app.include_router(module.router)
     problems.install(app)

@@ -1,0 +1,117 @@
+"""Schemathesis asks the real service whatever its own OpenAPI document allows, and what it forbids."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from acceptance import conftest
+from acceptance.conftest import RESOURCE, Installation
+
+pytestmark = [pytest.mark.deep, pytest.mark.target]
+
+#: one of its own: what is asked here leaves nothing as it was
+installation = conftest.installation
+
+#: for each operation and phase; with the time below, a bound on the whole
+EXAMPLES: Final = 20
+SECONDS: Final = 90
+
+
+@pytest.fixture(scope="module")
+def cases(installation: Installation) -> list[str]:
+    """Cases in the states that operations tell apart, so that not all of them answer 404."""
+    pending = [installation.request() for _ in range(3)]
+    approved = [installation.approved() for _ in range(3)]
+    issued = [installation.approved() for _ in range(3)]
+    ended = installation.approved()
+    for case in (*issued, ended):
+        installation.json("credential", case)
+    installation.json("end", ended)
+    return [*pending, *approved, *issued, ended, pending[0][:12]]
+
+
+@pytest.fixture(scope="module")
+def document(installation: Installation) -> Any:
+    return httpx.get(f"{installation.url}/openapi.json").raise_for_status().json()
+
+
+@pytest.mark.parametrize("login", ["ana", "admin"])
+def test_no_request_makes_the_service_fail(
+    installation: Installation, cases: list[str], document: Any, login: str, tmp_path: Path
+) -> None:
+    settings = tmp_path / "schemathesis.toml"
+    settings.write_text("\n".join(real_values(installation, cases, login)), "utf-8")
+    # every operation of the document is asked: nothing is excluded
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings)),
+            *("--no-color", "run", f"{installation.url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {installation.tokens[login]}"),
+            *("--checks", "not_a_server_error", "--max-examples", str(EXAMPLES)),
+            *("--generation-deterministic", "--continue-on-failure"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    operations = sum(len(methods) for methods in document["paths"].values())
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert f"Selected: {operations}/{operations}" in done.stdout
+    assert f"Tested: {operations}" in done.stdout
+    assert list(failures(installation)) == []
+
+
+def real_values(installation: Installation, cases: list[str], login: str) -> Iterator[str]:
+    """Values that are there, mixed with whatever the schema allows; as TOML."""
+    # what came of asking the question that `body…` below most often asks
+    question = {
+        "subject": {"type": "human", "id": login},
+        "resource": {"type": "resource", "id": RESOURCE},
+        "action": {"name": "readwrite"},
+    }
+    answer = httpx.post(
+        f"{installation.url}/access/v1/evaluation",
+        json=question,
+        headers={"Authorization": f"Bearer {installation.tokens[login]}"},
+    ).json()
+    values = {
+        "cases": cases,
+        "logins": [login],
+        "resources": [RESOURCE],
+        "roles": ["readwrite"],
+        "evaluations": [answer["context"]["evaluation_id"]],
+        "tickets": ["OPS-1"],
+    }
+    for name, known in values.items():
+        yield f"[dictionaries.{name}]\nvalues = {json.dumps(known)}"
+    yield "[parameters]"
+    for parameter, name in (
+        ("path.case", "cases"),
+        ("path.case_id", "cases"),
+        ("path.review_id", "cases"),
+        ("body.subject.id", "logins"),
+        ("body.resource.id", "resources"),
+        ("body.action.name", "roles"),
+        ("body.denial.evaluation_id", "evaluations"),
+        ("body.resource", "resources"),
+        ("body.role", "roles"),
+        ("body.ticket", "tickets"),
+    ):
+        yield f'"{parameter}" = {{ dictionary = "{name}", probability = 0.8 }}'
+
+
+def failures(installation: Installation) -> Iterator[str]:
+    """What the service itself says went wrong."""
+    for line in (installation.folder.parent / "serve.log").read_text("utf-8").splitlines():
+        said = json.loads(line)
+        status = said["message"].rsplit(" ", 1)[-1]
+        if said["level"] in ("error", "critical") or ("ms" in said and status >= "500"):
+            yield line
