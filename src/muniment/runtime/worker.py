@@ -7,7 +7,7 @@ There is no recovery apart from this: what a crash left behind is due work like 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -148,8 +148,7 @@ class Worker:
             _log.exception("work on case %s failed", case)
             settled = False
         if settled:
-            self._attempts.pop(case, None)
-            self._not_before.pop(case, None)
+            self._forget([case])
         else:
             self._put_off(case)
 
@@ -162,13 +161,22 @@ class Worker:
         """What is due, neither being worked on nor waiting for its next attempt."""
         elapsed = self.service.log.clock.elapsed()
         now = self._looked = moment.text(self.service.log.clock.due())
+        due = self.service.projections.due(now, limit=MOST_DUE)
+        if len(due) < MOST_DUE:
+            self._forget(set(self._not_before).difference(due))
         return [
             case
-            for case in self.service.projections.due(now, limit=MOST_DUE)
+            for case in due
             if case not in self._running
             and case not in self.service.ending
             and self._not_before.get(case, 0.0) <= elapsed
         ]
+
+    def _forget(self, cases: Iterable[str]) -> None:
+        """These have nothing due any more, whoever settled them."""
+        for case in cases:
+            self._attempts.pop(case, None)
+            self._not_before.pop(case, None)
 
     async def _rest(self) -> None:
         """Until something comes due, or somebody appends, or the rest is over."""

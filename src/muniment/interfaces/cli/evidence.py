@@ -55,6 +55,23 @@ def evidence_export(case: str, output: Path, heads: tuple[Path, ...], *, as_json
     screen.show(answer, lines(), as_json=as_json)
 
 
+@evidence_command.command("erase")
+@click.argument("record", metavar="RECORD")
+@click.argument("section")
+@click.option("--rule", required=True, help="Under which rule, such as gdpr-17; it is recorded.")
+@json_option
+def evidence_erase(record: str, section: str, rule: str, *, as_json: bool) -> None:
+    """Erase one sealed SECTION of RECORD (`CASE/0`) for good; every proof stays as it is."""
+    case, _, position = record.partition("/")
+    if not position.isdecimal():
+        raise Malformed(f"`{record}` is no record; `muniment show` names them, such as {case}/0")
+    with asking() as api:
+        body = {"section": section, "rule": rule}
+        answer = api.post(f"/v1/records/{case}/{position}/erasure", body)
+    lines = [f"erased `{section}` of {answer['record']} under {rule}; what is left is its proof"]
+    screen.show(answer, lines, as_json=as_json)
+
+
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
     """Made before anything is asked, never over another file; only its owner reads it."""

@@ -36,7 +36,7 @@ async def export(service: ServiceDep, caller: CallerDep, case: str, body: Export
 async def erase(
     service: ServiceDep, caller: CallerDep, case: str, position: int, body: ErasureAsk
 ) -> dict[str, Any]:
-    record = f"{case}/{position}"
+    record = f"{find(service, case) if not case.startswith('prn_') else case}/{position}"
     await carry_away.erase(service, caller, record, body.section, body.rule)
     return {"record": record, "section": body.section, "rule": body.rule}
 
