@@ -22,6 +22,7 @@ from bench.context import Bench
 from bench.figures import Figure, at_least, at_most, median, percentile
 from bench.installation import install
 from bench.requests import Requests, opened
+from muniment.errors import Stale
 from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.log import Log
 
@@ -124,13 +125,23 @@ def _ungrouped(requests: Requests, log: Log, writers: int, seconds: float) -> Lo
 
     def write(_number: int) -> None:
         while (start := time.perf_counter()) < began + seconds:
-            log.append(requests.proposal()).result()
+            while not _stands(log.append(requests.proposal())):
+                pass
             load.latencies.append(time.perf_counter() - start)
 
     with ThreadPoolExecutor(writers) as pool:
         list(pool.map(write, range(writers)))
     load.seconds = time.perf_counter() - began
     return load
+
+
+def _stands(appended: "Future[Appended]") -> bool:
+    """Who waits for his turn for longer than 5 s has to decide again, as the product would."""
+    try:
+        appended.result()
+    except Stale:
+        return False
+    return True
 
 
 class _Ungrouped(Log):

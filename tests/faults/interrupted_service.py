@@ -7,6 +7,9 @@ The point is reached once; then the process sends itself the signal. Run as a pr
 `test_killed_service.py`: what happens at the target and in the log is real.
 """
 
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-incomplete-defs=False
+# a fixture says what it is by its name
+
 import functools
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What an access case is at one of its records: a value that `lifecycle` folds and nobody stores."""
+"""What an access case is at one of its records: a value that `lifecycle` folds, nobody stores."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -1,7 +1,11 @@
 """The HTTP interface over a `Scenario`: AuthZEN's profile, our own routes, and what they refuse."""
 
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-incomplete-defs=False
+# a fixture says what it is by its name
+
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -25,7 +29,7 @@ class Api:
         settings = Settings.model_validate(
             {"installation": {"origin": "muniment.example/scenario"}}
         )
-        opened = SimpleNamespace(service=scenario.service, settings=settings)
+        opened: Any = SimpleNamespace(service=scenario.service, settings=settings)
         self.app = make_app(opened, folder, work=False)
         self.tokens: dict[str, str] = {}
 
@@ -54,7 +58,7 @@ class Api:
         async with self.client(login) as client:
             return await client.post(path, json={} if body is None else body, headers=headers)
 
-    async def denial(self, login: str, **context) -> dict:
+    async def denial(self, login: str, **context) -> Any:
         """An evaluation, and the body of the request that its answer allows."""
         body = {
             "subject": {"type": "human", "id": login},
@@ -66,7 +70,7 @@ class Api:
         expires = answer["access_request"]["expires_at"]
         return {**body, "denial": {"evaluation_id": answer["evaluation_id"], "expires_at": expires}}
 
-    async def asked(self, login: str = "ana", **context) -> dict:
+    async def asked(self, login: str = "ana", **context) -> Any:
         body = await self.denial(login, **{"ticket": "OPS-1", **context})
         return (await self.post(login, "/access/v1/requests", body)).json()
 
@@ -79,7 +83,7 @@ async def api(tmp_path):
         yield made
 
 
-def problem(response: httpx.Response, status: int) -> dict:
+def problem(response: httpx.Response, status: int) -> Any:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     return response.json()
