@@ -2,9 +2,10 @@
 
 import getpass
 import json
+import os
 import subprocess
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -50,12 +51,30 @@ def read_proposed(folder: Path) -> tuple[Settings, Proposed]:
 
 def read_policy(folder: Path) -> dict[str, bytes]:
     """The bundle: every `*.cedar` and `*.cedarschema` file below the folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in (".cedar", ".cedarschema"))
+    paths = sorted(path for path in _files(folder) if path.suffix in (".cedar", ".cedarschema"))
     if not paths:
         raise ConfigInvalid(f"there is no policy in `{folder}`: no `*.cedar` file")
     if len(paths) > MAX_POLICY_FILES:
         raise ConfigInvalid(f"`{folder}` holds more than {MAX_POLICY_FILES} policy files")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    try:
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder; a part that cannot be read is not passed over: it may forbid."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error) from error
+
+    if folder.exists():
+        for place, _, names in os.walk(folder, onerror=refuse):
+            yield from (Path(place, name) for name in names)
+
+
+def _unreadable(error: OSError) -> ConfigInvalid:
+    return ConfigInvalid(f"`{error.filename}` cannot be read: {error.strerror}")
 
 
 def _connector(settings: Settings, name: str, resource: Resource, folder: Path) -> Connector:
@@ -163,6 +182,8 @@ def _tokens(path: Path) -> list[ProposedToken]:
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
         return [_token(hash_, table) for hash_, table in tables.items()]
+    except OSError as error:
+        raise _unreadable(error) from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid(
             f"`{path.name}` is damaged ({error}); `muniment token create` writes it"

@@ -237,6 +237,8 @@ def read_settings(folder: Path) -> Settings:
         text = path.read_text("utf-8")
     except OSError as error:
         raise ConfigInvalid(f"`{path}`: {error.strerror}; `muniment init` makes one") from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"`{path}` is not UTF-8: {error.reason}") from error
     try:
         return Settings.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from muniment.access import records
 from muniment.access.registry import Registry, counters
-from muniment.errors import ConfigInvalid, EvidenceError
+from muniment.errors import ConfigInvalid, EvidenceError, LogUnavailable
 from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey, VerifierKey
@@ -78,9 +78,12 @@ def open_service(folder: Path, *, looking: bool = False) -> Opened:
     settings, proposed = read_proposed(folder)
     key = read_key(folder / settings.paths.key, settings.installation.origin)
     database = folder / settings.paths.database
-    if not database.exists():
-        raise ConfigInvalid(f"there is no log at `{database}`; `muniment init` makes one")
-    only = None if looking else OneServer(database.with_suffix(".lock"))
+    try:
+        if not database.exists():
+            raise ConfigInvalid(f"there is no log at `{database}`; `muniment init` makes one")
+        only = None if looking else OneServer(database.with_suffix(".lock"))
+    except OSError as error:
+        raise LogUnavailable(f"`{error.filename}` cannot be opened: {error.strerror}") from error
     store, heads = SQLiteStore(database), HeadFile(folder / settings.paths.head)
     log = Log(
         store,

@@ -1,6 +1,6 @@
 """`/v1/…` about the log itself: bundles, proofs, checkpoints, erasure."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import Field
@@ -13,10 +13,13 @@ from muniment.operations import carry_away, permit
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
 
+#: a bound is what makes it text: a plain `str` would let half of a surrogate pair pass
+Head = Annotated[str, Field(max_length=16_384)]
+
 
 class ExportAsk(Body):
     #: checkpoints that the reader keeps: the bundle will show that it extends them
-    heads: list[str] = Field(default=[], max_length=16)
+    heads: list[Head] = Field(default=[], max_length=16)
 
 
 class ErasureAsk(Body):

@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 
 from muniment.access import records
-from muniment.errors import ConfigInvalid, MunimentError, Unavailable
+from muniment.errors import ConfigInvalid, Malformed, MunimentError, Unavailable
 from muniment.interfaces.http.app import make_app
 from muniment.operations.take_in import take_in
 from muniment.runtime.settings import Server
@@ -35,7 +35,7 @@ async def _serve(folder: Path, listen: str | None) -> None:
     try:
         host, port = check_address(opened.settings.server, listen)
         first = opened.service.registry.policy is None
-        await _take_in_at_start(opened)
+        await _take_in_at_start(opened, first=first)
         if first:
             _log.warning("this was the first start: the policy in the files is the first to hold")
         await _run(opened, folder, host, port)
@@ -43,11 +43,17 @@ async def _serve(folder: Path, listen: str | None) -> None:
         await opened.close()
 
 
-async def _take_in_at_start(opened: Opened) -> None:
-    """Where the log cannot take the files in, what it knows goes on to hold: ends must not wait."""
+async def _take_in_at_start(opened: Opened, *, first: bool) -> None:
+    """
+    Where the files do not hold, or cannot be taken in, what the log knows goes on to hold.
+
+    Ends must not wait. Before the first start there is nothing that could go on.
+    """
     try:
         changes = await take_in(opened.service, opened.proposed, records.SERVICE)
-    except Unavailable as error:
+    except (Malformed, Unavailable) as error:
+        if first and isinstance(error, Malformed):
+            raise
         _log.critical("the files were not taken in, the old state goes on: %s", error)
     else:
         for change in changes:
@@ -66,6 +72,7 @@ async def _run(opened: Opened, folder: Path, host: str, port: int) -> None:
         timeout_graceful_shutdown=15,
         h11_max_incomplete_event_size=64 * 1024,
     )
+    _load(config)
     listener = _listener(host, port)
     actual = listener.getsockname()[1]
     scheme = "https" if server.tls_certificate else "http"
@@ -76,6 +83,17 @@ async def _run(opened: Opened, folder: Path, host: str, port: int) -> None:
         signal.signal(number, lambda *_: None)
     print(f"muniment serves on {scheme}://{host}:{actual}", flush=True)  # noqa: T201 (its address)
     await uvicorn.Server(config).serve([listener])
+
+
+def _load(config: uvicorn.Config) -> None:
+    """Raises `ConfigInvalid` for a certificate or key that cannot be used."""
+    try:
+        config.load()
+    except OSError as error:  # an `SSLError` is one
+        raise ConfigInvalid(
+            f"`tls_certificate` and `tls_key` cannot be used ({config.ssl_certfile}, "
+            f"{config.ssl_keyfile}): {error.strerror or error}"
+        ) from error
 
 
 def check_address(server: Server, listen: str | None) -> tuple[str, int]:
