@@ -65,38 +65,33 @@ def fault(point: str) -> BaseException:
 
 async def prepare(scenario: Scenario, verb: str) -> Callable[[], Awaitable[Any]]:
     """Bring things to where the verb can begin; returns what does it."""
-    service = scenario.service
     if verb == "ask":
         return lambda: scenario.ask("ana")
     if verb == "break glass":
         return lambda: scenario.ask("bo", incident="INC-1", emergency=True, seconds=600)
-    asked = await scenario.ask("ana", STAGING, seconds=1800)
-    case = asked.case.id
-    if verb == "pick up":
-        return lambda: scenario.pick_up("ana", case)
-    if verb == "revoke what was approved":
-        return lambda: scenario.revoke("admin", case)
-    if verb == "withdraw":
-        return lambda: scenario.withdraw("ana", case)
+    case = (await scenario.ask("ana", STAGING, seconds=1800)).case.id
     if verb == "undo":
         return await _interrupted(scenario, case)
-    picked = await scenario.pick_up("ana", case)
-    scenario.login(picked)
-    if verb == "pick up again":
-        return lambda: scenario.pick_up("ana", case)
-    if verb == "extend":
-        return lambda: scenario.extend("ana", case, 2400)
-    if verb == "end":
-        return lambda: scenario.end("ana", case)
-    if verb == "revoke":
-        return lambda: scenario.revoke("admin", case)
+    acts: dict[str, Callable[[], Awaitable[Any]]] = {
+        "pick up": lambda: scenario.pick_up("ana", case),
+        "pick up again": lambda: scenario.pick_up("ana", case),
+        "withdraw": lambda: scenario.withdraw("ana", case),
+        "revoke what was approved": lambda: scenario.revoke("admin", case),
+        "extend": lambda: scenario.extend("ana", case, 2400),
+        "end": lambda: scenario.end("ana", case),
+        "revoke": lambda: scenario.revoke("admin", case),
+        "expire": lambda: end.expire(scenario.service, case),
+        "finish": lambda: end.finish(scenario.service, case),
+    }
+    if verb not in ("pick up", "withdraw", "revoke what was approved"):
+        scenario.login(await scenario.pick_up("ana", case))
     if verb == "expire":
         scenario.clock.advance(timedelta(minutes=30))
-        return lambda: end.expire(service, case)
-    scenario.target("orders-staging").down = True
-    await scenario.end("ana", case)
-    scenario.target("orders-staging").down = False
-    return lambda: end.finish(service, case)
+    if verb == "finish":
+        scenario.target("orders-staging").down = True
+        await scenario.end("ana", case)
+        scenario.target("orders-staging").down = False
+    return acts[verb]
 
 
 async def _interrupted(scenario: Scenario, case: str) -> Callable[[], Awaitable[Any]]:

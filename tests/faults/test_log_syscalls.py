@@ -213,11 +213,12 @@ def sample(count: int, most: int) -> list[int]:
 def test_a_system_call_that_fails_loses_nothing(
     syscall: str, fault: str, counts: Counter[str], key: SigningKey, tmp_path: Path
 ) -> None:
-    moments = [str(k) for k in sample(counts[syscall], 8 if syscall == "pwrite64" else 4)]
-    if fault != "signal=KILL":
-        moments.append("2+3")  # every third, so that recovery meets it as well
-        if syscall != "fcntl":  # without any lock SQLite waits, ten seconds each time
-            moments.append("2+")
+    often = syscall in ("pwrite64", "fcntl")
+    moments = [str(k) for k in sample(counts[syscall], 8 if often else 4)]
+    # without its locks SQLite waits, ten seconds each time
+    if fault != "signal=KILL" and syscall != "fcntl":
+        # from there on for good; and every third, so that recovery meets it as well
+        moments += ["2+", "2+3"]
     for moment in moments:
         folder = tmp_path / moment
         folder.mkdir()

@@ -190,7 +190,9 @@ def _tokens(path: Path) -> list[ProposedToken]:
         ) from error
 
 
-def _token(hash_: str, table: Mapping[str, Any]) -> ProposedToken:
+def _token(hash_: str, table: Any) -> ProposedToken:
+    if not isinstance(table, dict):
+        raise TypeError(f"`{hash_:.70}` is no table")
     expires = table.get("expires")
     if expires is not None and not isinstance(expires, datetime):
         raise ValueError("`expires` is no moment")

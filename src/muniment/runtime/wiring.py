@@ -1,5 +1,6 @@
 """The only place where ports meet what implements them."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -75,6 +76,14 @@ def open_service(folder: Path, *, looking: bool = False) -> Opened:
 
     Raises `ConfigInvalid`, `LogInvalid` or `Conflict` saying what to do. Takes nothing in yet.
     """
+    with contextlib.ExitStack() as held:
+        opened = _open_service(folder, held, looking=looking)
+        held.pop_all()
+    return opened
+
+
+def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) -> Opened:
+    """What is `held` is let go again if anything goes wrong."""
     settings, proposed = read_proposed(folder)
     key = read_key(folder / settings.paths.key, settings.installation.origin)
     database = folder / settings.paths.database
@@ -84,7 +93,10 @@ def open_service(folder: Path, *, looking: bool = False) -> Opened:
         only = None if looking else OneServer(database.with_suffix(".lock"))
     except OSError as error:
         raise LogUnavailable(f"`{error.filename}` cannot be opened: {error.strerror}") from error
-    store, heads = SQLiteStore(database), HeadFile(folder / settings.paths.head)
+    if only is not None:
+        held.callback(only.release)
+    store = held.enter_context(contextlib.closing(SQLiteStore(database)))
+    heads = held.enter_context(contextlib.closing(HeadFile(folder / settings.paths.head)))
     log = Log(
         store,
         heads,
@@ -96,6 +108,7 @@ def open_service(folder: Path, *, looking: bool = False) -> Opened:
     )
     registry, erasures = Registry(), Erasures()
     log.open(registry.take, erasures.take)
+    held.callback(log.close)
     service = Service(
         log=log,
         registry=registry,
