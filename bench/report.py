@@ -93,7 +93,10 @@ def _markdown(results: dict[str, Any]) -> Iterator[str]:
     for name, found in results["benchmarks"].items():
         command = "make bench-full" if found["full"] else "make bench"
         yield f"\n### {name}\n"
-        yield f"From `{command}`; it took {found['seconds']:.0f} s.\n"
+        yield (
+            f"From `{command}`; it took {found['seconds']:.0f} s, "
+            f"with a load average of {found['load_before']:.1f} before it.\n"
+        )
         figures = [Figure.read(value) for value in found["figures"]]
         yield "| figure | measured | beside | measured | ratio | goal | |"
         yield "|---|--:|---|--:|--:|---|---|"

@@ -115,3 +115,60 @@ def failures(installation: Installation) -> Iterator[str]:
         status = said["message"].rsplit(" ", 1)[-1]
         if said["level"] in ("error", "critical") or ("ms" in said and status >= "500"):
             yield line
+
+
+def test_half_of_a_surrogate_pair_in_any_text_is_refused_and_no_failure(
+    installation: Installation, cases: list[str], document: Any
+) -> None:
+    """JSON can escape what is no text; Schemathesis does not try it."""
+    admin = {"Authorization": f"Bearer {installation.tokens['admin']}"}
+    asked = 0
+    with httpx.Client(base_url=installation.url, headers=admin) as client:
+        for path, methods in document["paths"].items():
+            here = path.format(
+                case=cases[0], case_id=cases[0], position=0, review_id=cases[0], index=0
+            )
+            for body in halves(methods.get("post", {}).get("requestBody", {}), document):
+                answer = client.post(
+                    here, content=json.dumps(body), headers={"Content-Type": "application/json"}
+                )
+                assert answer.status_code in (400, 422), (path, body, answer.text)
+                asked += 1
+    assert asked > 20
+
+
+HALF: Final = "\ud800"
+
+
+def halves(schema: Any, document: Any) -> Iterator[Any]:
+    """Values of this schema, each with what is no text in another of its texts."""
+    match schema:
+        case {"$ref": ref}:
+            yield from halves(document["components"]["schemas"][ref.split("/")[-1]], document)
+        case {"content": {"application/json": {"schema": inner}}}:
+            yield from halves(inner, document)
+        case {"anyOf": choices}:
+            for choice in choices:
+                yield from halves(choice, document)
+        case {"type": "string"}:
+            yield HALF
+        case {"type": "array", "items": items}:
+            yield from ([value] for value in halves(items, document))
+        case {"properties": properties}:
+            plain = {name: some(properties[name], document) for name in schema.get("required", ())}
+            for name, inner in properties.items():
+                yield from ({**plain, name: value} for value in halves(inner, document))
+
+
+def some(schema: Any, document: Any) -> Any:
+    """A value of this schema, with required members only."""
+    match schema:
+        case {"$ref": ref}:
+            return some(document["components"]["schemas"][ref.split("/")[-1]], document)
+        case {"type": "integer" | "number"}:
+            return 1
+        case {"format": "date-time"}:
+            return "2026-11-21T12:00:00Z"
+        case {"properties": properties}:
+            return {name: some(properties[name], document) for name in schema.get("required", ())}
+    return "x"

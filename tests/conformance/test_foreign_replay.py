@@ -2,13 +2,11 @@
 
 import asyncio
 import base64
-import functools
 import json
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +19,8 @@ from muniment.testing.scenario import Scenario
 
 pytestmark = pytest.mark.deep
 
-_SOURCE: Final = Path(__file__).parent / "judges" / "cedar"
-_OLDEST_NODE: Final = 18
+SOURCE: Final = Path(__file__).parent / "judges" / "cedar"
+OLDEST_NODE: Final = 18
 
 #: a second group approves what is restricted; and a rule that overflows for whoever broke glass
 RULES: Final = """
@@ -45,50 +43,47 @@ permit (principal, action == Muniment::Action::"require", resource);
 # --- the judge ----------------------------------------------------------------------------------
 
 
-@functools.cache
-def node_judge() -> str:
-    """The judge with what its lock names; a reason instead where that cannot be had."""
+class Missing(Exception):
+    """The judge cannot be had here; the message says why."""
+
+
+def installed(place: Path) -> list[str]:
+    """The command that judges: the program beside what its lock names. Raises `Missing`."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        return "node and npm are not installed; Debian's packages are nodejs and npm"
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    if int(version.removeprefix("v").split(".")[0]) < _OLDEST_NODE:
-        return f"Node {version.strip()} is too old: the judge needs {_OLDEST_NODE}"
-    place = Path(tempfile.mkdtemp(prefix="muniment-judge-")) / "cedar"
-    shutil.copytree(_SOURCE, place)
+        raise Missing("node and npm are not installed; Debian's packages are nodejs and npm")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+    if int(version.stdout.removeprefix("v").split(".")[0]) < OLDEST_NODE:
+        raise Missing(f"node {version.stdout.strip()} is too old: the judge needs {OLDEST_NODE}")
+    shutil.copytree(SOURCE, place)
+    install = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        install, cwd=place, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return str(place / "judge.mjs")
+    if done.returncode != 0:
+        raise Missing(f"npm could not install the judge: {done.stderr[-500:]}")
+    return [node, str(place / "judge.mjs")]
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Callable[..., str]]:
-    program = node_judge()
-    if not program.endswith("judge.mjs"):
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Gives the verdict on bundles; skips where it is missing, or fails where nothing may be."""
+    try:
+        command = installed(tmp_path_factory.mktemp("judge") / "cedar")
+    except Missing as missing:
         required = os.environ.get("MUNIMENT_REQUIRE_TARGETS") == "1"
-        (pytest.fail if required else pytest.skip)(program)
+        (pytest.fail if required else pytest.skip)(str(missing))
 
     def judge_bundles(*bundles: Path) -> str:
         done = subprocess.run(
-            ["node", program, *map(str, bundles)],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+            [*command, *map(str, bundles)], capture_output=True, text=True, timeout=120, check=False
         )
-        assert (done.returncode, done.stderr) in ((0, ""), (1, "")), done.stderr
-        assert done.stdout.startswith("refused: " if done.returncode else "accepted: ")
+        verdict = "refused: " if done.returncode else "accepted: "
+        assert done.stderr == "", "the judge broke"
+        assert done.stdout.startswith(verdict)
         return done.stdout.strip()
 
-    yield judge_bundles
-    shutil.rmtree(Path(program).parents[1])
+    return judge_bundles
 
 
 # --- the story ----------------------------------------------------------------------------------
@@ -106,7 +101,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 async def story(folder: Path) -> dict[str, bytes]:
     # every step is checked by the tests of the operations
-    async with Scenario(folder, policy=policy_with(""), checking=False) as scenario:
+    async with Scenario(folder, checking=False) as scenario:
         await scenario.change("dan", groups=("engineering", "owners"))
         await scenario.activate(policy_with(RULES))
         cases: dict[str, Any] = {}

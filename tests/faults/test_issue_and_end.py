@@ -63,6 +63,9 @@ def fault(point: str) -> BaseException:
     return kind(f"struck at `{point}`")
 
 
+STRIKES: list[Callable[[str], BaseException]] = [Crash, fault]
+
+
 async def prepare(scenario: Scenario, verb: str) -> Callable[[], Awaitable[Any]]:
     """Bring things to where the verb can begin; returns what does it."""
     if verb == "ask":
@@ -193,7 +196,7 @@ FEW = [
 
 
 @pytest.mark.parametrize(("verb", "number"), FEW)
-@pytest.mark.parametrize("error", [Crash, fault])
+@pytest.mark.parametrize("error", STRIKES)
 async def test_after_a_strike_at_the_worst_steps_all_is_well(
     tmp_path: Path, verb: str, number: int, error: Callable[[str], BaseException]
 ) -> None:
@@ -214,7 +217,7 @@ async def test_after_crash_upon_crash_all_is_well(tmp_path: Path, seed: int) -> 
         known: list[bytes] = []
         for _ in range(8):
             act = await prepare(scenario, chance.choice(sorted(STEPS)))
-            await strike(scenario, act, Struck(chance.randrange(14), chance.choice([Crash, fault])))
+            await strike(scenario, act, Struck(chance.randrange(14), chance.choice(STRIKES)))
             await scenario.restart()
             now = everything(scenario)
             assert now[: len(known)] == known

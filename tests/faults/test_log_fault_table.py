@@ -123,6 +123,20 @@ def test_a_recovery_that_fails_is_tried_again(step: str, trial: TrialLog) -> Non
     assert_goes_on(trial, 5)
 
 
+def test_a_head_whose_write_failed_is_written_again_though_it_can_be_read(
+    trial: TrialLog,
+) -> None:
+    """What the head store shows after a failed sync need not be on its disk."""
+    trial.disk.fail("write head", kept=True)
+    with pytest.raises(LogUnavailable):
+        trial.append(trial.draft(new_case()))
+    trial.disk.tried.clear()
+    nothing = Outcome(case=new_case(), build=lambda _: ((), lambda _: ()))
+    assert trial.receipt(trial.log.append(nothing)) == ()
+    assert trial.disk.tried["write head"] == 1
+    assert_goes_on(trial, 2)
+
+
 def test_a_decision_whose_record_was_kept_is_stale_when_it_comes_again(trial: TrialLog) -> None:
     """Nobody got a receipt, so it is asked again; it must not stand twice."""
     case = new_case()

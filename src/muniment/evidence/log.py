@@ -120,7 +120,10 @@ class Log:
         Check every entry, the tree, the signature and the head store; then accept appends.
 
         Each listener is called with every entry, in order: with those already there now, and with
-        new ones once they are durable. Raises `LogInvalid` saying what contradicts what.
+        new ones once they are durable, before `head` shows them. Whoever reads a head first, and
+        then what a listener holds, never decides on less than that head.
+
+        Raises `LogInvalid` saying what contradicts what.
         """
         self._listeners = list(listeners)
         self._catch_up()

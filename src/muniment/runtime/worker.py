@@ -40,6 +40,8 @@ class Worker:
     #: called with the cases whose projection was wrong and has been rebuilt
     on_wrong: Callable[[list[str]], None] = lambda _: None
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    #: how many pieces of work were begun, ever
+    _begun: int = 0
     _attempts: dict[str, int] = field(default_factory=dict)
     #: cases that are due and wait for their next attempt, in elapsed seconds
     _not_before: dict[str, float] = field(default_factory=dict)
@@ -87,10 +89,11 @@ class Worker:
 
     async def catch_up(self) -> None:
         """Do all that is due at this moment, to rest: for tests, and before a planned stop."""
-        await self.tick()
-        while self._running:
-            await self.settle()
+        begun = -1
+        while begun != self._begun:
+            begun = self._begun
             await self.tick()
+            await self.settle()
 
     def next_look(self) -> float | None:
         """Seconds until something has to be looked at; None while nothing is in sight."""
@@ -130,6 +133,7 @@ class Worker:
                 self._ended_unread.add(grant.case)
 
     def _start(self, case: str) -> None:
+        self._begun += 1
         task = asyncio.create_task(self._work(case), name=f"work on {case}")
         self._running[case] = task
         task.add_done_callback(lambda _: self._done(case))
@@ -180,8 +184,10 @@ class Worker:
 
     async def _rest(self) -> None:
         """Until something comes due, or somebody appends, or the rest is over."""
+        # NOTE: not `wait_for`, which in Python 3.11 may swallow the cancellation that ends `run`
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.service.wake.wait(), self._longest_rest())
+            async with asyncio.timeout(self._longest_rest()):
+                await self.service.wake.wait()
 
     def _longest_rest(self) -> float:
         if len(self._running) >= CONCURRENCY:

@@ -737,6 +737,20 @@ def test_a_second_log_is_not_founded_over_the_first(trial: TrialLog, tmp_path: P
     trial.check()
 
 
+def test_a_log_that_does_not_begin_with_its_start_does_not_open(tmp_path: Path) -> None:
+    """Entry 0 says of which log it is; signed or not, nothing else can stand there."""
+    trial = TrialLog(tmp_path)
+    trial.close()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    store = SQLiteStore(trial.path)
+    with contextlib.closing(HeadFile(trial.head)) as heads:
+        found_log(store, heads, trial.key, lambda _: trial.draft(new_case()))
+    store.close()
+    with pytest.raises(LogInvalid, match="entry 0 is not `log:started`"):
+        trial.open()
+
+
 def test_a_signed_checkpoint_of_the_log_opens_with_its_public_key_alone(trial: TrialLog) -> None:
     trial.fill(2)
     signed = open_checkpoint(trial.log.checkpoint, ORIGIN, [trial.key.verifier])
