@@ -356,11 +356,8 @@ REFUSALS: Final[tuple[tuple[Attack, int, str], ...]] = (
 EVERYDAY: Final = {
     the_key_of_another_log,
     a_key_that_others_may_read,
-    a_database_that_was_cut_off,
-    a_database_of_another_program,
     an_older_copy_of_the_database,
     no_head_store,
-    the_head_store_of_another_installation,
     an_unknown_setting,
     a_certificate_that_is_not_there,
 }
@@ -755,7 +752,7 @@ def test_it_speaks_tls_to_others_with_the_certificate_it_is_given(place: Place) 
             httpx.get(url.replace("https", "http") + "/healthz")
 
 
-@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize("behind", [pytest.param(False, marks=pytest.mark.deep), True])
 def test_what_a_proxy_says_counts_only_where_one_is_declared(place: Place, behind: bool) -> None:
     place.edit("muniment.toml", "[server]\n", f"[server]\nbehind_proxy = {str(behind).lower()}\n")
     forwarded = {"X-Forwarded-Proto": "https", "Host": "muniment.example"}

@@ -311,7 +311,7 @@ def _over(state: str) -> Callable[[AccessCase, Header, Any], AccessCase]:
             )
         if state == "undone":
             _require(case.credential is None, "undone after its credential was handed out")
-        due = record.due if state == "expired" else header.at
+        due = record.due if state == "expired" else header.observed or header.at
         return replace(
             case,
             state=state,

@@ -76,6 +76,8 @@ class Registry:
     """Advanced by the log's writer, one checked entry after the other; read by everybody."""
 
     principals: dict[str, Principal] = field(default_factory=dict)
+    #: how often somebody was enrolled: whoever keeps something about people looks again then
+    enrolments: int = 0
     tokens: dict[bytes, Token] = field(default_factory=dict)
     roles: dict[tuple[str, str], Role] = field(default_factory=dict)
     policy: InForce | None = None
@@ -146,6 +148,7 @@ GLASS_WINDOW = timedelta(days=30)
 
 
 def _principal(registry: Registry, entry: Entry, record: Any) -> None:
+    registry.enrolments += 1
     registry.principals[entry.header.case] = Principal(
         id=entry.header.case,
         type=record.type,

@@ -49,6 +49,8 @@ class Draft:
     #: leaf hashes of records in other cases on which this one rests; a number stands for the
     #: leaf of an earlier draft of the same item, which has none yet
     follows: tuple[bytes | int, ...] = ()
+    #: when it happened, where that was before it could be appended
+    observed: datetime | None = None
     #: content to seal, by section name
     sections: Mapping[str, bytes] = field(default_factory=dict)
     #: whole documents that the body names by digest
@@ -70,7 +72,7 @@ class Header:
     follows: tuple[bytes, ...] = ()
     documents: tuple[bytes, ...] = ()
     sections: Mapping[str, bytes] = field(default_factory=dict)
-    #: the clock's own reading, where `at` had to be later to keep the order of the case
+    #: when it was seen, where `at` is later: to keep the order of the case, or for a late outcome
     observed: datetime | None = None
 
     @property

@@ -180,6 +180,12 @@ def _place(
         follows=follows,
         documents=tuple(digest(doc) for doc in draft.documents),
         sections={n: s.commitment(log_id, record_id, n) for n, s in seals.items()},
-        observed=None if at == reading else reading,
+        observed=_observed(draft, reading, at),
     )
     return header, seals
+
+
+def _observed(draft: Draft, reading: datetime, at: datetime) -> datetime | None:
+    """What the header says besides `at`: nothing where both are the same moment."""
+    seen = reading if draft.observed is None else moment.whole(draft.observed)
+    return None if seen == at else seen

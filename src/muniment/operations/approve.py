@@ -78,10 +78,11 @@ async def _vote(
     ask = _waiting(case)
     now, approver = service.now(), service.registry.principals[caller.principal.id]
     role = service.role(case.requested.resource, case.requested.role)
+    # heads before facts: see `request`
+    actor, grounds = service.actor(caller), service.rests_on(approver, role=role)
     decision = ask_approve(
         service.policy(), approval_facts(service, case, ask, approver, role, now)
     )
-    actor, grounds = service.actor(caller), service.rests_on(approver, role=role)
     groups = tuple(sorted((ask.required or {}).keys() & approver.groups))
     drafts = [
         decision_draft(

@@ -296,7 +296,7 @@ async def unspool(service: Service) -> int:
     recorded = 0
     for line in service.spool.waiting():
         try:
-            await service.conclude(line["case"], _late(line))
+            await service.conclude(line["case"], _late(line, service.now()))
         except EvidenceError:
             _log.critical("the spooled end of case %s does not fold", line["case"], exc_info=True)
             await asyncio.to_thread(service.spool.add, line)
@@ -308,12 +308,14 @@ async def unspool(service: Service) -> int:
     return recorded
 
 
-def _late(line: dict[str, Any]) -> Callable[[AccessCase], Sequence[Draft]]:
+def _late(line: dict[str, Any], now: datetime) -> Callable[[AccessCase], Sequence[Draft]]:
+    """Appended now, and it says when it was observed."""
     draft = Draft(
         case=line["case"],
         kind=line["kind"],
         fold=records.FOLD,
-        at=moment.parse(line["at"]),
+        at=now,
+        observed=moment.parse(line["at"]),
         body=line["body"],
     )
 

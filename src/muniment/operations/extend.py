@@ -59,6 +59,8 @@ async def _ask(
     now, request = service.now(), case.requested
     principal = service.registry.principals[request.requester]
     role = service.role(request.resource, request.role)
+    # heads before facts: see `request`
+    grounds, actor = service.rests_on(principal, role=role), service.actor(caller)
     first = service.section(entries[0], "reason")
     facts = access_facts(
         service,
@@ -71,7 +73,6 @@ async def _ask(
         glass_before=case.opened_at,
     )
     decision = ask_request(service.policy(), facts)
-    grounds, actor = service.rests_on(principal, role=role), service.actor(caller)
     asked = records.ExtensionRequested(actor=actor, seconds=seconds)
     drafts: list[Draft] = [
         asked.draft(case_id, now, sections={"reason": content(reason.json())}),

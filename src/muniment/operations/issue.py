@@ -110,11 +110,16 @@ async def _authorize(
     if role.definition != request.definition:
         raise Conflict("the role was redefined since it was asked for; withdraw and ask anew")
     connector = service.connector(request.resource)
+    approvers = [
+        service.registry.principals[given.approver]
+        for given in (case.ask.approvals if case.ask is not None else ())
+    ]
+    # heads before facts: see `request`
+    grounds = service.rests_on(requester, *approvers, role=role)
     decision = ask_request(
         service.policy(), _facts_again(service, case, entries, requester, role, now)
     )
-    standing, approvers = _standing(service, case, role, now)
-    grounds = service.rests_on(requester, *approvers, role=role)
+    standing = _standing(service, case, role, approvers, now)
     decided = decision_draft(
         decision,
         case.id,
@@ -166,20 +171,18 @@ def _facts_again(
 
 
 def _standing(
-    service: Service, case: AccessCase, role: Role, now: datetime
-) -> tuple[tuple[str, ...], list[Principal]]:
+    service: Service, case: AccessCase, role: Role, approvers: Sequence[Principal], now: datetime
+) -> tuple[str, ...]:
     """Persons whose approvals the policy still counts, asked about each as of today."""
-    standing, approvers = [], []
-    for given in case.ask.approvals if case.ask is not None else ():
-        approver = service.registry.principals[given.approver]
-        facts = approval_facts(
-            service, case, case.current, approver, role, now, leaving_out=given.person
-        )
-        approvers.append(approver)
+    ask, standing = case.ask, []
+    if ask is None:
+        return ()
+    for given, approver in zip(ask.approvals, approvers, strict=True):
+        facts = approval_facts(service, case, ask, approver, role, now, leaving_out=given.person)
         in_groups = set(given.groups) <= approver.groups
         if in_groups and ask_approve(service.policy(), facts).outcome == "permit":
             standing.append(given.person)
-    return tuple(standing), approvers
+    return tuple(standing)
 
 
 def _again(case: AccessCase, decision: Decision, standing: tuple[str, ...]) -> Ask:

@@ -111,6 +111,10 @@ async def _request(
     now, case = service.now(), service.new_case()
     principal = service.registry.principals[caller.principal.id]
     role = service.role(ask.resource, ask.role)
+    # heads before facts: what moves in between is then noticed, and all of it is evaluated again
+    actor, grounds = service.actor(caller), service.rests_on(principal, role=role)
+    for person in actor.persons if ask.emergency else ():
+        grounds.reads[glass_counter(person)] = service.log.head(glass_counter(person))
     facts = access_facts(
         service,
         principal,
@@ -121,9 +125,6 @@ async def _request(
         now=now,
     )
     decision = ask_request(service.policy(), facts)
-    actor, grounds = service.actor(caller), service.rests_on(principal, role=role)
-    for person in actor.persons if ask.emergency else ():
-        grounds.reads[glass_counter(person)] = service.log.head(glass_counter(person))
     requested = records.AccessRequested(
         actor=actor,
         requester=principal.id,

@@ -70,6 +70,7 @@ async def _answer(service: Service, caller: Caller, review: str, verdict: str, n
     opened = record_of(entries[0]) if entries else None
     if not isinstance(opened, records.ReviewOpened):
         raise NotFound(f"there is no review `{review}`")
+    grounds = service.rests_on(caller.principal)  # before what is decided on them
     permit.require(service, caller, "review", service.read(opened.about)[0])
     if len(entries) > 1:
         raise Conflict("this review was answered already")
@@ -88,7 +89,6 @@ async def _answer(service: Service, caller: Caller, review: str, verdict: str, n
         follows=(caller.principal.leaf,),
         sections={"note": content({"text": note})} if note else {},
     )
-    grounds = service.rests_on(caller.principal)
     await service.append(
         Proposal(
             drafts=tuple(close([answered], review, len(entries), now)),

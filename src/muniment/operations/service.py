@@ -90,6 +90,7 @@ class Service:
     answering: set[tuple[str, str]] = field(default_factory=set)
     _identities: dict[str, tuple[int, Mapping[str, str]]] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
+    _read_at: int = -1
     _bundles: dict[bytes, Bundle] = field(default_factory=dict)
     _definitions: dict[bytes, dict[str, Any]] = field(default_factory=dict)
 
@@ -192,9 +193,13 @@ class Service:
     def forget_identity(self, principal: str) -> None:
         """Its section was erased: what was read of it goes too."""
         self._identities.pop(principal, None)
+        self._read_at = -1
         self._names = {login: id_ for login, id_ in self._names.items() if id_ != principal}
 
     def _read_identities(self) -> None:
+        if self._read_at == self.registry.enrolments:
+            return
+        self._read_at = self.registry.enrolments
         # the log's writer may enrol somebody at any moment: look at a copy
         for id_, principal in list(self.registry.principals.items()):
             if id_ in self._identities and self._identities[id_][0] == principal.index:

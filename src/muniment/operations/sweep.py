@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from muniment.access import records
 from muniment.evidence.record import Header
-from muniment.evidence.store import Entry
+from muniment.evidence.store import Entry, entry_of
 from muniment.operations.projection import project
 from muniment.operations.review import review_rows
 from muniment.operations.service import Service, record_of
@@ -74,15 +74,24 @@ def _has_line(service: Service, case: str) -> bool:
 
 
 def _true_rows(service: Service) -> Iterator[tuple[str, CaseRow, Due]]:
-    for _, data in service.log.store.entries(0, service.log.size):
-        header = Header.parse(data)
-        if header.kind in _OPENERS:
-            row, due = _true_row(service, header.case)
-            yield header.case, row, due
+    """One walk over entries that the log has just checked: nothing is proved a second time."""
+    open_cases: dict[str, list[Entry]] = {}
+    for index, data in service.log.store.entries(0, service.log.size):
+        entry = entry_of(index, data)
+        case = entry.header.case
+        if entry.header.kind in _OPENERS or case in open_cases:
+            open_cases.setdefault(case, []).append(entry)
+        if entry.header.kind == records.CaseClosed.KIND and case in open_cases:
+            yield case, *_row_of(service, open_cases.pop(case))
+    for case, entries in open_cases.items():
+        yield case, *_row_of(service, entries)
 
 
 def _true_row(service: Service, case: str) -> tuple[CaseRow, Due]:
-    entries = service.log.read_case(case)
+    return _row_of(service, service.log.read_case(case))
+
+
+def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, Due]:
     if entries[0].header.kind == records.AccessRequested.KIND:
         row, due = project(service.fold(entries))
         return row, due

@@ -79,6 +79,8 @@ class Change:
 
     text: str
     draft: Draft
+    #: only takes something away: it stands also while nothing may be given
+    narrows: bool = False
 
 
 def differences(service: Service, proposed: Proposed, actor: Actor) -> list[Change]:
@@ -113,6 +115,8 @@ async def _append(service: Service, changes: list[Change]) -> Appended:
         Proposal(
             drafts=tuple(change.draft for change in changes),
             reads={case: service.log.head(case) for case in cases},
+            gives=not all(change.narrows for change in changes),
+            urgent=True,
         )
     )
 
@@ -137,7 +141,10 @@ def _configuration(
 
 
 def _policy(service: Service, proposed: Proposed, actor: Actor, now: datetime) -> Iterator[Change]:
+    # a group that somebody was once in is no typing error, also when its last member has left
     groups = {group for principal in proposed.principals for group in principal.groups}
+    for known in list(service.registry.principals.values()):
+        groups |= known.groups
     bundle = policy_bundle.load(proposed.policy, groups=groups)
     digest, before = bytes.fromhex(bundle.digest), service.registry.policy
     if before is not None and before.digest == digest:
@@ -184,7 +191,7 @@ def _roles(service: Service, proposed: Proposed, actor: Actor, now: datetime) ->
     for key, known in sorted(service.registry.roles.items()):
         if key not in wanted and not known.withdrawn:
             draft = records.RoleWithdrawn(actor=actor).draft(known.case, now)
-            yield Change(text=f"- role {key[0]}/{key[1]}", draft=draft)
+            yield Change(text=f"- role {key[0]}/{key[1]}", draft=draft, narrows=True)
 
 
 def _check_open_grants(service: Service, proposed: Proposed) -> None:
@@ -266,7 +273,7 @@ class _Directory:
             if hash_ not in wanted:
                 gone = records.TokenRevoked(actor=self.actor, token=hash_)
                 draft = gone.draft(token_known.principal, self.now)
-                yield Change(text="- token", draft=draft)
+                yield Change(text="- token", draft=draft, narrows=True)
 
     def _token(self, wanted: ProposedToken) -> Token:
         """The token as the log would have it: a moment is cut to what a record can hold."""
@@ -296,7 +303,7 @@ class _Directory:
         )
         sections = {"identity": content(dict(self.service.identity(known.id) or {"login": login}))}
         draft = record.draft(known.id, self.now, sections=sections)
-        return Change(text=f"- {known.type} {login} (disabled)", draft=draft)
+        return Change(text=f"- {known.type} {login} (disabled)", draft=draft, narrows=True)
 
     def _person(self, login: str, seen: tuple[str, ...]) -> str:
         """One human, however many accounts; agents and workloads stand for who is behind them."""

@@ -10,10 +10,12 @@ The one place that speaks to Cedar, with what was found the hard way:
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Final
 
 import cedarpy
+import orjson
 
 from muniment.policy.snapshot import Json
 
@@ -80,6 +82,12 @@ def slice_of(rules: Mapping[str, Mapping[str, Any]]) -> Slice:
     return Slice.from_json_str(text)
 
 
+@lru_cache(maxsize=4096)
+def _entities(text: bytes, schema: Schema) -> Entities:
+    """The same people ask for the same roles all day: what was parsed once is kept."""
+    return Entities.from_json_str(text.decode(), schema)
+
+
 def ask(
     schema: Schema,
     entities: list[Json],
@@ -88,9 +96,9 @@ def ask(
     questions: Iterable[tuple[str, Slice, Json]],
 ) -> tuple[Step, ...]:
     """Put questions (action, rules, principal) about one resource on one set of entities."""
-    text = json.dumps(context)
+    text = orjson.dumps(context).decode()
     try:
-        known = Entities.from_json_str(json.dumps(entities), schema)
+        known = _entities(orjson.dumps(entities), schema)
     except ValueError as error:
         reason = (f"entities: {error}",)
         return tuple(

@@ -25,7 +25,7 @@ _log = logging.getLogger("muniment")
 def serve(folder: Path, listen: str | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises `ConfigInvalid`, `LogInvalid` or `Conflict` at start."""
     _log_as_json()
-    sys.setswitchinterval(0.0005)  # the writer thread must not wait 5 ms for the interpreter
+    sys.setswitchinterval(0.002)  # the writer thread must not wait 5 ms for the interpreter
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(folder, listen))
 
