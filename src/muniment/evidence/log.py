@@ -93,6 +93,7 @@ class Log:
         counters: Callable[[Header], Iterable[str]] = lambda _: (),
         space: Callable[[], int] = lambda: 1 << 62,
         reserve: int = 0,
+        give_way: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -101,6 +102,7 @@ class Log:
         self._heads = heads
         self._key = key
         self._sequencer = Sequencer(clock, space, reserve)
+        self._give_way = give_way
         self._index = Index(counters)
         self._tree = Tree()
         self._signed = _Signed(b"", Checkpoint(self.origin, 0, merkle.EMPTY_ROOT))
@@ -225,17 +227,17 @@ class Log:
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
-            waiting = [first]
-            last = False
-            while len(waiting) < MAX_BATCH and not self._queue.empty():
-                item = self._queue.get()
-                if item is None:
-                    last = True
-                    break
-                waiting.append(item)
+            waiting, before = [first], 0
+            # never an artificial wait: others get a turn for as long as they use it to append
+            while before < len(waiting) < MAX_BATCH:
+                before = len(waiting)
+                self._give_way()
+                while len(waiting) < MAX_BATCH and not self._queue.empty():
+                    if (item := self._queue.get()) is None:
+                        self._write(waiting)
+                        return
+                    waiting.append(item)
             self._write(waiting)
-            if last:
-                break
 
     def _write(self, waiting: _Waiting) -> None:
         try:

@@ -105,6 +105,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         counters=counters,
         space=lambda: shutil.disk_usage(database.parent).free,
         reserve=settings.log.reserve,
+        give_way=clock.give_way,
     )
     registry, erasures = Registry(), Erasures()
     log.open(registry.take, erasures.take)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from muniment.access.window import text as length
-from muniment.errors import Conflict, Refused, Unavailable
+from muniment.errors import Conflict, MunimentError, Refused, Unavailable
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.screen import case_argument, json_option, length_option
 
@@ -107,7 +107,8 @@ def roles_command(*, as_json: bool) -> None:
         first = roles[0]
         yield ""
         yield screen.faint(
-            f"what it takes: muniment policy explain {first['resource']} {first['role']} --for 30m"
+            f"what it takes: muniment policy explain {first['resource']} {first['role']} "
+            "--for 30m --ticket ID"
         )
 
     screen.show(answer, lines(), as_json=as_json)
@@ -286,8 +287,12 @@ def credential_command(case: str, form: str, receipt: Path | None, *, as_json: b
 
     if receipt is not None and receipt.exists():
         raise Conflict(f"`{receipt}` exists already; choose another file")
-    with asking() as api:
-        answer = api.post(f"/v1/cases/{case}/credential")
+    try:
+        with asking() as api:
+            answer = api.post(f"/v1/cases/{case}/credential")
+    except MunimentError:
+        _fail_in_shell(form, as_json=as_json)
+        raise
     if receipt is not None and answer["credential"] is not None:
         receipt.write_text(answer["receipt"], "utf-8")
     if as_json or form == "json":
@@ -296,6 +301,7 @@ def credential_command(case: str, form: str, receipt: Path | None, *, as_json: b
     if answer["credential"] is None:
         for line in not_any_more_lines(answer):
             click.echo(line, err=True)
+        _fail_in_shell(form, as_json=as_json)
         return 1
     lines = (
         run.exports(answer["credential"]) if form == "env" else [run.pgpass(answer["credential"])]
@@ -306,6 +312,12 @@ def credential_command(case: str, form: str, receipt: Path | None, *, as_json: b
     ends = screen.until(answer["until"], now())
     click.echo(f"# access until {ends}; give it back with: muniment end {id_}", err=True)
     return 0
+
+
+def _fail_in_shell(form: str, *, as_json: bool) -> None:
+    """What is to be evaluated by a shell fails there too: `eval ""` would succeed, and go on."""
+    if form == "env" and not as_json:
+        click.echo("false")
 
 
 def not_any_more_lines(answer: dict[str, Any]) -> Iterator[str]:

@@ -196,7 +196,7 @@ def _outlook(answer: dict[str, Any], names: screen.Names) -> Iterator[str]:
             ("outcome", screen.outcome(decision)),
             ("can approve", able if decision["approvals"] else ""),
             ("afterwards", ", ".join(decision["requires"])),
-            ("is told", ", ".join(decision["notifies"])),
+            ("to be told", ", ".join(decision["notifies"])),
         )
     )
     if decision["approvals"] and not able:

@@ -1,6 +1,7 @@
 """The operator's commands: make an installation, check it, run it, tell it of changes."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -169,11 +170,22 @@ def reload_command(folder: Path) -> None:
     settings, _ = read_proposed(folder)
     lock = (folder / settings.paths.database).with_suffix(".lock")
     try:
+        _check_held(lock)
         pid = int(lock.read_text())
         os.kill(pid, signal.SIGHUP)
     except (OSError, ValueError) as error:
         raise Conflict("no service is running on this folder") from error
     click.echo(f"the files are valid; process {pid} was told, and says in its log what it took in")
+
+
+def _check_held(lock: Path) -> None:
+    """A number in the file means nothing unless its process still holds the lock."""
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+    raise Conflict("no service is running on this folder")
 
 
 @click.group("token")

@@ -77,12 +77,17 @@ async def _run(opened: Opened, folder: Path, host: str, port: int) -> None:
     actual = listener.getsockname()[1]
     scheme = "https" if server.tls_certificate else "http"
     _reload_on_hangup(opened, folder)
+    serving = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        serving.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn drains, then raises the signal again for whoever was there before: that is us,
-        # and what is left to do is to close the log
-        signal.signal(number, lambda *_: None)
+        # for a stop that comes before uvicorn listens for one; afterwards it drains, then raises
+        # the signal again for us, and what is left to do is to close the log
+        signal.signal(number, stop)
     print(f"muniment serves on {scheme}://{host}:{actual}", flush=True)  # noqa: T201 (its address)
-    await uvicorn.Server(config).serve([listener])
+    await serving.serve([listener])
 
 
 def _load(config: uvicorn.Config) -> None:
@@ -156,7 +161,8 @@ async def _reload(opened: Opened, folder: Path) -> None:
 class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, message, and what the caller added."""
 
-    _OWN = frozenset(vars(logging.makeLogRecord({})))
+    #: what every record has, and uvicorn's message in colours
+    _LEFT_OUT = frozenset((*vars(logging.makeLogRecord({})), "message", "color_message"))
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -165,7 +171,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        extra = {k: v for k, v in vars(record).items() if k not in self._OWN and k != "message"}
+        extra = {k: v for k, v in vars(record).items() if k not in self._LEFT_OUT}
         if record.exc_info:
             extra["error"] = self.formatException(record.exc_info)
         return json.dumps({**line, **extra}, default=str)
