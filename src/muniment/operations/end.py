@@ -121,8 +121,13 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
 
 
 async def _end_unrecorded(service: Service, state: AccessCase, draft: Draft) -> AccessCase:
-    """Taking away never waits for the log; only the answer has to."""
-    await _spool(service, draft)
+    """Taking away never waits for the log, nor for its spool; only the answer has to."""
+    try:
+        await _spool(service, draft)
+    except Unavailable:
+        _log.critical(
+            "the end of case %s cannot even be spooled; it is done all the same", state.id
+        )
     try:
         return await _record(service, state, await _take_away(service, state), None)
     except Unavailable as error:

@@ -86,9 +86,11 @@ grants = [{json.dumps(app_role)}]
 @json_option
 def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int:
     """Validate the files; show what would change; look whether the targets are ready."""
+    from muniment.policy import bundle
     from muniment.runtime.files import read_proposed
 
     settings, proposed = read_proposed(folder)
+    bundle.load(proposed.policy)  # which groups there are is the log's to say: `--diff`
     report: dict[str, Any] = {"valid": True, "warnings": _warnings(settings)}
     if diff:
         report["changes"] = _diff(folder)
