@@ -737,7 +737,6 @@ def test_on_a_disk_without_a_byte_left_access_that_is_given_back_ends(
 
 @pytest.mark.deep
 @pytest.mark.target
-@pytest.mark.xfail(reason="answered 200 `issued`; an end that was not even spooled is forgotten")
 def test_an_end_that_could_not_be_recorded_says_so_and_is_recorded_once_there_is_room(
     on_small_disk: OnSmallDisk,
 ) -> None:

@@ -38,6 +38,10 @@ def take_in(
 ) -> Known:
     """Raises `LogInvalid` saying what contradicts what."""
     tail = store.tail()
+    if tail is None and head is not None:
+        raise LogInvalid(
+            "there is no log in this database, but the head store remembers one: put it back"
+        )
     if tail is None:
         raise LogInvalid("there is no log in this database; `muniment init` makes one")
     if head is None:

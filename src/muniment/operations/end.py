@@ -109,7 +109,7 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
         try:
             state, _ = await service.conclude(state.id, build)
         except Unavailable:
-            return await _end_unrecorded(service, state, draft)
+            return await _end_unrecorded(service, state, draft, build)
         if state.state not in ENDS:
             raise Conflict(f"the case is {state.state}; there is no access to end")
         if state.closed:
@@ -120,16 +120,23 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
         service.wake.set()
 
 
-async def _end_unrecorded(service: Service, state: AccessCase, draft: Draft) -> AccessCase:
+async def _end_unrecorded(
+    service: Service,
+    state: AccessCase,
+    draft: Draft,
+    build: Callable[[AccessCase], Sequence[Draft]],
+) -> AccessCase:
     """Taking away never waits for the log, nor for its spool; only the answer has to."""
     try:
         await _spool(service, draft)
     except Unavailable:
-        _log.critical(
-            "the end of case %s cannot even be spooled; it is done all the same", state.id
-        )
+        # kept in memory, as the disk takes nothing: the worker spools or records it later
+        service.unspooled.append(_spooled(draft))
+        _log.critical("the end of case %s cannot even be spooled; it is done first", state.id)
+    seen = await _take_away(service, state)
     try:
-        return await _record(service, state, await _take_away(service, state), None)
+        declared, _ = await service.conclude(state.id, build)  # the log may be back
+        return await _record(service, declared, seen, None)
     except Unavailable as error:
         raise LogUnavailable(
             "the log cannot be written; access is being taken away all the same, and its end is "
@@ -298,7 +305,7 @@ async def unspool(service: Service) -> int:
 
     One that does not fold is kept behind the others, and holds nobody up. Returns how many stand.
     """
-    recorded = 0
+    recorded = await _record_unspooled(service)
     for line in service.spool.waiting():
         try:
             await service.conclude(line["case"], _late(line, service.now()))
@@ -310,6 +317,18 @@ async def unspool(service: Service) -> int:
             _log.warning("the end of case %s is recorded late", line["case"])
         # Crash here: the end stands twice, in the log and in the spool; then it is not repeated.
         await asyncio.to_thread(service.spool.clear, 1)
+    return recorded
+
+
+async def _record_unspooled(service: Service) -> int:
+    """Ends that the disk did not even take into the spool: nothing but this process knows them."""
+    recorded = 0
+    while service.unspooled:
+        line = service.unspooled[0]
+        await service.conclude(line["case"], _late(line, service.now()))
+        service.unspooled.remove(line)
+        recorded += 1
+        _log.warning("the end of case %s is recorded late", line["case"])
     return recorded
 
 

@@ -80,6 +80,8 @@ class Service:
     ordering: set[str] = field(default_factory=set)
     #: cases that somebody's request is ending at this moment: the worker leaves them to it
     ending: set[str] = field(default_factory=set)
+    #: ends that were done while neither the log nor its spool could be written
+    unspooled: list[dict[str, Any]] = field(default_factory=list)
     #: set whenever there may be new due work
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     #: answered without a record since the last heartbeat, by reason

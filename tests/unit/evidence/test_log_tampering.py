@@ -270,7 +270,7 @@ def test_the_state_row_of_another_log_stops_the_log(
 def test_a_state_row_that_is_gone_stops_the_log(trial: TrialLog, intruder: Intruder) -> None:
     intruder.run("DELETE FROM log_state")
     assert_never_signs_again(trial, "the log's state is gone")
-    assert_no_start(trial, "there is no log in this database; `muniment init` makes one")
+    assert_no_start(trial, "there is no log in this database, but the head store remembers one")
 
 
 @pytest.mark.parametrize("peaks", [b"", bytes(32), bytes(31), bytes(64)])
@@ -671,7 +671,7 @@ def test_a_missing_database_is_no_log(trial: TrialLog) -> None:
         file = Path(f"{trial.path}{name}")
         if file.exists():
             file.rename(trial.folder / f"kept{name}")
-    with pytest.raises(LogInvalid, match="there is no log in this database; `muniment init` makes"):
+    with pytest.raises(LogInvalid, match="there is no log in this database, but the head store remembers one"):
         trial.open()
     copy_database(kept, trial.folder / "copy")
     put_back(trial, trial.folder / "copy")
