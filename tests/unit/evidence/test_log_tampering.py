@@ -671,7 +671,9 @@ def test_a_missing_database_is_no_log(trial: TrialLog) -> None:
         file = Path(f"{trial.path}{name}")
         if file.exists():
             file.rename(trial.folder / f"kept{name}")
-    with pytest.raises(LogInvalid, match="there is no log in this database, but the head store remembers one"):
+    with pytest.raises(
+        LogInvalid, match="there is no log in this database, but the head store remembers one"
+    ):
         trial.open()
     copy_database(kept, trial.folder / "copy")
     put_back(trial, trial.folder / "copy")
