@@ -148,7 +148,10 @@ def waiting_for(service: Service, caller: Caller) -> list[AccessCase]:
     for row in service.projections.cases(closed=False, waiting=True, limit=10_000):
         if not set(row.groups) & principal.groups:
             continue
-        case, _ = service.read(row.case)
+        try:
+            case, _ = service.read(row.case)
+        except NotFound:
+            continue  # its batch is durable, and not yet under a head that anybody was shown
         if principal.id in who_could_approve(service, case):
             found.append(case)
     return found
