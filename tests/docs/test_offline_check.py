@@ -24,6 +24,7 @@ def evidence(tmp_path: Path) -> Path:
     """A folder with what the page begins with."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
+        assert not os.environ.get("MUNIMENT_REQUIRE_TARGETS"), missing
         pytest.skip(f"not installed: {', '.join(missing)}")
     written = WrittenLog(tmp_path)
     case = WrittenCase(written).whole()

@@ -20,12 +20,6 @@ def ask(service: Service, caller: Caller, operation: str, case: AccessCase | Non
     return ask_operate(service.policy(), facts)
 
 
-def allowed(
-    service: Service, caller: Caller, operation: str, case: AccessCase | None = None
-) -> bool:
-    return ask(service, caller, operation, case).outcome == "permit"
-
-
 def require(
     service: Service, caller: Caller, operation: str, case: AccessCase | None = None
 ) -> None:
