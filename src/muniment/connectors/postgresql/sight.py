@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 
+from psycopg import sql
 from psycopg.rows import TupleRow
 
 from muniment.access.records import EndpointView
@@ -16,9 +17,10 @@ from muniment.ports import Account, Inventory, Privilege, Probe, Session
 #: which grant an account's name stands for; empty if it is none of ours
 GrantOf = Callable[[str], str]
 
-#: seconds that a replica has to replay what the primary had written when the probe began
+#: seconds that a replica has to replay what the primary had written when the probe began, and that
+#: a login under way has to show whose it is
 _CATCH_UP = 1.0
-_BETWEEN_LOOKS = 0.02
+_BETWEEN_LOOKS = 0.01
 #: what VALID UNTIL '-infinity' reads as: expired, whenever one looks
 _ALWAYS_EXPIRED = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -43,9 +45,9 @@ async def _look(
 ) -> tuple[EndpointView, str | None]:
     """One endpoint, and how far its history went; `after` is where a replica must have come."""
     try:
-        async with links.fresh(endpoint) as link:
+        async with links.fresh(endpoint, use=account) as link:
             behind = after is not None and not await _caught_up(link, after)
-            answer = await link.row(statements.LOOK, (account,) * 4)
+            answer, unclear = await _settled(link, account)
     except TargetUnavailable as error:
         return _unseen(endpoint, str(error)), None
     identity, replica, position, sees, accounts, sessions, orders, prepared = answer
@@ -54,6 +56,7 @@ async def _look(
         "is a replica, and stands first among the endpoints": replica and first,
         "holds an order for this grant that has not ended": orders,
         "holds a prepared transaction of the account": prepared,
+        "has a login under way that may be one of the account": unclear,
         "does not show us our own session or those of others": not sees,
     }
     trouble = "; ".join(text for text, holds in troubles.items() if holds)
@@ -72,6 +75,25 @@ def _unseen(endpoint: Endpoint, trouble: str) -> EndpointView:
     return EndpointView(
         endpoint=endpoint.name, target="", saw_itself=False, accounts=0, sessions=0, trouble=trouble
     )
+
+
+async def _settled(link: Link, account: str) -> tuple[TupleRow, bool]:
+    """
+    What there is once every login that was under way shows whose it is; whether one does not.
+
+    One that is not past its check yet is not waited for: what is gone lets nobody in.
+    """
+    clock = asyncio.get_running_loop().time
+    end, waits = clock() + _CATCH_UP, None
+    name = sql.Literal(account)
+    look = [sql.SQL(text).format(name=name) for text in (statements.STARTING, statements.LOOK)]
+    while True:
+        starting, (answer,) = await link.answers(*look)
+        checked = {pid for pid, is_checked in starting if is_checked}
+        waits = checked if waits is None else waits & checked
+        if not waits or clock() > end:
+            return answer, bool(waits)
+        await asyncio.sleep(_BETWEEN_LOOKS)
 
 
 async def _caught_up(link: Link, position: str) -> bool:

@@ -45,8 +45,8 @@ _IN_TIME: LiteralString = """
   IF clock_timestamp() > (wanted->>'deadline')::timestamptz THEN
     RAISE EXCEPTION 'the order came after its deadline' USING ERRCODE = 'MU001';
   END IF;
-  IF (SELECT setting::int NOT BETWEEN 1 AND (wanted->>'timeout')::int
-        FROM pg_settings WHERE name = 'statement_timeout') THEN
+  IF 1000 * extract(epoch FROM current_setting('statement_timeout')::interval)
+       NOT BETWEEN 1 AND (wanted->>'timeout')::int THEN
     RAISE EXCEPTION 'the session has lost its statement_timeout: connect without a pooler'
       USING ERRCODE = 'MU001';
   END IF;
@@ -63,10 +63,9 @@ DECLARE
   granted text;
 BEGIN
   {_IN_TIME}
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = account) THEN
-    EXECUTE format('CREATE ROLE %I', account);
-  END IF;
-  EXECUTE format('ALTER ROLE %I LOGIN INHERIT CONNECTION LIMIT %s PASSWORD %L VALID UNTIL %L',
+  EXECUTE format('%s ROLE %I LOGIN INHERIT CONNECTION LIMIT %s PASSWORD %L VALID UNTIL %L',
+                 CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = account)
+                      THEN 'ALTER' ELSE 'CREATE' END,
                  account, wanted->>'sessions', wanted->>'verifier', wanted->>'until');
   FOR granted IN SELECT jsonb_array_elements_text(wanted->'grants') LOOP
     EXECUTE format('GRANT %I TO %I', granted, account) || options;
@@ -105,22 +104,44 @@ BEGIN
 END $order$
 """
 
+# In what follows `{name}` stands for the account's name as a string, and `{account}` for the same
+# as an identifier: these are sent as text, several to a message.
+
 #: Ends our own sessions that hold an order for this grant, so that none takes effect afterwards.
 END_ORDERS: LiteralString = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-     WHERE usename = current_user AND application_name = %s AND pid <> pg_backend_pid()
+     WHERE usename = current_user AND application_name = {name} AND pid <> pg_backend_pid()
 """
 
 #: Whether the account is there.
-EXISTS: LiteralString = "SELECT count(*) FROM pg_roles WHERE rolname = %s"
+EXISTS: LiteralString = "SELECT count(*) FROM pg_roles WHERE rolname = {name}"
 
 #: No new logins from the moment this is committed.
 BLOCK: LiteralString = "ALTER ROLE {account} NOLOGIN PASSWORD NULL VALID UNTIL '-infinity'"
 
+#: Whether this endpoint would still let the account in; a replica learns late.
+ADMITS: LiteralString = "SELECT count(*) FROM pg_roles WHERE rolname = {name} AND rolcanlogin"
+
+#: Logins under way, which do not show yet whose they are, and whether each is past its check. A
+#: backend logs in within one transaction, and shows its user before that ends; after the check
+#: whether its role may log in it locks its database. Locks are read first: each row asks who it is.
+STARTING: LiteralString = """
+    SELECT l.pid, l.checked
+      FROM (SELECT pid,
+                   bool_or(locktype = 'object' AND classid = 'pg_database'::regclass) AS checked
+              FROM pg_locks WHERE pid <> pg_backend_pid()
+             GROUP BY pid HAVING bool_or(locktype = 'virtualxid')) l
+      LEFT JOIN LATERAL pg_stat_get_activity(l.pid) a ON true
+     WHERE a.usesysid IS NULL AND coalesce(a.backend_type, 'client backend') = 'client backend'
+"""
+
+#: Ends one session, whosever it is.
+END: LiteralString = "SELECT pg_terminate_backend({pid})"
+
 #: Sessions of a grant. One whose account was dropped under it has no name any more: such a session
 #: is nobody's by right, and counts for every grant until it is ended.
 _SESSIONS: LiteralString = """
-    pid <> pg_backend_pid() AND usesysid IS NOT NULL AND (usename = %s OR usename IS NULL)
+    pid <> pg_backend_pid() AND usesysid IS NOT NULL AND (usename = {name} OR usename IS NULL)
 """
 
 #: Ends the sessions of a grant.
@@ -128,18 +149,15 @@ KILL: LiteralString = f"""
     SELECT pid, backend_start, pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_SESSIONS}
 """
 
-#: Whether this endpoint would still let the account in; a replica learns late.
-ADMITS: LiteralString = "SELECT count(*) FROM pg_roles WHERE rolname = %s AND rolcanlogin"
-
 #: Prepared transactions of the account, which outlive its sessions.
-PREPARED: LiteralString = "SELECT database, gid FROM pg_prepared_xacts WHERE owner = %s"
+PREPARED: LiteralString = "SELECT database, gid FROM pg_prepared_xacts WHERE owner = {name}"
 
 #: Databases in which the account owns something or was granted something.
 FOOTPRINT: LiteralString = """
     SELECT DISTINCT coalesce(d.datname, current_database()) FROM pg_shdepend s
       LEFT JOIN pg_database d ON d.oid = s.dbid
      WHERE s.refclassid = 'pg_authid'::regclass
-       AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = %s)
+       AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = {name})
 """
 
 #: Lets the connector act as the account, which it made but is no member of.
@@ -153,7 +171,7 @@ HEIR: LiteralString = """
     SELECT g.rolname FROM pg_auth_members m
       JOIN pg_roles a ON a.oid = m.member JOIN pg_roles g ON g.oid = m.roleid
       LEFT JOIN pg_db_role_setting s ON s.setrole = a.oid AND s.setdatabase = 0
-     WHERE a.rolname = %s
+     WHERE a.rolname = {name}
      ORDER BY coalesce('role=' || g.rolname = ANY (s.setconfig), false) DESC, g.rolname LIMIT 1
 """
 
@@ -179,15 +197,15 @@ DROP: LiteralString = "DROP ROLE IF EXISTS {account}"
 #: One look at an endpoint: who it is, whether we see at all, and what there is of the grant.
 LOOK: LiteralString = f"""
     SELECT {IDENTITY}, pg_is_in_recovery(), ({POSITION})::text,
-      EXISTS (SELECT FROM pg_roles WHERE rolname = current_user)
-        AND EXISTS (SELECT FROM pg_stat_activity
-                     WHERE pid = pg_backend_pid() AND usename = current_user)
+      coalesce(bool_or(pid = pg_backend_pid() AND usename = current_user), false)
+        AND EXISTS (SELECT FROM pg_roles WHERE rolname = current_user)
         AND pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
-      (SELECT count(*) FROM pg_roles WHERE rolname = %s),
-      (SELECT count(*) FROM pg_stat_activity WHERE {_SESSIONS}),
-      (SELECT count(*) FROM pg_stat_activity
-        WHERE usename = current_user AND application_name = %s AND pid <> pg_backend_pid()),
-      (SELECT count(*) FROM pg_prepared_xacts WHERE owner = %s)
+      (SELECT count(*) FROM pg_roles WHERE rolname = {{name}}),
+      count(*) FILTER (WHERE {_SESSIONS}),
+      count(*) FILTER (WHERE usename = current_user AND application_name = {{name}}
+                         AND pid <> pg_backend_pid()),
+      (SELECT count(*) FROM pg_prepared_xacts WHERE owner = {{name}})
+      FROM pg_stat_activity
 """
 
 #: Whether a replica has replayed all that the primary had written.
