@@ -62,12 +62,14 @@ class Index:
             self.staged.append(entry)
 
     def settle(self) -> None:
-        """The batch is durable: what the overlay holds becomes part of what lies under it."""
+        """It holds: what the overlay adds becomes part of what lies under it."""
         if self._under is None:
             raise RuntimeError("only an overlay settles")
         self._under._cases.update(self._cases)  # noqa: SLF001 (one class, two layers)
         self._under._counts.update(self._counts)  # noqa: SLF001
         self._under.latest = self.latest
+        if self._under._under is not None:  # noqa: SLF001
+            self._under.staged += self.staged
 
     def _count(self, key: str) -> bytes | None:
         found = self._counts.get(key)

@@ -49,7 +49,7 @@ from muniment.evidence.store import (
     check_place,
     entry_of,
 )
-from muniment.evidence.tree import Tree, reader
+from muniment.evidence.tree import StoredTree, Tree
 
 MAX_BATCH = 512
 _Waiting = list[tuple[Proposal | Outcome, Future[Appended]]]
@@ -105,6 +105,7 @@ class Log:
         self._give_way = give_way
         self._index = Index(counters)
         self._tree = Tree()
+        self._stored = StoredTree(store)
         self._signed = _Signed(b"", Checkpoint(self.origin, 0, merkle.EMPTY_ROOT))
         self._listeners: list[Callable[[Entry], None]] = []
         self._queue: queue.SimpleQueue[tuple[Proposal | Outcome, Future[Appended]] | None] = (
@@ -190,7 +191,7 @@ class Log:
         """
         with self._mutex:
             signed, last = self._signed.checkpoint, self._index.last_of(case)
-        node = reader(self.store, signed.size).node
+        node = self.nodes(signed.size)
         entries: list[Entry] = []
         for index, data in self.store.case(case, signed.size):
             entry = _proved(index, data, signed, node)
@@ -205,13 +206,28 @@ class Log:
         found = list(self.store.entries(index, index + 1))
         if not found or index >= signed.size:
             raise LogInvalid(f"entry {index} is missing")
-        return _proved(*found[0], signed, reader(self.store, signed.size).node)
+        return _proved(*found[0], signed, self.nodes(signed.size))
+
+    def read_checked(self, index: int, leaf: bytes) -> Entry:
+        """
+        The record that a listener was handed, by its leaf hash: its place was checked then.
+
+        It may lie above the newest checkpoint for a moment, and costs no proof.
+        """
+        found = list(self.store.entries(index, index + 1))
+        if not found or merkle.leaf_hash(found[0][1]) != leaf:
+            raise LogInvalid(f"entry {index} is not the one that was signed")
+        return entry_of(*found[0])
+
+    def nodes(self, size: int) -> merkle.Node:
+        """The nodes of the tree at a size, as the store has them: not checked."""
+        return self._stored.at(size).node
 
     def inclusion(self, index: int, size: int) -> list[bytes]:
-        return merkle.inclusion_proof(index, size, reader(self.store, size).node)
+        return merkle.inclusion_proof(index, size, self.nodes(size))
 
     def consistency(self, old: int, new: int) -> list[bytes]:
-        return merkle.consistency_proof(old, new, reader(self.store, new).node)
+        return merkle.consistency_proof(old, new, self.nodes(new))
 
     def read_sections(self, entry: Entry) -> dict[str, bytes]:
         """The content of each section that is still there, checked against its commitment."""

@@ -12,7 +12,9 @@ def text(at: datetime) -> str:
     """Digits beyond the millisecond are cut, never rounded up into the future."""
     if at.tzinfo is None:
         raise NotCanonical("a moment without a time zone")
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return f"{at.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def parse(value: object) -> datetime:

@@ -19,7 +19,9 @@ from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from muniment.errors import NoteInvalid
 
@@ -143,6 +145,12 @@ class SigningKey:
         """The secret, as Go's `sumdb/note` writes it. Keep it out of logs and messages."""
         seed = bytes([KeyType.LOG]) + self._private.private_bytes_raw()
         return _SKEY_START + _join_key(self.name, self.verifier.key_id, seed)
+
+    def derive(self, purpose: str) -> bytes:
+        """32 secret bytes for another purpose, that say nothing about this key (RFC 5869)."""
+        info = f"muniment-{purpose}/v1".encode()
+        derivation = HKDF(hashes.SHA256(), 32, salt=None, info=info)
+        return derivation.derive(self._private.private_bytes_raw())
 
     @cached_property
     def verifier(self) -> VerifierKey:

@@ -74,6 +74,8 @@ class Header:
     sections: Mapping[str, bytes] = field(default_factory=dict)
     #: when it was seen, where `at` is later: to keep the order of the case, or for a late outcome
     observed: datetime | None = None
+    #: what a reader made of `kind` and `body`, kept so that it is made once; no part of the record
+    read: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def id(self) -> str:

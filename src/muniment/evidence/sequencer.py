@@ -66,7 +66,9 @@ class Sequencer:
         else:
             self._check_proposal(item, index)
             drafts, companions = item.drafts, item.companions
-        placed = _place_all(drafts, size, index, log_id)
+        # the item's drafts build on one another; the batch learns of them only if all of them stand
+        trial = index.overlay()
+        placed = _place_all(drafts, size, trial, log_id)
         entries = tuple(entry for entry, _ in placed)
         staged = Staged(
             entries,
@@ -74,8 +76,7 @@ class Sequencer:
             {digest(doc): doc for draft in drafts for doc in draft.documents},
             tuple(companions(entries)) if entries else (),
         )
-        for entry in entries:
-            index.add(entry)
+        trial.settle()
         return staged
 
     def _check_proposal(self, proposal: Proposal, index: Index) -> None:
@@ -120,9 +121,7 @@ def check_last(entries: Sequence[Entry], last: Last | None, case: str) -> None:
         raise LogInvalid(f"the database does not have case `{case}` as it was written")
 
 
-def _place_all(drafts: Sequence[Draft], size: int, index: Index, log_id: bytes) -> list[_Placed]:
-    """Drafts of one item build on one another."""
-    trial = index.overlay()
+def _place_all(drafts: Sequence[Draft], size: int, trial: Index, log_id: bytes) -> list[_Placed]:
     placed: list[_Placed] = []
     for draft in drafts:
         follows = tuple(

@@ -136,6 +136,10 @@ def decode_tile(data: bytes, width: int) -> list[bytes]:
     return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
 
 
+#: A tile's own hashes, then the complete pairs of each row before.
+Rows: TypeAlias = list[list[bytes]]
+
+
 class TileReader:
     """
     The nodes of a tree of a given size, read from its tiles.
@@ -145,10 +149,23 @@ class TileReader:
     `tile` may cut the full one short, since its first hashes are the same.
     """
 
-    def __init__(self, size: int, tile: ReadTile, *, kept: int = 64) -> None:
-        """`tile` gives the bytes of `(level, index, width)`; `kept` decoded tiles stay at hand."""
+    def __init__(
+        self,
+        size: int,
+        tile: ReadTile,
+        *,
+        kept: int = 64,
+        full: Callable[[int, int], Rows] | None = None,
+    ) -> None:
+        """
+        `tile` gives the bytes of `(level, index, width)`; `kept` decoded tiles stay at hand.
+
+        Full tiles above the leaves never change: `full` may give their rows, kept by whoever reads
+        at many sizes.
+        """
         self.size = size
         self._tile = tile
+        self._full = full
         self._rows = lru_cache(maxsize=kept)(self._read)
 
     def node(self, level: int, index: int) -> bytes:
@@ -164,12 +181,18 @@ class TileReader:
         tile_index, within = divmod(index, WIDTH >> height)
         return self._rows(tile_level, tile_index)[height][within]
 
-    def _read(self, level: int, index: int) -> list[list[bytes]]:
-        """The rows of a tile: its own hashes, then the complete pairs of each row before."""
+    def _read(self, level: int, index: int) -> Rows:
         width = min(WIDTH, (self.size >> HEIGHT * level) - index * WIDTH)
-        rows = [decode_tile(self._tile(level, index, width), width)]
-        for _ in range(HEIGHT - 1):
-            row = rows[-1]
-            pairs = zip(row[::2], row[1::2], strict=False)
-            rows.append([node_hash(left, right) for left, right in pairs])
-        return rows
+        if level and width == WIDTH and self._full is not None:
+            return self._full(level, index)
+        return rows_of(self._tile(level, index, width), width)
+
+
+def rows_of(data: bytes, width: int) -> Rows:
+    """Raises LogInvalid if the tile is not of this width."""
+    rows = [decode_tile(data, width)]
+    for _ in range(HEIGHT - 1):
+        row = rows[-1]
+        pairs = zip(row[::2], row[1::2], strict=False)
+        rows.append([node_hash(left, right) for left, right in pairs])
+    return rows

@@ -1,9 +1,11 @@
 """The tree's right edge in memory, for appending; and the whole of it in a store, for proofs."""
 
+from functools import lru_cache
+
 from muniment.evidence import merkle
 from muniment.evidence.merkle import HASH_SIZE
 from muniment.evidence.store import LogStore
-from muniment.evidence.tiles import WIDTH, TileReader, decode_tile
+from muniment.evidence.tiles import WIDTH, Rows, TileReader, decode_tile, rows_of
 
 
 class Tree:
@@ -65,17 +67,26 @@ class Tree:
         self._changed.clear()
 
 
-def reader(store: LogStore, size: int) -> TileReader:
+class StoredTree:
     """
-    The nodes of the tree at a size, from a store's tiles and leaf hashes.
+    The nodes of the tree at any size, from a store's tiles and leaf hashes.
 
     Nothing of it is believed: whoever uses a proof verifies it against a signed root.
     """
 
-    def tile(level: int, number: int, width: int) -> bytes:
-        data = store.tile(level, number)
+    def __init__(self, store: LogStore, *, kept: int = 256) -> None:
+        """`kept` full tiles above the leaves stay at hand: those over 16 million entries."""
+        self._store = store
+        self._full = lru_cache(maxsize=kept)(self._read_full)
+
+    def at(self, size: int) -> TileReader:
+        return TileReader(size, self._tile, full=self._full)
+
+    def _tile(self, level: int, number: int, width: int) -> bytes:
+        data = self._store.tile(level, number)
         if data is None and level == 0:
-            data = store.leaves(number * WIDTH, number * WIDTH + width)
+            data = self._store.leaves(number * WIDTH, number * WIDTH + width)
         return (data or b"")[: width * HASH_SIZE]
 
-    return TileReader(size, tile)
+    def _read_full(self, level: int, number: int) -> Rows:
+        return rows_of(self._tile(level, number, WIDTH), WIDTH)

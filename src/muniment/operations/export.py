@@ -25,7 +25,6 @@ from muniment.evidence.bundle import (
 from muniment.evidence.log import Log
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
-from muniment.evidence.tree import reader
 from muniment.operations.erase import Erasures
 
 #: Whether this reader may see this section of this record.
@@ -145,7 +144,7 @@ def _record(log: Log, entry: Entry, plan: Plan, size: int) -> BundledRecord:
 
 
 def _head(log: Log, old: int, size: int) -> Head:
-    root = merkle.Frontier.at(old, reader(log.store, size).node).root()
+    root = merkle.Frontier.at(old, log.nodes(size)).root()
     return Head(size=old, root=root, proof=tuple(log.consistency(old, size)))
 
 
@@ -198,7 +197,11 @@ def _followed(log: Log, registry: Registry, entry: Entry) -> Iterator[Entry]:
 
 def _named_case(log: Log, header: Header) -> dict[bytes, Entry]:
     match records.parse(header):
-        case records.ReviewOpened(about=case) | records.EvidenceExported(about=case):
+        case (
+            records.ReviewOpened(about=case)
+            | records.EvidenceExported(about=case)
+            | records.CallbackSettled(about=case)
+        ):
             return {entry.leaf: entry for entry in log.read_case(case)}
         case records.RecordErased(record=record):
             return {entry.leaf: entry for entry in log.read_case(record.partition("/")[0])}

@@ -11,7 +11,7 @@ from muniment.evidence.note import parse_note
 from muniment.evidence.proof import Receipt
 from muniment.evidence.store import LogStore
 from muniment.evidence.tiles import ENTRIES, WIDTH, Tile, encode_bundle, tiles_for
-from muniment.evidence.tree import reader
+from muniment.evidence.tree import StoredTree
 
 
 def export_log(
@@ -32,14 +32,14 @@ def export_log(
     _write(directory / "checkpoint", checkpoint)
     for tile in tiles_for(size):
         _write(directory / tile.path, _bytes(store, tile))
-    node = reader(store, size).node
+    node = StoredTree(store).at(size).node
     for index in proofs:
         hashes = merkle.inclusion_proof(index, size, node)
         receipt = Receipt(index, tuple(hashes), checkpoint).format()
         _write(directory / "proofs" / f"{index}.tlog-proof", receipt)
     notes = {0: b"", **{_size(note): note for note in older}, size: checkpoint}
     for (before, _), (after, note) in pairwise(notes.items()):
-        hashes = merkle.consistency_proof(before, after, reader(store, after).node)
+        hashes = merkle.consistency_proof(before, after, StoredTree(store).at(after).node)
         lines = [f"old {before}", *(base64.b64encode(each).decode() for each in hashes), "", ""]
         request = "\n".join(lines).encode() + note
         # numbered so that names sort by size
