@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from muniment.access.records import SignIn
+from muniment.access.registry import Principal
 from muniment.evidence import moment
-from muniment.operations.facts import access_facts, principal_facts, role_facts
+from muniment.operations.facts import access_facts, at_best, mfa, principal_facts, role_facts
 from muniment.operations.request import AccessAsk
 from muniment.operations.service import Caller, Service
 from muniment.policy.decide import Decision, ask_request, who_could_approve
@@ -17,20 +19,32 @@ class Preview:
     could_approve: tuple[str, ...]
 
 
+def foresee(
+    service: Service, principal: Principal, ask: AccessAsk, signed_in: SignIn | None
+) -> Decision:
+    """
+    What the policy would say to somebody who is signed in so.
+
+    Raises `NotFound` for an unknown role.
+    """
+    facts = access_facts(
+        service,
+        principal,
+        service.role(ask.resource, ask.role),
+        seconds=ask.seconds,
+        emergency=ask.emergency,
+        reason=ask.reason,
+        now=service.now(),
+        signed_in=signed_in,
+    )
+    return ask_request(service.policy(), facts)
+
+
 def preview(service: Service, caller: Caller, ask: AccessAsk) -> Preview:
     """Raises `NotFound` for an unknown role."""
     now, role = service.now(), service.role(ask.resource, ask.role)
     principal = service.registry.principals[caller.principal.id]
-    facts = access_facts(
-        service,
-        principal,
-        role,
-        seconds=ask.seconds,
-        emergency=ask.emergency,
-        reason=ask.reason,
-        now=now,
-    )
-    decision = ask_request(service.policy(), facts)
+    decision = foresee(service, principal, ask, caller.sign_in)
     asked = ApprovalFacts(
         approver=principal_facts(service, principal),
         requester=principal.id,
@@ -39,6 +53,7 @@ def preview(service: Service, caller: Caller, ask: AccessAsk) -> Preview:
         already_approved_by=frozenset(),
         role=role_facts(role),
         now=moment.text(now),
+        mfa=mfa(at_best(now), now),
     )
     humans = [
         principal_facts(service, other)
