@@ -1,0 +1,498 @@
+"""
+Sign in: from a token that somebody else signed to a session that the log knows.
+
+A session is a case of its own. It says who vouched and how, names the key set with which the token
+was verified, and holds for as long as the token does; whoever bears it later is looked up by hash.
+"""
+
+import contextlib
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any
+
+from muniment.access import records
+from muniment.access.records import Actor, Delegation
+from muniment.access.registry import DIRECTORY, Principal, Session
+from muniment.errors import Conflict, NotFound, Unauthenticated
+from muniment.evidence.append import Proposal
+from muniment.evidence.record import Draft
+from muniment.operations.providers import PLATFORMS, ProviderRules, Turn
+from muniment.operations.service import SESSIONS, Caller, Service, content, new_id, until_it_stands
+from muniment.ports import VerifiedToken
+
+#: what `session:closed` can say
+REASONS = ("signed-out", "revoked", "principal-disabled", "parent-closed", "task-closed", "signal")
+#: begins every bearer token of a session that we make
+PREFIX = "muniment-"
+#: principals in a chain of delegation, the sponsor among them
+LONGEST_CHAIN = 4
+_LOGIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+#: a group as rules can name it
+GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:-]{0,127}")
+MOST_GROUPS = 200
+#: of all of them together: they stand in a header of at most 16 KiB
+MOST_GROUP_CHARACTERS = 8 * 1024
+_MAX_CLAIMS = 16 * 1024
+_MAX_METHODS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedIn:
+    """A session, and the bearer token that stands for it: it is here and nowhere else."""
+
+    session: Session
+    token: str
+
+
+async def by_platform_token(service: Service, token: str) -> Session:
+    """
+    The session of a workload or agent that shows its platform's token; opened when first shown.
+
+    Raises `Unauthenticated`, also for a good token of nobody who is enrolled, and `Unavailable`.
+    """
+    if service.providers.tokens is None:
+        raise Unauthenticated("no provider is configured whose tokens would be believed")
+    hash_ = sha256(token.encode()).digest()
+    async with _one_at_a_time(service, hash_):
+        known = service.registry.sessions.get(hash_)
+        if known is not None and known.opened.expires > service.now():
+            return known
+        if hash_ in service.registry.spent:
+            raise Unauthenticated("the session of this token was closed; show a fresh one")
+        verified = await service.providers.tokens.verify(token, service.now(), kinds=PLATFORMS)
+        opened: Session = await until_it_stands(lambda: _open_platform(service, verified))
+        return opened
+
+
+async def by_person(service: Service, verified: VerifiedToken) -> SignedIn:
+    """
+    The session of a human whom a provider of people vouched for.
+
+    Enrols, or enrols anew, where the provider's word counts for that. Raises `Unauthenticated`.
+    """
+    token = new_token()
+    account = content([verified.issuer, verified.subject])
+    async with _one_at_a_time(service, sha256(account).digest()):
+        session: Session = await until_it_stands(lambda: _open_person(service, verified, token))
+    return SignedIn(session=session, token=token)
+
+
+def new_token() -> str:
+    """256 random bits, which the log knows the SHA-256 of."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+@contextlib.asynccontextmanager
+async def _one_at_a_time(service: Service, key: bytes) -> AsyncIterator[None]:
+    """Nobody is enrolled twice, and no token is recorded twice."""
+    waiting = service.providers.signing_in
+    turn = waiting.setdefault(key, Turn())
+    turn.waiting += 1
+    try:
+        async with turn.lock:
+            yield
+    finally:
+        turn.waiting -= 1
+        if not turn.waiting:
+            del waiting[key]
+
+
+async def by_token(service: Service, caller: Caller, length: timedelta) -> SignedIn:
+    """
+    A short session of somebody who holds a static token: for a browser. It shows no factor.
+
+    Raises `Conflict` for who is signed in by other means: that session would outlive the first.
+    """
+    if caller.session is not None and caller.session.opened.method != "code":
+        raise Conflict("only who holds a static token signs in by a code")
+    token, now = new_token(), service.now()
+    bound = caller.session.opened.expires if caller.session is not None else now + length
+    record = records.SessionOpened(
+        actor=service.actor(caller),
+        principal=caller.principal.id,
+        person=caller.principal.person,
+        token=sha256(token.encode()).digest(),
+        expires=min(now + length, bound),
+        provider="muniment",
+        method="code",
+        authenticated_at=now,
+        amr=(),
+        acr="",
+        mfa="",
+        attested=False,
+        keys=None,
+    )
+    session = await open_session(service, record, caller.principal, now)
+    return SignedIn(session=session, token=token)
+
+
+async def beside(service: Service, caller: Caller) -> SignedIn:
+    """
+    A further session of a human who is signed in: for a program on his own machine.
+
+    It shows what the first one shows and holds as long; signing out of one leaves the other.
+    Raises `Conflict` for anybody else.
+    """
+    first = caller.session
+    if first is None or caller.principal.type != "human":
+        raise Conflict("only a human who is signed in can sign in a program")
+    token = new_token()
+    record = replace(
+        first.opened, actor=service.actor(caller), token=sha256(token.encode()).digest()
+    )
+    keys = record.keys
+    session = await open_session(
+        service,
+        record,
+        caller.principal,
+        service.now(),
+        documents=(service.document(keys),) if keys is not None else (),
+        follows=(first.head,),
+    )
+    return SignedIn(session=session, token=token)
+
+
+async def open_session(
+    service: Service,
+    record: records.SessionOpened,
+    principal: Principal,
+    now: datetime,
+    *,
+    sections: Mapping[str, bytes] | None = None,
+    documents: tuple[bytes, ...] = (),
+    follows: Sequence[bytes] = (),
+    reads: Mapping[str, bytes | None] = MappingProxyType({}),
+    before: Sequence[Draft] = (),
+) -> Session:
+    """
+    `before` are drafts about the principal that have to stand first.
+
+    `follows` and `reads` are what it rests on besides the principal. May raise `Stale`.
+    """
+    case = new_id(SESSIONS.removesuffix("_"))
+    leaf: bytes | int = len(before) - 1 if before else principal.leaf
+    draft = record.draft(
+        case,
+        now,
+        follows=tuple(dict.fromkeys((leaf, *follows))),
+        sections=dict(sections or {}),
+        documents=documents,
+    )
+    # It gives nothing by itself, and whoever has to end or revoke something must get in: also with
+    # a full disk, and with a clock in doubt.
+    heads = {**reads, case: None, principal.id: principal.head or None}
+    await service.append(Proposal(drafts=(*before, draft), reads=heads, gives=False, urgent=True))
+    return service.registry.sessions[record.token]
+
+
+async def close_sessions(
+    service: Service, sessions: Sequence[Session], reason: str, actor: Actor
+) -> None:
+    """Each of them is worth nothing from now on."""
+    now = service.now()
+    for session in sessions:
+        closed = records.SessionClosed(actor=actor, reason=reason)
+        last = records.CaseClosed(actor=records.SERVICE, records=3)
+        await service.append(
+            Proposal(
+                drafts=(closed.draft(session.case, now), last.draft(session.case, now)),
+                reads={session.case: session.head},
+                gives=False,
+                urgent=True,
+            )
+        )
+
+
+async def sign_out(service: Service, caller: Caller) -> None:
+    """Raises `Conflict` for a static token: that is revoked by taking it out of the files."""
+    if caller.session is None:
+        raise Conflict("a static token has no session; `muniment token revoke` ends it")
+    await close_sessions(service, [caller.session], "signed-out", service.actor(caller))
+
+
+def sessions_of(service: Service, principal: str) -> list[Session]:
+    """Those that are open, also where the principal only stands behind them."""
+    now = service.now()
+    return [
+        session
+        for session in list(service.registry.sessions.values())
+        if session.opened.expires > now and principal in _behind(session)
+    ]
+
+
+def _behind(session: Session) -> Iterator[str]:
+    yield session.opened.principal
+    if session.opened.delegation is not None:
+        yield from session.opened.delegation.chain
+
+
+# --- workloads and agents ---------------------------------------------------------------------
+
+
+async def _open_platform(service: Service, verified: VerifiedToken) -> Session:
+    now, delegation = service.now(), None
+    if "act" in verified.claims:
+        principal, delegation = _acting(service, verified)
+    else:
+        principal = _by_claims(service, verified, verified.claims)
+    record = records.SessionOpened(
+        actor=_actor(service, principal),
+        principal=principal.id,
+        person=principal.person,
+        token=verified.token_hash,
+        expires=verified.expires or now + timedelta(minutes=5),
+        provider=verified.provider,
+        method="workload",
+        authenticated_at=now,
+        amr=(),
+        acr="",
+        mfa="",
+        attested=True,
+        keys=verified.keys.digest,
+        delegation=delegation,
+    )
+    # whoever acts for somebody rests on him, too
+    grounds = service.rests_on(principal)
+    return await open_session(
+        service,
+        record,
+        principal,
+        now,
+        sections={"claims": _claims(verified)},
+        documents=(verified.keys.document,),
+        follows=grounds.follows if delegation is not None else (),
+        reads=grounds.reads if delegation is not None else {},
+    )
+
+
+def _acting(service: Service, verified: VerifiedToken) -> tuple[Principal, Delegation]:
+    """
+    RFC 8693 section 4.1: the token is about a person, and the outermost `act` is who acts now.
+
+    Whoever stands further in acted before: that is history, and decides nothing.
+    """
+    act, depth = verified.claims["act"], 0
+    link: Any = act
+    while isinstance(link, Mapping) and depth < LONGEST_CHAIN:
+        link, depth = link.get("act"), depth + 1
+    if not isinstance(act, Mapping) or link is not None:
+        raise Unauthenticated(f"`act` is no chain of fewer than {LONGEST_CHAIN + 1} actors")
+    if act.get("iss", verified.issuer) != verified.issuer:
+        raise Unauthenticated("`act` names an actor of another issuer")
+    person = service.account(verified.issuer, verified.subject)
+    if person is None or person.type != "human" or not person.active:
+        raise Unauthenticated("the token acts for nobody who is enrolled here")
+    said = {name: value for name, value in act.items() if name != "act"}
+    agent = _by_claims(service, verified, said)
+    if agent.type != "agent" or agent.sponsor != person.id:
+        raise Unauthenticated("the token does not name the sponsor of this agent")
+    return agent, Delegation(
+        sponsor=person.id,
+        parent="",
+        credential="",
+        chain=(person.id, agent.id),
+        roles=(),
+        max_seconds=0,
+    )
+
+
+def _by_claims(service: Service, verified: VerifiedToken, claims: Mapping[str, Any]) -> Principal:
+    """The one workload or agent of whom every claim is there."""
+    rules = service.providers.rules[verified.provider]
+    found = [
+        principal
+        for principal in list(service.registry.principals.values())
+        if principal.type != "human"
+        and principal.active
+        and any(
+            (known["issuer"], known["kind"]) == (rules.issuer, rules.kind)
+            and all(claim(claims, path) == said for path, said in known["claims"].items())
+            for known in (service.identity(principal.id) or {}).get("identities", ())
+        )
+    ]
+    if len(found) != 1:
+        why = "no workload or agent is" if not found else "more than one workload or agent is"
+        raise Unauthenticated(f"{why} enrolled for what this `{verified.kind}` token says")
+    return found[0]
+
+
+def claim(claims: Mapping[str, Any], path: str) -> str | None:
+    """
+    One claim as text; a dot leads into an object, unless a name has one: `kubernetes.io.pod.uid`.
+    """
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        value = claims.get(".".join(parts[:count]))
+        rest = ".".join(parts[count:])
+        if isinstance(value, Mapping) and rest:
+            return claim(value, rest)
+        if value is not None and not rest:
+            return str(value) if isinstance(value, str | int) else None
+    return None
+
+
+# --- people -----------------------------------------------------------------------------------
+
+
+async def _open_person(service: Service, verified: VerifiedToken, token: str) -> Session:
+    rules, now = service.providers.rules[verified.provider], service.now()
+    subject = claim(verified.claims, rules.subject_claim)
+    if subject is None:
+        raise Unauthenticated(f"the provider's token has no `{rules.subject_claim}`")
+    # heads before facts: names and accounts are given out once
+    directory = service.log.head(DIRECTORY)
+    principal = service.account(verified.issuer, subject)
+    person, before = _enrolled(service, rules, verified, subject, principal, now)
+    methods = _methods(verified)
+    acr = str(verified.claims.get("acr", ""))[:200]
+    record = records.SessionOpened(
+        actor=_actor(service, person),
+        principal=person.id,
+        person=person.person,
+        token=sha256(token.encode()).digest(),
+        expires=now + rules.session,
+        provider=verified.provider,
+        method="oidc",
+        authenticated_at=_authenticated_at(verified, now),
+        amr=methods,
+        acr=acr if acr.isascii() else "",
+        mfa=rules.factor(frozenset((*methods, acr))),
+        attested=False,
+        keys=verified.keys.digest,
+    )
+    return await open_session(
+        service,
+        record,
+        person,
+        now,
+        sections={"claims": _claims(verified)},
+        documents=(verified.keys.document,),
+        reads={DIRECTORY: directory} if before else {},
+        before=before,
+    )
+
+
+def _enrolled(
+    service: Service,
+    rules: ProviderRules,
+    verified: VerifiedToken,
+    subject: str,
+    known: Principal | None,
+    now: datetime,
+) -> tuple[Principal, list[Draft]]:
+    """The principal as it is to be, and the record that makes it so."""
+    source = f"sign-in:{rules.name}"
+    if known is None and not rules.enrol:
+        raise Unauthenticated("you are signed in there, but nobody enrolled you here")
+    if known is not None and not known.active:
+        raise Unauthenticated("you are disabled here")
+    groups = _groups(rules, verified) if rules.groups == "claim" else ()
+    settled = rules.groups != "claim" or (known is not None and known.groups == frozenset(groups))
+    if known is not None and (known.source != source or settled):
+        return known, []
+    record = records.PrincipalEnrolled(
+        actor=records.SERVICE,
+        type="human",
+        person=known.person if known is not None else new_id("per"),
+        active=True,
+        groups=groups,
+        sponsor=None,
+        source=source,
+    )
+    identity: dict[str, Any] = dict(service.identity(known.id) or {}) if known is not None else {}
+    if not identity:
+        identity = {
+            "login": free_login(service, str(verified.claims.get(rules.login_claim, ""))),
+            "mail": str(verified.claims.get("email", ""))[:320],
+            "name": str(verified.claims.get("name", ""))[:200],
+            "accounts": [{"issuer": verified.issuer, "subject": subject}],
+        }
+    id_ = known.id if known is not None else new_id("prn")
+    draft = record.draft(id_, now, sections={"identity": content(identity)})
+    enrolled = Principal(
+        id=id_,
+        type="human",
+        person=record.person,
+        active=True,
+        groups=frozenset(record.groups),
+        sponsor=None,
+        source=source,
+        head=known.head if known is not None else b"",
+    )
+    return enrolled, [draft]
+
+
+def _groups(rules: ProviderRules, verified: VerifiedToken) -> tuple[str, ...]:
+    """Raises `Unauthenticated` where the token does not hold them all: Entra's overage."""
+    value = verified.claims.get(rules.groups_claim, [])
+    fits = isinstance(value, list) and len(value) <= MOST_GROUPS
+    if not fits or sum(len(str(name)) for name in value) > MOST_GROUP_CHARACTERS:
+        raise Unauthenticated(
+            f"the provider's token has no list of at most {MOST_GROUPS} groups in "
+            f"`{rules.groups_claim}`; let it name fewer, or use SCIM"
+        )
+    if rules.groups_claim in verified.claims.get("_claim_names", {}):
+        raise Unauthenticated("the provider's token names too many groups to hold them; use SCIM")
+    return tuple(
+        sorted({name for name in value if isinstance(name, str) and GROUP.fullmatch(name)})
+    )
+
+
+def free_login(service: Service, wanted: str) -> str:
+    """A login that nobody has, as like as can be to a name or an address."""
+    wanted = wanted.partition("@")[0].lower()
+    wanted = re.sub(r"[^a-z0-9._-]", "-", wanted)[:40].lstrip("._-") or "person"
+    logins = (wanted, *(f"{wanted}-{secrets.token_hex(3)}" for _ in range(20)))
+    for login in logins:
+        if _LOGIN.fullmatch(login) and login not in service.names:
+            return login
+    raise NotFound("no login is free for this person")
+
+
+def _methods(verified: VerifiedToken) -> tuple[str, ...]:
+    amr = verified.claims.get("amr", [])
+    known = [m for m in amr if isinstance(m, str) and m.isascii()] if isinstance(amr, list) else []
+    return tuple(method[:40] for method in known[:_MAX_METHODS])
+
+
+def _authenticated_at(verified: VerifiedToken, now: datetime) -> datetime:
+    """`auth_time` where the provider gives one; it cannot be later than now."""
+    at = verified.claims.get("auth_time", verified.claims.get("iat"))
+    if not isinstance(at, int):
+        return now
+    return min(now, datetime.fromtimestamp(at, now.tzinfo))
+
+
+# --- both -------------------------------------------------------------------------------------
+
+
+def _actor(service: Service, principal: Principal) -> Actor:
+    return Actor(
+        principal=principal.id,
+        type=principal.type,
+        sponsor=principal.sponsor,
+        persons=service.registry.persons(principal),
+        assurance="session",
+    )
+
+
+def _claims(verified: VerifiedToken) -> bytes:
+    """What the token said, as it said it; sealed."""
+    said = content({"claims": _plain(dict(verified.claims)), "issuer": verified.issuer})
+    return said if len(said) <= _MAX_CLAIMS else content({"issuer": verified.issuer})
+
+
+def _plain(value: Any) -> Any:
+    """Claims as canonical JSON can have them: a number with a fraction becomes text."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(member) for key, member in value.items() if str(key).isascii()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    return value
