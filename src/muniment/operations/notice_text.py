@@ -1,0 +1,215 @@
+"""
+What a notice says. It may be read by anybody on its way: nothing in it decides or opens anything.
+
+Words of others (names, reasons) are one line of bounded length each, without control characters,
+and set off from ours: they cannot add a header, a line or an instruction that looks like us.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any, Final
+
+from muniment.access import records, window
+from muniment.access.case import AccessCase
+from muniment.access.terms import short_code
+from muniment.evidence import moment
+from muniment.evidence.checkpoint import open_checkpoint
+from muniment.evidence.store import Entry
+from muniment.operations.explain import reason
+from muniment.operations.owed import Event
+from muniment.operations.service import Service, record_of
+from muniment.ports import Notice
+
+MAX_WORDS: Final = 500
+MAX_NAME: Final = 80
+NOBODY: Final = "somebody whose identity was erased"
+_KEEP = "The log as it stands. Keep this: a log that was rewritten later contradicts it."
+
+
+def one_line(text: str, most: int = MAX_NAME) -> str:
+    """Printable, on one line, and at most so long: no line ends, controls or marks of direction."""
+    plain = "".join(
+        " " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each
+        for each in text[: 4 * most]
+        if unicodedata.category(each) not in ("Cf", "Cs", "Co", "Cn")
+    )
+    line = " ".join(plain.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def notice(
+    service: Service,
+    case: AccessCase,
+    entry: Entry,
+    event: Event,
+    id: str,
+    others: Sequence[str] = (),
+) -> Notice:
+    """What there is to say of a record; `others` are lines about what else waits to be told."""
+    title = line_about(service, case, entry, event)
+    facts = _facts(service, case, entry, event)
+    checkpoint = service.log.checkpoint.decode()
+    return Notice(
+        id=id,
+        event=event.name,
+        case=case.id,
+        at=entry.header.at,
+        title=title,
+        text=_text(title, facts, others, checkpoint),
+        html=_html(title, facts, others, checkpoint),
+        checkpoint=checkpoint,
+        facts=facts,
+    )
+
+
+def line_about(service: Service, case: AccessCase, entry: Entry, event: Event) -> str:
+    """One line: what happened."""
+    asked = case.requested
+    what = one_line(f"{asked.role} on {asked.resource}", 200)
+    who = name_of(service, asked.requester)
+    match event.name:
+        case "waiting":
+            return f"{who} asks for {what}"
+        case "decided":
+            return f"{_how_decided(entry)}: {what}"
+        case "ending":
+            return f"{what} ends at {_clock(case.until)}"
+        case "ended":
+            return f"{what} was taken away"
+        case "break-glass":
+            return f"{who} broke glass for {what}"
+        case _:
+            return f"{who} was given {what}"
+
+
+def _how_decided(entry: Entry) -> str:
+    match record_of(entry):
+        case records.ApprovalGiven():
+            return "approved"
+        case records.ApprovalRefused():
+            return "refused"
+        case records.AccessLapsed(reason=reason) if reason:
+            return "lapsed, as what it rested on is over"
+        case _:
+            return "lapsed, as nobody approved or picked up in time"
+
+
+def name_of(service: Service, principal: str) -> str:
+    """For people to read; whoever that was, if his identity is gone."""
+    identity = service.identity(principal)
+    if identity is None:
+        return NOBODY
+    login, name = one_line(str(identity["login"])), one_line(str(identity.get("name", "")))
+    return f"{name} ({login})" if name and name != login else login
+
+
+def _facts(service: Service, case: AccessCase, entry: Entry, event: Event) -> dict[str, Any]:
+    """What whoever is told has to see, as JSON."""
+    asked, ask = case.requested, case.current
+    why = reason(service, case.id) or {}
+    log = service.log
+    head = open_checkpoint(log.checkpoint, log.origin, [log.verifier])
+    return {
+        "case": case.id,
+        "record": event.about,
+        "state": case.state,
+        "requester": asked.requester,
+        "who": name_of(service, asked.requester),
+        "sponsor": asked.actor.sponsor,
+        "for_whom": name_of(service, asked.actor.sponsor) if asked.actor.sponsor else "",
+        "resource": asked.resource,
+        "role": asked.role,
+        "environment": asked.environment,
+        "seconds": ask.seconds,
+        "until": None if case.until is None else moment.text(case.until),
+        "emergency": asked.emergency,
+        "reason": one_line(why.get("text", ""), MAX_WORDS),
+        "ticket": one_line(why.get("ticket", "")),
+        "incident": one_line(why.get("incident", "")),
+        "by": name_of(service, record_of(entry).actor.principal) if _by_person(entry) else "",
+        "because": str(getattr(record_of(entry), "reason", "")).replace("-", " "),
+        "rules": list(_rules(service, case)),
+        "terms": ask.terms.hex(),
+        "code": short_code(ask.terms),
+        "head": {"origin": head.origin, "size": head.size, "root": head.root.hex()},
+        "link": f"{service.public_url}/approve/{case.id}" if service.public_url else "",
+    }
+
+
+def _by_person(entry: Entry) -> bool:
+    deciding = (records.ApprovalGiven, records.ApprovalRefused, records.GrantRevoked)
+    record = record_of(entry)
+    return isinstance(record, deciding) and record.actor.type != "service"
+
+
+def _rules(service: Service, case: AccessCase) -> Sequence[str]:
+    """Those that decided last what is demanded."""
+    decisions = [
+        record
+        for entry in service.log.read_case(case.id)
+        if isinstance(record := record_of(entry), records.DecisionEvaluated)
+        and record.question != "approve"
+    ]
+    return decisions[-1].rules if decisions else ()
+
+
+def _rows(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    head = facts["head"]
+    rows = (
+        ("who", facts["who"]),
+        ("on behalf of", facts["for_whom"]),
+        ("asks for", f"{facts['role']} on {facts['resource']} ({facts['environment']})"),
+        ("how long", window.text(facts["seconds"])),
+        ("ends", facts["until"] or ""),
+        ("reason", f"\u201c{facts['reason']}\u201d" if facts["reason"] else ""),
+        ("ticket", facts["ticket"]),
+        ("incident", facts["incident"]),
+        ("by", facts["by"]),
+        ("because", facts["because"]),
+        ("rule", ", ".join(facts["rules"])),
+        ("case", facts["case"]),
+        ("code of the terms", facts["code"]),
+        ("log", f"{head['origin']}, size {head['size']}, root {head['root'][:16]}\u2026"),
+    )
+    return ((label, one_line(value, MAX_WORDS + 2)) for label, value in rows if value)
+
+
+def _how_to_look(facts: Mapping[str, Any]) -> str:
+    if facts["link"]:
+        return "To look, and to act, sign in there. Opening it decides nothing:"
+    return f"To look: muniment show {facts['case']}"
+
+
+def _text(title: str, facts: Mapping[str, Any], others: Sequence[str], checkpoint: str) -> str:
+    lines = [title, "", *(f"{label + ':':19}{value}" for label, value in _rows(facts)), ""]
+    lines += [_how_to_look(facts), *([facts["link"]] if facts["link"] else []), ""]
+    if others:
+        lines += [_more(others), *(f"- {line}" for line in others), ""]
+    return "\n".join([*lines, _KEEP, "", checkpoint])
+
+
+def _html(title: str, facts: Mapping[str, Any], others: Sequence[str], checkpoint: str) -> str:
+    rows = "".join(
+        f"<tr><th align=left>{escape(label)}</th><td>{escape(value)}</td></tr>"
+        for label, value in _rows(facts)
+    )
+    link = escape(facts["link"])
+    parts = [
+        f"<p><b>{escape(title)}</b></p><table>{rows}</table>",
+        f"<p>{escape(_how_to_look(facts))}</p>",
+        f'<p><a href="{link}">{link}</a></p>' if link else "",
+    ]
+    if others:
+        items = "".join(f"<li>{escape(line)}</li>" for line in others)
+        parts.append(f"<p>{escape(_more(others))}</p><ul>{items}</ul>")
+    return "".join([*parts, f"<p>{escape(_KEEP)}</p><pre>{escape(checkpoint)}</pre>"])
+
+
+def _more(others: Sequence[str]) -> str:
+    return f"{len(others)} more, which came too fast for a notice each:"
+
+
+def _clock(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%H:%M} UTC"

@@ -1,0 +1,318 @@
+"""
+Tell people what waits for them, how it was decided, and what was taken away.
+
+Being told is an optimisation: nothing waits for it, and nothing is decided by it. What came of it
+is recorded in a case of its own for each record and way of telling.
+"""
+
+import base64
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from typing import Final
+
+from muniment.access import records
+from muniment.access.case import LIVE, AccessCase
+from muniment.errors import AddressRefused, Unavailable
+from muniment.evidence import moment
+from muniment.evidence.append import Companions, Outcome
+from muniment.evidence.record import Draft
+from muniment.evidence.store import Entry
+from muniment.operations.explain import who_could_approve
+from muniment.operations.notice_text import line_about, notice
+from muniment.operations.owed import NOTICE, Event, Way, events, parts, work
+from muniment.operations.service import Service, close, record_of
+from muniment.ports import Due, Notifier
+
+#: after this an undelivered notice is given up
+GIVE_UP: Final = timedelta(hours=24)
+#: one record is told to so many people at most
+MOST_RECIPIENTS: Final = 200
+#: stands for whoever reads a channel
+_CHANNEL = ""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Owed:
+    """One record that has to be told in one way."""
+
+    work: str
+    sink: str
+    case: AccessCase
+    entry: Entry
+    event: Event
+
+    @property
+    def record_case(self) -> str:
+        return record_case(self.sink, self.event.about)
+
+
+def record_case(sink: str, about: str) -> str:
+    """The case of its own in which it is recorded what came of telling of a record."""
+    digest = sha256(f"muniment-notice/v1\0{sink}\0{about}".encode()).digest()[:16]
+    return f"ntc_{base64.b32encode(digest).decode().rstrip('=').lower()}"
+
+
+async def deliver(service: Service, named: str) -> bool:
+    """By the worker: tell whoever was not told yet, once; False if it has to be tried again."""
+    owed = _read(service, named)
+    if owed is None or is_settled(service, owed.sink, owed.event.about):
+        _log.warning("`%s` is due, and the log does not say so: a sweep finds that", named)
+        return False
+    way = _way(service, owed)
+    if way is None:
+        return await _settle(service, owed, {"forgotten": []}, over=True)
+    if _is_moot(owed):
+        return await _settle(service, owed, {"moot": []}, over=True)
+    late = service.now() - owed.event.at > GIVE_UP
+    notifier = service.notifiers.get(owed.sink)
+    if notifier is not None:
+        return await _deliver(service, owed, way, notifier, late=late)
+    # the log names it, and the files that this process has read do not
+    return late and await _settle(service, owed, {"abandoned": []}, over=True)
+
+
+async def _deliver(
+    service: Service, owed: _Owed, way: Way, notifier: Notifier, *, late: bool
+) -> bool:
+    recipients = _recipients(service, owed, way, notifier)
+    if not recipients:
+        return await _settle(service, owed, {"nobody": []}, over=True)
+    came, left = await _tell_all(service, owed, notifier, _left(service, owed, recipients))
+    if late and left:
+        came.setdefault("abandoned", []).extend(left)
+    if not came and left:
+        return False
+    return await _settle(service, owed, came, over=late or not left)
+
+
+def unsettled(service: Service, entries: Sequence[Entry]) -> tuple[Due, ...]:
+    """
+    What has to be due about telling of this case, as the log has it: for a sweep.
+
+    Only of records since the ways of telling last changed, and of the last day: what is older is
+    given up when its turn comes, and due work alone says that it was still owed.
+    """
+    configuration = service.registry.configuration
+    ways = service.ways.of(service.log, configuration)
+    recent = service.now() - GIVE_UP
+    if not ways or entries[-1].header.at < recent:
+        return ()
+    since = service.ways.since(service.log, configuration)
+    start = AccessCase(log_id=service.log.log_id)
+    return tuple(
+        Due(
+            case=work(way.name, event.about),
+            at=None if is_settled(service, way.name, event.about) else moment.text(event.at),
+        )
+        for entry, event in events(start, entries)
+        if entry.index >= since and entry.header.at >= recent
+        for way in ways
+        if event.name in way.events
+    )
+
+
+def kept(service: Service) -> list[Due]:
+    """Due work of notices that a rebuild must not lose, as the log cannot tell all of it."""
+    found = service.projections.due("9999", limit=1_000_000, callbacks=True)
+    return [
+        Due(case=each, at=service.projections.due_at(each))
+        for each in found
+        if each.startswith(NOTICE) and _is_owed(service, each)
+    ]
+
+
+def _is_owed(service: Service, named: str) -> bool:
+    try:
+        sink, case, position = parts(named)
+    except ValueError:
+        return False
+    return service.log.head(case) is not None and not is_settled(
+        service, sink, f"{case}/{position}"
+    )
+
+
+def is_settled(service: Service, sink: str, about: str) -> bool:
+    """Whether it stands in the log what came of telling of this record, for everybody."""
+    case = record_case(sink, about)
+    if service.log.head(case) is None:
+        return False
+    return service.log.read_case(case)[-1].header.kind == records.CaseClosed.KIND
+
+
+def _read(service: Service, named: str) -> _Owed | None:
+    try:
+        sink, case_id, position = parts(named)
+    except ValueError:
+        return None
+    case, entries = service.read(case_id)
+    for entry, event in events(AccessCase(log_id=service.log.log_id), entries):
+        if entry.header.position == position:
+            return _Owed(work=named, sink=sink, case=case, entry=entry, event=event)
+    return None
+
+
+def _way(service: Service, owed: _Owed) -> Way | None:
+    """As the log has it in force now; None if nobody is told of this in that way any more."""
+    ways = service.ways.of(service.log, service.registry.configuration)
+    found = (way for way in ways if way.name == owed.sink and owed.event.name in way.events)
+    return next(found, None)
+
+
+def _is_moot(owed: _Owed) -> bool:
+    """Whether there is nothing left that whoever is told could do, or has to expect."""
+    case = owed.case
+    if owed.event.name == "waiting":
+        return not case.waits_for
+    if owed.event.name == "ending":
+        return case.state not in LIVE or case.until != getattr(record_of(owed.entry), "until", None)
+    return False
+
+
+# --- who is told ------------------------------------------------------------------------------
+
+
+def _recipients(service: Service, owed: _Owed, way: Way, notifier: Notifier) -> list[str]:
+    """Principal ids; the channel alone where there is one."""
+    if not notifier.personal:
+        return [_CHANNEL]
+    found: set[str] = set()
+    if "approvers" in way.to:
+        found |= _asked(service, owed)
+    if "requester" in way.to and owed.event.name in ("decided", "ending", "ended"):
+        asked = owed.case.requested
+        human = asked.requester if asked.actor.type == "human" else asked.actor.sponsor
+        found |= {human} if human else set()
+    found |= _members(service, way.to)
+    if len(found) > MOST_RECIPIENTS:
+        _log.warning("%s concerns %d people; not all are told", owed.event.about, len(found))
+    return sorted(found)[:MOST_RECIPIENTS]
+
+
+def _asked(service: Service, owed: _Owed) -> set[str]:
+    """Who could approve it, and whom the rules want told."""
+    decision = record_of(owed.entry)
+    if not isinstance(decision, records.DecisionEvaluated):
+        return set()
+    told = _members(service, decision.notifies)
+    if owed.event.name == "waiting":
+        return told | set(who_could_approve(service, owed.case))
+    return told | _members(service, decision.approvals)
+
+
+def _members(service: Service, groups: Iterable[str]) -> set[str]:
+    wanted = set(groups)
+    return {
+        principal.id
+        for principal in list(service.registry.principals.values())
+        if principal.type == "human" and principal.active and wanted & principal.groups
+    }
+
+
+def _left(service: Service, owed: _Owed, recipients: Sequence[str]) -> list[str]:
+    """Those of whom it does not stand in the log yet what came of it."""
+    settled: set[str] = set()
+    for entry in service.log.read_case(owed.record_case):
+        record = record_of(entry)
+        if isinstance(record, records.NoticeSettled):
+            settled.update(record.recipients or (_CHANNEL,))
+    return [each for each in recipients if each not in settled]
+
+
+# --- telling ----------------------------------------------------------------------------------
+
+
+async def _tell_all(
+    service: Service, owed: _Owed, notifier: Notifier, recipients: Sequence[str]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """By outcome, who was told or never will be; and who is left."""
+    attempts = service.pace.attempts[owed.work] = service.pace.attempts[owed.work] + 1
+    # each attempt begins with another, so that one who cannot be told does not hold up the rest
+    turn = attempts % len(recipients) if recipients else 0
+    came: dict[str, list[str]] = {}
+    left = list(recipients)
+    for recipient in (*recipients[turn:], *recipients[:turn]):
+        outcome = await _tell(service, owed, notifier, recipient)
+        if outcome == "failed":
+            break
+        if outcome != "held":
+            came.setdefault(outcome, []).append(recipient)
+            left.remove(recipient)
+    return came, left
+
+
+async def _tell(service: Service, owed: _Owed, notifier: Notifier, recipient: str) -> str:
+    """`delivered`, `refused`; `failed` and `held` are to be tried again."""
+    pace, key, elapsed = service.pace, (owed.sink, recipient), service.log.clock.elapsed()
+    if recipient in pace.told.get(owed.work, ()):
+        return "delivered"
+    address = _address(service, recipient)
+    if notifier.personal and not address:
+        return "refused"
+    if not pace.is_free(key, elapsed):
+        line = line_about(service, owed.case, owed.entry, owed.event)
+        pace.hold(key, owed.work, f"{line} ({owed.case.id})")
+        return "held"
+    others = pace.held(key, owed.work)
+    id = f"{owed.record_case}.{recipient}" if recipient else owed.record_case
+    told = notice(service, owed.case, owed.entry, owed.event, id, list(others.values()))
+    try:
+        await notifier.tell(told, address)
+    except AddressRefused as error:
+        _log.warning("%s is not told by `%s`: %s", owed.event.about, owed.sink, error)
+        return "refused"
+    except Unavailable as error:
+        _log.warning("%s was not told by `%s`: %s", owed.event.about, owed.sink, error)
+        return "failed"
+    pace.took(key, owed.work, others, elapsed)
+    return "delivered"
+
+
+def _address(service: Service, recipient: str) -> str:
+    """Sealed with the identity: whoever was erased has none."""
+    return str((service.identity(recipient) or {}).get("mail", "")) if recipient else ""
+
+
+# --- what came of it --------------------------------------------------------------------------
+
+
+async def _settle(service: Service, owed: _Owed, came: dict[str, list[str]], *, over: bool) -> bool:
+    """Record it; with the last of it nothing is due any more."""
+    case, now = owed.record_case, service.now()
+    attempts = service.pace.attempts[owed.work]
+
+    def build(entries: Sequence[Entry]) -> tuple[Sequence[Draft], Companions]:
+        drafts = [
+            records.NoticeSettled(
+                actor=records.SERVICE,
+                about=owed.event.about,
+                event=owed.event.name,
+                sink=owed.sink,
+                outcome=outcome,
+                recipients=tuple(filter(None, recipients)),
+                attempts=attempts,
+            ).draft(case, now, follows=(owed.entry.leaf,))
+            for outcome, recipients in came.items()
+        ]
+        if over:
+            drafts = close(drafts, case, len(entries), now)
+        return drafts, _done(owed.work) if over else _nothing
+
+    await service.append(Outcome(case=case, build=build))
+    if over:
+        service.pace.forget(owed.work)
+    return over
+
+
+def _done(named: str) -> Companions:
+    def companions(_placed: Sequence[Entry]) -> Iterable[Due]:
+        return (Due(case=named, at=None),)
+
+    return companions
+
+
+def _nothing(_placed: Sequence[Entry]) -> Iterable[Due]:
+    return ()

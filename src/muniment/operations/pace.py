@@ -1,0 +1,62 @@
+"""
+How often one recipient is told in one way; what comes too soon waits, and is told in one notice.
+
+All of it is memory: a service that starts anew tells what waits, at the same pace.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+#: so many notices to one recipient within so many seconds
+MOST, WITHIN = 10, 60.0
+#: one notice lists so many others
+LISTED: Final = 50
+
+#: way of telling, and principal id (empty for a channel)
+Recipient: TypeAlias = tuple[str, str]
+
+
+@dataclass
+class Pace:
+    """One per service."""
+
+    #: how often each work was tried
+    attempts: Counter[str] = field(default_factory=Counter)
+    #: by work, to whom it was told: what is told twice is a nuisance
+    told: dict[str, set[str]] = field(default_factory=dict)
+    _sent: dict[Recipient, deque[float]] = field(default_factory=dict)
+    _held: dict[Recipient, dict[str, str]] = field(default_factory=dict)
+
+    def is_free(self, recipient: Recipient, now: float) -> bool:
+        """Whether one more may be sent, at this elapsed second."""
+        sent = self._sent.get(recipient)
+        return sent is None or len(sent) < MOST or now - sent[0] >= WITHIN
+
+    def hold(self, recipient: Recipient, work: str, line: str) -> None:
+        """It has to wait; the next notice has this line about it."""
+        held = self._held.setdefault(recipient, {})
+        if len(held) < LISTED:
+            held[work] = line
+
+    def held(self, recipient: Recipient, work: str) -> dict[str, str]:
+        """By work: what waits besides this one."""
+        held = self._held.get(recipient, {})
+        return {other: line for other, line in held.items() if other != work}
+
+    def took(self, recipient: Recipient, work: str, others: dict[str, str], now: float) -> None:
+        """Sent, with the others in it."""
+        self._sent.setdefault(recipient, deque(maxlen=MOST)).append(now)
+        held = self._held.get(recipient, {})
+        for each in (work, *others):
+            held.pop(each, None)
+            self.told.setdefault(each, set()).add(recipient[1])
+        if not held:
+            self._held.pop(recipient, None)
+
+    def forget(self, work: str) -> None:
+        """It stands in the log what came of it."""
+        self.told.pop(work, None)
+        del self.attempts[work]
+        for held in self._held.values():
+            held.pop(work, None)
