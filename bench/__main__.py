@@ -9,12 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import uvloop
-
 from bench import report
 from bench.context import FULL, QUICK, SMOKE, Bench
 
-NAMES = ("appends", "growth", "audit", "http", "cycles", "expiry")
+NAMES = ("appends", "growth", "audit", "http", "evaluation", "cycles", "expiry")
 
 
 def main() -> int:
@@ -27,7 +25,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=arguments.work) as work:
         bench = Bench(work=Path(work), sizes=sizes)
         names = arguments.names or NAMES
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner() as runner:
             runner.run(_run_all(bench, names, full=arguments.full, keep=not arguments.smoke))
     return 0
 

@@ -111,7 +111,7 @@ async def _grouped(requests: Requests, writers: int, seconds: float) -> Load:
 
     async def write() -> None:
         while (start := time.perf_counter()) < began + seconds:
-            await asyncio.wrap_future(log.append(requests.proposal()))
+            await requests.service.replies.of(log.append(requests.proposal()))
             load.latencies.append(time.perf_counter() - start)
 
     await asyncio.gather(*(write() for _ in range(writers)))

@@ -23,9 +23,9 @@ from bench import openbao
 from bench.context import Bench
 from bench.cycles import connected
 from bench.figures import Figure, at_most, percentile
-from bench.http import asked, denial
-from bench.installation import AUTO, Failed
+from bench.installation import AUTO, ROLE, Failed
 from bench.load import Client
+from bench.requests import ASK
 from bench.target import installed, postgres
 from muniment.testing.postgres_server import PostgresServer
 
@@ -91,9 +91,10 @@ async def _issue(
     async def work(client: Client) -> None:
         for number in todo:
             due = first + number * spread / grants
-            body = asked(AUTO, max(1, math.ceil(due - time.monotonic())))
-            body["denial"] = denial(await client.post("/access/v1/evaluation", body))
-            case = (await client.post("/access/v1/requests", body))["task"]["id"]
+            # grants of one role beside one another: nothing was denied that could be shown
+            wish = {"resource": AUTO, "role": ROLE, "ticket": ASK.reason.ticket}
+            seconds = max(1, math.ceil(due - time.monotonic()))
+            case = (await client.post("/v1/cases", {**wish, "seconds": seconds}))["case"]
             issued = (await client.post(f"/v1/cases/{case}/credential"))["credential"]
             if number % _SESSIONS == 0:
                 sessions.append(await asyncio.to_thread(_login, issued))

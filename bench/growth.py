@@ -1,6 +1,5 @@
 """What an append, a proof and the reading of a case cost in a small log and in a large one."""
 
-import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -45,7 +44,7 @@ async def _costs(requests: Requests) -> dict[str, float]:
     appends = []
     for _ in range(_SAMPLES):
         began = time.perf_counter()
-        await asyncio.wrap_future(log.append(requests.proposal()))
+        await requests.service.replies.of(log.append(requests.proposal()))
         appends.append((time.perf_counter() - began) * _MS)
     return {
         "append": median(appends),

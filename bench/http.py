@@ -63,13 +63,13 @@ async def run(bench: Bench) -> list[Figure]:
         facts = access_facts(
             requests.service, caller(requests.service).principal,
             requests.service.role(RESOURCE, ROLE), seconds=ASK.seconds, emergency=False,
-            reason=ASK.reason, now=requests.service.now(),
+            reason=ASK.reason, now=requests.service.now(), signed_in=None,
         )  # fmt: skip
         bundle = requests.service.policy()
-    with installation.served() as service, _plain_served() as plain:
+    with installation.served() as service, plain_served() as plain:
         post = await _post(installation, service)
-        there = load.Post(port=plain.port, path="/route", body=post.body, headers=_bearer(TOKEN))
-        bare = load.Post(port=plain.port, path="/bare", body=post.body, headers=_bearer(TOKEN))
+        there = load.Post(port=plain.port, path="/route", body=post.body, headers=bearer(TOKEN))
+        bare = load.Post(port=plain.port, path="/bare", body=post.body, headers=bearer(TOKEN))
         for each in (post, there, bare):
             _load(each, 16, 1, scratch)
         for _ in range(bench.sizes.rounds):
@@ -130,7 +130,7 @@ def _cpu(costs: Costs) -> Iterator[Figure]:
 
 async def _post(installation: Installation, service: Served) -> load.Post:
     """A request as a client sends it: bound to a denial that was evaluated before."""
-    headers = _bearer(installation.tokens["ana"])
+    headers = bearer(installation.tokens["ana"])
     body = asked(RESOURCE)
     async with await load.Client.to(service.port, headers) as client:
         denied = await client.post("/access/v1/evaluation", body)
@@ -160,12 +160,12 @@ def denial(answer: Any) -> dict[str, str]:
     }
 
 
-def _bearer(token: str) -> dict[str, str]:
+def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 
 @contextlib.contextmanager
-def _plain_served() -> Iterator[Served]:
+def plain_served() -> Iterator[Served]:
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.plain_server"],
         env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,

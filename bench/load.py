@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,8 +22,13 @@ from bench.installation import Failed
 _MS = 1000
 _LUA = """
 wrk.method = "POST"
-wrk.body = [==[%s]==]
 wrk.headers = %s
+local bodies = {%s}
+local turn = 0
+function request()
+  turn = turn %% #bodies + 1
+  return wrk.format(nil, nil, nil, bodies[turn])
+end
 function done(summary, latency)
   io.write(string.format("\\nBENCH %%d %%d %%d %%d %%d\\n", summary.requests,
     summary.errors.status + summary.errors.read + summary.errors.timeout,
@@ -44,12 +50,18 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """One POST that is repeated."""
+    """A POST that is repeated."""
 
     port: int
     path: str
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
+    #: further bodies, sent in turn with the first
+    others: tuple[bytes, ...] = ()
+
+    @property
+    def bodies(self) -> tuple[bytes, ...]:
+        return (self.body, *self.others)
 
 
 def run(post: Post, clients: int, seconds: float, scratch: Path) -> Loaded:
@@ -62,9 +74,11 @@ def run(post: Post, clients: int, seconds: float, scratch: Path) -> Loaded:
 def _wrk(wrk: str, post: Post, clients: int, seconds: float, scratch: Path) -> Loaded:
     headers = "{" + ", ".join(f'["{k}"]="{v}"' for k, v in post.headers.items()) + "}"
     script = scratch / "load.lua"
-    script.write_text(_LUA % (post.body.decode(), headers), "utf-8")
+    bodies = ", ".join(f"[==[{body.decode()}]==]" for body in post.bodies)
+    script.write_text(_LUA % (headers, bodies), "utf-8")
     done = subprocess.run(  # noqa: S603 (found on the PATH; loopback, bounded)
-        [wrk, "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "-s", str(script),
+        [wrk, "-t1", "--timeout", "10s", f"-c{clients}", f"-d{max(1, round(seconds))}s",
+         "-s", str(script),
          f"http://127.0.0.1:{post.port}{post.path}"],
         capture_output=True, text=True, check=True, timeout=seconds + 30,
     )  # fmt: skip
@@ -83,8 +97,9 @@ async def _own(post: Post, clients: int, seconds: float) -> Loaded:
 
     async def work() -> None:
         async with await Client.to(post.port, post.headers) as client:
+            bodies = cycle(post.bodies)
             while (start := time.perf_counter()) < began + seconds:
-                await client.send("POST", post.path, post.body)
+                await client.send("POST", post.path, next(bodies))
                 taken.append((time.perf_counter() - start) * _MS)
 
     await asyncio.gather(*(work() for _ in range(clients)))

@@ -16,11 +16,10 @@ from typing import Annotated
 
 import orjson
 import uvicorn
-import uvloop
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 
 from muniment.interfaces.http.app import RequestFrame
-from muniment.interfaces.http.authzen import AccessRequest
+from muniment.interfaces.http.authzen.messages import AccessRequest
 
 TOKEN = "a-token-that-opens-nothing"  # noqa: S105 (as it says)
 _KNOWN = {sha256(TOKEN.encode()).digest(): "ana"}
@@ -69,5 +68,5 @@ async def serve() -> None:
 
 if __name__ == "__main__":
     sys.setswitchinterval(0.0005)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner() as runner:
         runner.run(serve())

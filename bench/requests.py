@@ -97,8 +97,8 @@ async def fill(requests: Requests, size: int) -> None:
 
     async def work() -> None:
         while log.size < size - 2 * _FILLING:
-            await asyncio.wrap_future(log.append(requests.proposal()))
+            await requests.service.replies.of(log.append(requests.proposal()))
 
     await asyncio.gather(*(work() for _ in range(_FILLING)))
     while log.size < size:
-        await asyncio.wrap_future(log.append(requests.proposal()))
+        await requests.service.replies.of(log.append(requests.proposal()))
