@@ -19,7 +19,8 @@ A denial, an unmet rule and a person's refusal are *results*: they are recorded,
     │   └── TooMany                above the quota of this principal
     ├── Malformed                what was sent cannot be understood
     │   ├── ConfigInvalid          a configuration file does not hold
-    │   └── PolicyInvalid          a policy bundle does not load
+    │   ├── PolicyInvalid          a policy bundle does not load
+    │   └── AddressRefused         a URL leads where we do not call
     └── Unavailable              the world did not answer; may be retried
         ├── LogUnavailable         the log cannot be written: nothing is granted
         ├── Stale                  a decision was made on heads that have moved; evaluate again
@@ -106,6 +107,10 @@ class ConfigInvalid(Malformed):
 
 class PolicyInvalid(Malformed):
     """the policy bundle does not load"""
+
+
+class AddressRefused(Malformed):
+    """the URL leads to an address that is not called"""
 
 
 class Unavailable(MunimentError):

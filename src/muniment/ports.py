@@ -4,7 +4,7 @@ All that Muniment asks of the outside, with the promises that each side keeps.
 A port is async where it waits for a network, and sync where it does not.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
@@ -268,7 +268,8 @@ class CaseRow:
     opened_at: str
     changed_at: str
     until: str | None
-    #: the case that this one is about: of a review, the break-glass case
+    #: of a review, the break-glass case that it is about; of an access case, the batch that it was
+    #: asked in
     about: str
     records: int
     closed: bool = False
@@ -278,6 +279,7 @@ class CaseRow:
 class Due:
     """When the worker has to look at a case next; None clears it."""
 
+    #: a case id; or `callback/…` or `notice/…` where somebody has to be told of something
     case: str
     at: str | None
 
@@ -322,8 +324,8 @@ class Projections(Protocol):
 
     def case_row(self, case: str) -> CaseRow | None: ...
 
-    def due(self, now: str, limit: int = 500) -> list[str]:
-        """Cases whose moment has come, the most overdue first."""
+    def due(self, now: str, limit: int = 500, *, callbacks: bool = False) -> list[str]:
+        """Cases whose moment has come, the most overdue first; or, apart, whom to tell of them."""
         ...
 
     def due_at(self, case: str) -> str | None: ...
@@ -352,4 +354,145 @@ class Spool(Protocol):
 
     def clear(self, count: int) -> None:
         """The first `count` lines stand in the log now."""
+        ...
+
+
+# --- tokens of others -------------------------------------------------------------------------
+
+
+class SeenKeys(Protocol):
+    """The public keys with which a token was verified."""
+
+    @property
+    def document(self) -> bytes:
+        """Canonical JSON: a JWKS of exactly the public keys."""
+        ...
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the document."""
+        ...
+
+
+class VerifiedToken(Protocol):
+    """Somebody else's token: every signature, date and audience in it was checked."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name in the configuration."""
+        ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def claims(self) -> Mapping[str, Any]: ...
+
+    @property
+    def expires(self) -> datetime | None: ...
+
+    @property
+    def token_hash(self) -> bytes:
+        """SHA-256 of the token."""
+        ...
+
+    @property
+    def keys(self) -> SeenKeys: ...
+
+
+class TokenVerifier(Protocol):
+    """Believes what the configured providers sign, and nothing else."""
+
+    async def verify(self, token: str, now: datetime, *, kinds: Collection[Any]) -> VerifiedToken:
+        """
+        Raises `Unauthenticated` for whatever does not hold, and `Unavailable` when the provider's
+        keys cannot be had.
+        """
+        ...
+
+
+# --- the way out by HTTP ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What a server sent back. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Outbound(Protocol):
+    """
+    One HTTP exchange with somebody else's server, at an address that others may have named.
+
+    Only `https` on public addresses, unless `allow` names the origin (`http://10.0.0.7:9000`) as
+    one that an administrator vouches for. The addresses that a name resolves to are checked, and
+    the connection goes to one of exactly those. No redirect is followed, no proxy of the
+    environment used, no cookie kept.
+    """
+
+    async def check(self, url: str, *, allow: Collection[str] = ()) -> None:
+        """Would `fetch` call this? Raises `AddressRefused`, or `Unavailable` without an answer."""
+        ...
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 (one bound on all of it: names, connection, exchange)
+        max_bytes: int,
+        allow: Collection[str] = (),
+    ) -> Reply:
+        """
+        Whatever the server answered, a redirect or an error too, within `timeout` seconds.
+
+        Raises `AddressRefused` for an address that is not called, and `Unavailable` if the server
+        did not answer in time or sent more than `max_bytes`. Neither text holds more of the URL
+        than its host.
+        """
+        ...
+
+
+# --- who is told ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What somebody is told. It gives nothing: whoever acts on it has to sign in."""
+
+    #: stays the same when it is sent again
+    id: str
+    event: str
+    case: str
+    #: when that happened
+    at: datetime
+    #: one line
+    title: str
+    text: str
+    html: str
+    #: the log's newest signed checkpoint, for its reader to keep
+    checkpoint: str
+    #: the same for programs: JSON
+    facts: Mapping[str, Any]
+
+
+class Notifier(Protocol):
+    """One way of telling somebody. Nothing that it raises or logs holds a secret of its URL."""
+
+    #: one person at an address, and not whoever reads a channel
+    personal: ClassVar[bool]
+
+    async def tell(self, notice: Notice, address: str = "") -> None:
+        """Raises `AddressRefused` where nothing is sent, `Unavailable` where it was not taken."""
         ...

@@ -424,6 +424,32 @@ def test_a_port_that_is_in_use_is_named(place: Place) -> None:
     assert code == 2
 
 
+def test_a_start_on_a_port_that_is_in_use_takes_nothing_into_the_log(place: Place) -> None:
+    place.append("muniment.toml", '\n[people.eve]\ngroups = ["engineering"]\n')
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        place.refusal(f"127.0.0.1:{other.getsockname()[1]}")
+    assert "+ human eve" in place.muniment("check", "--diff").stdout
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [a_certificate_that_is_not_there, a_certificate_that_is_none],
+    ids=lambda a: a.__name__,
+)
+def test_a_check_looks_at_the_certificate_too(place: Place, made: Made, attack: Attack) -> None:
+    attack(place, made)
+    done = place.muniment("check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "`tls_certificate` and `tls_key` cannot be used" in done.stderr
+
+
+def test_a_check_refuses_an_address_that_others_reach_without_tls(place: Place) -> None:
+    place.edit("muniment.toml", 'listen = "127.0.0.1', 'listen = "0.0.0.0')
+    done = place.muniment("check")
+    assert done.returncode == 2
+    assert "`0.0.0.0` is reachable by others" in done.stderr
+
+
 def test_an_address_that_others_reach_is_refused_without_tls(place: Place) -> None:
     code, said = place.refusal("0.0.0.0:0")
     assert said.startswith("muniment: `0.0.0.0` is reachable by others: set `tls_certificate`")
@@ -476,6 +502,20 @@ def test_a_reload_takes_a_new_person_in(alive: tuple[Place, Running]) -> None:
     service.signal(signal.SIGHUP)
     service.says("taken in: - human eve (disabled); - token")
     assert service.get("/v1/whoami", token).status_code == 401
+
+
+def test_a_reload_is_asked_for_without_the_secrets_of_the_targets(
+    place: Place,
+) -> None:
+    place.append("muniment.toml", ORDERS)
+    with place.serving(MUNIMENT_NO_SUCH_SECRET="only the service has it") as service:
+        place.append("muniment.toml", '\n[people.eve]\ngroups = ["engineering"]\n')
+        done = place.muniment("reload")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert service.says("taken in: + human eve")
+        place.break_policy()
+        refused = place.muniment("reload")
+        assert (refused.returncode, refused.stdout) == (2, "")
 
 
 def test_a_reload_leaves_an_invalid_policy_alone_and_names_the_place(
@@ -601,24 +641,13 @@ class OnSmallDisk:
                 file.flush()
 
     def ask(self, seconds: int) -> httpx.Response:
-        body: dict[str, Any] = {
-            "subject": {"type": "human", "id": "ana"},
-            "resource": {"type": "resource", "id": RESOURCE},
-            "action": {"name": "readwrite"},
-            "context": {"seconds": seconds, "ticket": "OPS-1"},
-        }
-        seen = self.service.post("/access/v1/evaluation", self.tokens["ana"], body).json()
-        denial = seen["context"]
-        body["denial"] = {
-            "evaluation_id": denial["evaluation_id"],
-            "expires_at": denial["access_request"]["expires_at"],
-        }
-        return self.service.post("/access/v1/requests", self.tokens["ana"], body)
+        wish = {"resource": RESOURCE, "role": "readwrite", "seconds": seconds, "ticket": "OPS-1"}
+        return self.service.post("/v1/cases", self.tokens["ana"], wish)
 
     @contextlib.contextmanager
     def granted(self, seconds: int) -> Iterator[tuple[str, "psycopg.Connection[Any]"]]:
         """A live grant, and a session that uses it."""
-        case: str = self.ask(seconds).json()["task"]["id"]
+        case: str = self.ask(seconds).json()["case"]
         self.service.post(f"/v1/cases/{case}/approval", self.tokens["bo"])
         picked = self.service.post(f"/v1/cases/{case}/credential", self.tokens["ana"]).json()
         credential = picked["credential"]
@@ -701,7 +730,7 @@ def test_below_the_reserve_nobody_may_ask_and_access_ends_all_the_same(
         assert (ended["state"], ended["closed"]) == ("ended", True)
         until_dead(session)
     on_small_disk.ballast.unlink()
-    assert on_small_disk.ask(600).status_code == 202
+    assert on_small_disk.ask(600).status_code == 201
 
 
 @pytest.mark.deep
@@ -714,14 +743,14 @@ def test_on_a_disk_without_a_byte_left_access_expires_and_is_recorded_once_there
         assert on_small_disk.ask(600).status_code == 503
         until_dead(session)
         on_small_disk.service.says("the log stopped: the database does not answer: database or d")
-        assert on_small_disk.until_ready_is(503).json()["troubles"] == [
-            "the database does not answer: database or disk is full"
-        ]
+        stopped, full = on_small_disk.until_ready_is(503).json()["troubles"]
+        assert stopped == "the database does not answer: database or disk is full"
+        assert full.startswith("free disk space is below the reserve")
         assert on_small_disk.show(case)["state"] == "issued"
         on_small_disk.ballast.unlink()
         assert on_small_disk.until_closed(case)["state"] == "expired"
     assert on_small_disk.until_ready_is(200).json()["troubles"] == []
-    assert on_small_disk.ask(600).status_code == 202
+    assert on_small_disk.ask(600).status_code == 201
 
 
 @pytest.mark.deep

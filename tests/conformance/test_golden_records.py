@@ -16,6 +16,7 @@ from muniment.evidence.record import Header
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted(GOLDEN.glob("*.*.v1.json"))
+LIVES = sorted(GOLDEN.glob("life-*.v1.json"))
 
 
 def load() -> ModuleType:
@@ -56,11 +57,23 @@ def test_a_golden_record_means_what_it_meant(file: Path) -> None:
     assert header.sections.keys() == set(record.SECTIONS)
 
 
-def test_a_golden_life_folds_to_the_states_it_folded_to() -> None:
-    life = json.loads((GOLDEN / "life-of-a-case.v1.json").read_bytes())
+@pytest.mark.parametrize("file", LIVES, ids=lambda file: file.name)
+def test_a_golden_life_folds_to_the_states_it_folded_to(file: Path) -> None:
+    life = json.loads(file.read_bytes())
     case = AccessCase(log_id=bytes.fromhex(life["log_id"]))
     for line, expected in zip(life["headers"], life["states"], strict=True):
         data = line.encode()
         case = lifecycle.advance(case, Header.parse(data), leaf_hash(data))
         assert to_json(case) == expected
     assert case.closed
+
+
+def test_a_golden_life_was_approved_again_after_its_first_order_failed() -> None:
+    life = json.loads((GOLDEN / "life-of-an-undone-grant.v1.json").read_bytes())
+    kinds = [json.loads(line)["kind"] for line in life["headers"]]
+    states = [state["state"] for state in life["states"]]
+    undone = kinds.index("grant:undone")
+    assert (states[undone], kinds[undone + 1]) == ("undone", "removal:verified")
+    assert states[undone + 1] == "approved"
+    assert kinds.count("approval:given") == 1
+    assert kinds.count("grant:authorized") == 2

@@ -46,6 +46,17 @@ def test_every_record_kind_says_what_it_means_and_who_writes_it(reference: Modul
     assert silent == []
 
 
+def test_every_setting_says_what_it_means(reference: ModuleType) -> None:
+    rows = [row for row in reference.pages()["settings.md"].splitlines() if row.startswith("| `")]
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_every_route_says_what_it_does(reference: ModuleType) -> None:
+    page = reference.pages()["http.md"]
+    rows = [row for row in page.splitlines() if row.startswith("| `")]
+    assert [row for row in rows if not row.removesuffix(" |").endswith((".", "`."))] == []
+
+
 def test_every_setting_stands_in_its_page(reference: ModuleType) -> None:
     page = reference.pages()["settings.md"]
     missing = [name for name in Settings.model_fields if f"## `[{name}" not in page]

@@ -32,6 +32,8 @@ STEPS: dict[str, list[str]] = {
     "break glass": APPEND,
     "pick up": ORDER,
     "pick up again": ORDER,
+    "pick up after a failure": ORDER,
+    "take back a failure": [*REMOVE, *APPEND],
     "extend": [*APPEND, "target:now", *APPEND, "target:extend", "target:extended"],
     "end": [*APPEND, *REMOVE, *APPEND],
     "revoke": [*APPEND, *REMOVE, *APPEND],
@@ -75,9 +77,13 @@ async def prepare(scenario: Scenario, verb: str) -> Callable[[], Awaitable[Any]]
     case = (await scenario.ask("ana", STAGING, seconds=1800)).case.id
     if verb == "undo":
         return await _interrupted(scenario, case)
+    if verb in ("pick up after a failure", "take back a failure"):
+        await _failed(scenario, case)
     acts: dict[str, Callable[[], Awaitable[Any]]] = {
         "pick up": lambda: scenario.pick_up("ana", case),
         "pick up again": lambda: scenario.pick_up("ana", case),
+        "pick up after a failure": lambda: scenario.pick_up("ana", case),
+        "take back a failure": lambda: end.finish(scenario.service, case),
         "withdraw": lambda: scenario.withdraw("ana", case),
         "revoke what was approved": lambda: scenario.revoke("admin", case),
         "extend": lambda: scenario.extend("ana", case, 2400),
@@ -86,7 +92,10 @@ async def prepare(scenario: Scenario, verb: str) -> Callable[[], Awaitable[Any]]
         "expire": lambda: end.expire(scenario.service, case),
         "finish": lambda: end.finish(scenario.service, case),
     }
-    if verb not in ("pick up", "withdraw", "revoke what was approved"):
+    if verb == "pick up after a failure":
+        await scenario.work()
+        assert scenario.read(case).state == "approved"
+    if verb in ("pick up again", "extend", "end", "revoke", "expire", "finish"):
         scenario.login(await scenario.pick_up("ana", case))
     if verb == "expire":
         scenario.clock.advance(timedelta(minutes=30))
@@ -95,6 +104,14 @@ async def prepare(scenario: Scenario, verb: str) -> Callable[[], Awaitable[Any]]
         await scenario.end("ana", case)
         scenario.target("orders-staging").down = False
     return acts[verb]
+
+
+async def _failed(scenario: Scenario, case: str) -> None:
+    """A first order that failed, and can no longer come: what it left is to be taken back."""
+    scenario.target("orders-staging").fail("issued")
+    with pytest.raises(TargetUnavailable):
+        await scenario.pick_up("ana", case)
+    scenario.clock.advance(timedelta(minutes=1))
 
 
 async def _interrupted(scenario: Scenario, case: str) -> Callable[[], Awaitable[Any]]:
@@ -192,6 +209,9 @@ FEW = [
     ("expire", 5),
     ("revoke", 7),
     ("undo", 1),
+    ("take back a failure", 1),  # gone, and nobody has looked
+    ("take back a failure", 6),  # approved again, and nobody was told
+    ("pick up after a failure", 6),
 ]
 
 

@@ -2,9 +2,23 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from muniment.access import quorum, records
 from muniment.errors import FoldInvalid
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from dataclasses import replace as replace  # noqa: PLC0414 (others take it from here)
+else:
+
+    def replace(value: T, **changes: Any) -> T:
+        """`dataclasses.replace` without its walk over every field: a fold is mostly this."""
+        twin = object.__new__(type(value))
+        vars(twin).update(vars(value), **changes)
+        return twin
+
 
 #: states in which an account may exist at the target
 LIVE = ("authorized", "issued")
@@ -21,6 +35,9 @@ class Approval:
     approver: str
     person: str
     groups: tuple[str, ...]
+    at: datetime
+    #: how the approver had shown who he is
+    sign_in: records.SignIn | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +80,8 @@ class AccessCase:
     head: bytes = b""
     opened_at: datetime | None = None
     changed_at: datetime | None = None
+    #: when it was first approved: whoever asked may have been told so
+    approved_at: datetime | None = None
     request: records.AccessRequested | None = None
     ask: Ask | None = None
     #: an extension that waits for approvals, beside the live grant
@@ -107,6 +126,15 @@ class AccessCase:
         if self.state == "pending" or self.extension is not None:
             return self.current.missing
         return {}
+
+    def picked_up_anew(self, at: datetime) -> bool:
+        """
+        Whether a grant that was undone can be picked up once more, if it is seen gone at `at`.
+
+        Nothing was handed out, so its approvals are not used up; its time for the pick-up may be.
+        """
+        deadline = self.ask.deadline if self.ask is not None else None
+        return self.state == "undone" and deadline is not None and at < deadline
 
     @property
     def must_end_at(self) -> datetime | None:

@@ -7,6 +7,7 @@ What the records of a proved bundle mean: steps 11 and 12 of verification.
     invariants; and each record rests on what it claims to rest on:
     - a decision was made under the policy bundle that it follows, on the role as it was defined;
     - whoever it gives access to was enrolled and active, and so was the human behind an agent;
+    - whoever asked under a delegation asked for no more than was handed on;
     - whoever approved was an enrolled, active human in the groups that the approval counts for;
     - `case:closed` counts the records of its case;
 12. the state in which the case was left.
@@ -155,6 +156,7 @@ class _Bench:
 
     def _check_decision(self, entry: Entry, decision: records.DecisionEvaluated) -> None:
         id, followed = entry.header.id, self._followed(entry)
+        self._check_sign_in(entry, decision.actor)
         policies = [each for each in followed if isinstance(each, records.PolicyActivated)]
         _require(
             [policy.bundle for policy in policies] == [decision.bundle],
@@ -174,8 +176,47 @@ class _Bench:
                 == (request.definition, request.environment),
                 f"`{id}` follows another definition of the role than was asked for",
             )
+        if decision.question == "request":
+            _require(
+                decision.actor == request.actor, f"`{id}` is about somebody else than who asked"
+            )
         if decision.question != "approve":
             self._check_requester(entry, request, again=decision.question != "request")
+
+    def _check_sign_in(self, entry: Entry, actor: records.Actor) -> None:
+        """Whoever acted had signed in as the record says."""
+        if actor.sign_in is None:
+            return
+        for leaf in entry.header.follows:
+            opened, case = self._typed[leaf], self._by_leaf[leaf].header.case
+            if isinstance(opened, records.SessionOpened) and case == actor.sign_in.session:
+                shown = (opened.authenticated_at, opened.mfa, opened.attested)
+                said = (actor.sign_in.at, actor.sign_in.mfa, actor.sign_in.attested)
+                _require(
+                    opened.principal == actor.principal and shown == said,
+                    f"`{entry.header.id}` says otherwise how its actor had signed in",
+                )
+                self._check_delegation(entry, actor, opened.delegation)
+                return
+        raise BundleInvalid(11, f"`{entry.header.id}` does not follow its actor's signing in")
+
+    def _check_delegation(
+        self, entry: Entry, actor: records.Actor, handed: records.Delegation | None
+    ) -> None:
+        """Who acts for somebody asked for no more than was handed to him."""
+        request = self._request
+        if handed is None or request is None:
+            return
+        _require(
+            (handed.sponsor, handed.chain[-1:]) == (actor.sponsor, (actor.principal,)),
+            f"`{entry.header.id}` was done under a delegation of somebody else",
+        )
+        role = f"{request.resource}/{request.role}"
+        _require(
+            role in (handed.roles or (role,))
+            and request.seconds <= (handed.max_seconds or request.seconds),
+            f"`{entry.header.id}` is about more than was delegated",
+        )
 
     def _check_requester(
         self, entry: Entry, request: records.AccessRequested, *, again: bool
@@ -199,6 +240,11 @@ class _Bench:
         )
 
     def _check_approver(self, entry: Entry, approval: records.ApprovalGiven) -> None:
+        decided = self._typed[self._proved.case[entry.header.position - 1].leaf]
+        _require(
+            decided.actor == approval.actor,
+            f"`{entry.header.id}` was not given as the decision before it was asked",
+        )
         approver = self._principal(entry, approval.approver)
         _require(
             approver.type == "human" and approver.active and approver.person == approval.person,

@@ -4,19 +4,22 @@ The life of an access case: a fold over its records, by one table of allowed tra
     requested ─→ denied
             └──→ pending ─→ refused | withdrawn | lapsed
                        └──→ approved ─→ lapsed | withdrawn | revoked | pending
-            └──────────────→ approved ─→ authorized → issued → expired | revoked | ended | undone
+            └──────────────→ approved ─→ authorized → issued → expired | revoked | ended
+                                 └────── undone ←──┘
+
+A first credential that failed is undone; once it is seen gone the case is approved again, unless
+the time for its pick-up is over.
 
 What a case *is* is never stored: whoever needs to know folds checked headers, here. What the table
 does not allow, or an invariant forbids, raises `FoldInvalid`.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from muniment.access import quorum, records
-from muniment.access.case import ENDS, LIVE, LONGEST, OVER, AccessCase, Approval, Ask
+from muniment.access.case import ENDS, LIVE, LONGEST, OVER, AccessCase, Approval, Ask, replace
 from muniment.access.records import Record
 from muniment.access.terms import extension_terms, request_terms
 from muniment.errors import FoldInvalid
@@ -110,7 +113,9 @@ def _decided(case: AccessCase, header: Header, record: Any) -> AccessCase:
         return _decided_issue(case, ask, record)
     if record.question == "extend":
         return _decided_extension(case, record)
-    return case  # an approval follows it, or it denied one: either way the case is as it was
+    # an approval follows it or it denied one, or the end of what no longer stands: until then the
+    # case is as it was
+    return case
 
 
 #: what each question can be answered with
@@ -120,6 +125,7 @@ _OUTCOMES = {
     "issue": _ACCESS,
     "extend": _ACCESS,
     "approve": ("deny", "permit"),
+    "stand": _ACCESS,
 }
 
 
@@ -162,12 +168,14 @@ def _decided_issue(case: AccessCase, ask: Ask, record: Any) -> AccessCase:
         ask,
         required=required,
         max_seconds=min(ask.max_seconds, record.max_seconds),
-        deadline=record.deadline or ask.deadline,
         approvals=tuple(given for given in ask.approvals if given.person in record.standing),
     )
     if case.state == "issued":
         return replace(case, ask=again)
-    return replace(case, ask=again, state="pending" if again.missing else "approved")
+    if not again.missing:
+        return replace(case, ask=again, state="approved")
+    waiting = replace(again, deadline=record.deadline or ask.deadline)
+    return replace(case, ask=waiting, state="pending")
 
 
 def _to_pick_up(case: AccessCase, header: Header) -> AccessCase:
@@ -175,7 +183,8 @@ def _to_pick_up(case: AccessCase, header: Header) -> AccessCase:
     if case.state != "approved" or case.ask is None:
         return case
     deadline = header.at + timedelta(seconds=case.ask.pickup_seconds)
-    return replace(case, ask=replace(case.ask, deadline=deadline))
+    ask = replace(case.ask, deadline=deadline)
+    return replace(case, ask=ask, approved_at=case.approved_at or header.at)
 
 
 def _decided_extension(case: AccessCase, record: Any) -> AccessCase:
@@ -202,7 +211,13 @@ def _approved(case: AccessCase, header: Header, record: Any) -> AccessCase:
     required = ask.required or {}
     _require(bool(record.groups), "an approval for no group")
     _require(set(record.groups) <= required.keys(), "an approval for a group that is not required")
-    approval = Approval(approver=record.approver, person=record.person, groups=record.groups)
+    approval = Approval(
+        approver=record.approver,
+        person=record.person,
+        groups=record.groups,
+        at=header.at,
+        sign_in=record.actor.sign_in,
+    )
     ask = replace(ask, approvals=(*ask.approvals, approval))
     if case.extension is not None:
         return replace(case, extension=ask)
@@ -332,7 +347,7 @@ def _unverified(case: AccessCase, header: Header, record: Any) -> AccessCase:
     )
 
 
-def _verified(case: AccessCase, _header: Header, record: Any) -> AccessCase:
+def _verified(case: AccessCase, header: Header, record: Any) -> AccessCase:
     for view in record.endpoints:
         _require(
             view.saw_itself and not (view.accounts or view.sessions or view.trouble),
@@ -344,7 +359,26 @@ def _verified(case: AccessCase, _header: Header, record: Any) -> AccessCase:
         _require(seen == case.credential.capabilities.endpoints, "a removal that looked elsewhere")
         primary = record.endpoints[0]
         _require(primary.target == case.credential.target, "a removal seen on another target")
+    if case.picked_up_anew(header.at):
+        return _as_approved(case)
     return replace(case, removal="verified")
+
+
+def _as_approved(case: AccessCase) -> AccessCase:
+    """Nothing was handed out, and nothing is left: as if nobody had picked it up yet."""
+    return replace(
+        case,
+        state="approved",
+        starts=None,
+        until=None,
+        deadline=None,
+        offset_ms=0,
+        failed="",
+        ended_at=None,
+        removal="",
+        unverified_at=None,
+        unverified_reason="",
+    )
 
 
 def _closed(case: AccessCase, header: Header, record: Any) -> AccessCase:

@@ -19,6 +19,24 @@ from muniment.evidence.record import Draft, Header
 FOLD = 1
 
 
+#: the strongest that `SignIn.mfa` can say
+PHISHING_RESISTANT = "phishing-resistant"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignIn:
+    """How somebody showed who he is, as far as decisions ask for it."""
+
+    #: case id of its `session:opened`
+    session: str
+    #: when he showed it, in the authenticator's words
+    at: datetime
+    #: `""`, `mfa`, `phishing-resistant`; for people only
+    mfa: str
+    #: proved what it runs on; for workloads and agents only
+    attested: bool
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Actor:
     """Who acted, how that was authenticated, and everybody behind it."""
@@ -33,6 +51,8 @@ class Actor:
     persons: tuple[str, ...]
     #: how the act was authenticated: `signature`, `step-up`, `session`, `token`, `service`
     assurance: str
+    #: None for a static token, which shows nothing but itself, and for the service
+    sign_in: SignIn | None = None
 
 
 SERVICE = Actor(principal="service", type="service", sponsor=None, persons=(), assurance="service")
@@ -81,12 +101,17 @@ class Record:
 
 def parse(header: Header) -> Record:
     """The typed record of a header. Raises `FoldInvalid` for an unknown kind or version."""
+    if header.read:
+        known: Record = header.read[0]
+        return known
     cls = KINDS.get(header.kind)
     if cls is None or header.fold != FOLD:
         raise FoldInvalid(f"`{header.kind}` of fold version {header.fold} is unknown")
     if not header.sections.keys() <= set(cls.SECTIONS):
         raise FoldInvalid(f"`{header.kind}` has a section that its kind does not know")
-    return from_json(cls, header.body)
+    record = from_json(cls, header.body)
+    header.read.append(record)
+    return record
 
 
 # --- the life of an access case ---------------------------------------------------------------
@@ -97,7 +122,8 @@ class AccessRequested(Record):
     """Somebody asked. Position 0 of every access case; its terms are what approvers approve."""
 
     KIND = "access:requested"
-    SECTIONS = ("reason",)
+    #: `submission` and `callback` hold what a client said about itself, and where it is to be told
+    SECTIONS = ("reason", "submission", "callback")
 
     requester: str
     resource: str
@@ -108,6 +134,12 @@ class AccessRequested(Record):
     #: length of the window that was asked for
     seconds: int
     emergency: bool
+    #: id of the evaluation whose denial led here; empty where there was none
+    evaluation: str = ""
+    #: what was asked for together shares this id; empty for a request of its own
+    batch: str = ""
+    #: somebody is to be told when it is decided
+    callback: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +160,7 @@ class DecisionEvaluated(Record):
     KIND = "decision:evaluated"
     SECTIONS = ("decision",)
 
-    #: `request`, `approve`, `issue`, `extend`
+    #: `request`, `approve`, `issue`, `extend`; `stand`: asked again as the directory had changed
     question: str
     #: `deny`, `needs_approvals`, `auto_approve`, `break_glass`, `permit`
     outcome: str
@@ -188,9 +220,12 @@ class AccessWithdrawn(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class AccessLapsed(Record):
-    """Nobody approved, or picked up, in time."""
+    """Nobody approved, or picked up, in time; or what the request rested on is over."""
 
     KIND = "access:lapsed"
+
+    #: empty: not in time; else one of those of `GrantRevoked`
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,10 +313,15 @@ class GrantExpired(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GrantRevoked(Record):
-    """Somebody else took it away before its time."""
+    """Somebody else took it away before its time, or what it rested on is over."""
 
     KIND = "grant:revoked"
     SECTIONS = ("note",)
+
+    #: empty: whoever did it says why in the note; by the service itself: `principal-disabled`,
+    #: `sponsor-disabled`, `sponsor-changed`, `session-closed`, `task-closed`, `no-longer-allowed`,
+    #: `signal`
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,6 +436,45 @@ class EvidenceExported(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallbackSettled(Record):
+    """Who asked to be told of a decision was told, or is not going to be. A case of its own."""
+
+    KIND = "callback:settled"
+
+    #: the access case, or the batch, that somebody waited for
+    about: str
+    #: how that was decided: `approved`, `denied`, `cancelled`, `expired`, `partial`
+    event: str
+    #: `delivered`; `abandoned` after a day; `refused`, as the address is not one that is called;
+    #: `unwanted`, as only other events were asked for; `forgotten`, as nobody knows any more where
+    outcome: str
+    #: HTTP status of the last answer; 0 without one
+    status: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeSettled(Record):
+    """Somebody was told of a record, or is not going to be. A case for each way of telling."""
+
+    KIND = "notice:settled"
+
+    #: record id of what there was to tell
+    about: str
+    #: `waiting`, `decided`, `ending`, `ended`, `break-glass`, `announced`
+    event: str
+    #: which way of telling, by its name in the configuration
+    sink: str
+    #: `delivered`, as far as the next server goes; `abandoned` after a day; `refused`, as there is
+    #: no address, or none that is called; `moot`, as it was over by then; `nobody`, as it concerns
+    #: none of those who are told so; `forgotten`, as that way of telling is gone
+    outcome: str
+    #: principal ids; empty where it is told in a channel
+    recipients: tuple[str, ...]
+    #: how often it was tried since the service started
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordErased(Record):
     """Content and salt of one section are gone; the header and every proof stay."""
 
@@ -405,6 +484,34 @@ class RecordErased(Record):
     record: str
     section: str
     rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalReceived(Record):
+    """
+    Somebody who watches over accounts said that something happened to one. A case of its own.
+
+    What follows from it follows this record. The key set that the signal was verified with is a
+    document.
+    """
+
+    KIND = "signal:received"
+    #: `set`: the security event token, as it was signed
+    SECTIONS = ("set",)
+
+    provider: str
+    #: last part of the event's URI, as in `session-revoked`; `other` for one that we do not know
+    event: str
+    #: HMAC of issuer and `jti`, by a key of this installation: each signal counts once
+    identity: bytes
+    #: principal id; None for somebody nobody knows here
+    about: str | None
+    #: `none`; `close-sessions`: whoever it is signs in anew; `end`: that, and access ends
+    action: str
+    #: why there is no action: `unknown-subject`, `not-permitted`, `no-consequence`; else empty
+    why: str
+    #: SHA-256 of the key set
+    keys: bytes
 
 
 # --- who and what: the directory, roles, configuration, policy --------------------------------
@@ -426,7 +533,24 @@ class PrincipalEnrolled(Record):
     groups: tuple[str, ...]
     #: principal id of the human behind an agent, or the owner of a workload
     sponsor: str | None
-    attested: bool
+    #: who says so: `file`, `sign-in:<provider>` or `scim:<provider>`; nobody else changes it
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupDefined(Record):
+    """A group of a directory that is kept elsewhere; defined again when it is changed at all."""
+
+    KIND = "group:defined"
+    #: `identity`: how it is shown there, and by which id it is known there
+    SECTIONS = ("identity",)
+
+    #: `scim:<provider>`
+    source: str
+    #: as rules and `PrincipalEnrolled.groups` name it
+    name: str
+    #: false: it was deleted
+    active: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,6 +572,69 @@ class TokenRevoked(Record):
     KIND = "token:revoked"
 
     token: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delegation:
+    """On whose behalf a session acts, and how far. It only ever narrows what it comes from."""
+
+    #: principal id of the human for whom it acts
+    sponsor: str
+    #: what the sponsor, or the delegate before, showed to hand it on: the case id of a session, or
+    #: the hash of a static token; empty where the provider's token says it
+    parent: str
+    #: what the current actor itself showed: likewise
+    credential: str
+    #: principal ids of everybody it went through: the sponsor first, the current actor last
+    chain: tuple[str, ...]
+    #: `resource/role`: all that may be asked for; empty: whatever the sponsor may
+    roles: tuple[str, ...]
+    #: longest window that may be asked for; 0: whatever the sponsor may
+    max_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOpened(Record):
+    """
+    A bearer of this token is this principal until it expires. A case of its own.
+
+    The key set with which a token of somebody else was verified is a document of this record.
+    """
+
+    KIND = "session:opened"
+    #: `claims`: what the token said; `task`: what started it: task, ticket, alert, prompt, model
+    SECTIONS = ("claims", "task")
+
+    principal: str
+    person: str
+    #: SHA-256 of the bearer token
+    token: bytes
+    expires: datetime
+    #: who vouches: a provider's name in the configuration, or `muniment`
+    provider: str
+    #: `oidc`, `code`, `workload`, `delegation`
+    method: str
+    #: when the principal showed who it is
+    authenticated_at: datetime
+    #: RFC 8176 method references, and the OpenID Connect context class, as the provider gave them
+    amr: tuple[str, ...]
+    acr: str
+    #: what these come to: `""`, `mfa`, `phishing-resistant`
+    mfa: str
+    attested: bool
+    #: SHA-256 of the key set with which a token was verified; None where there was none
+    keys: bytes | None
+    delegation: Delegation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionClosed(Record):
+    """A session is worth nothing from now on. One that only expires has no such record."""
+
+    KIND = "session:closed"
+
+    #: `signed-out`, `revoked`, `principal-disabled`, `parent-closed`, `task-closed`, `signal`
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,12 +23,26 @@ class Principal:
     active: bool
     groups: frozenset[str]
     sponsor: str | None
-    attested: bool
+    #: who says all this: `file`, `sign-in:<provider>`, `scim:<provider>`
+    source: str
     #: newest record of the principal's case
     head: bytes = b""
     #: the record that last enrolled it: what decisions follow; its `identity` section says who
     leaf: bytes = b""
     index: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A group of a directory that is kept elsewhere. Who is in it stands at the principals."""
+
+    id: str
+    source: str
+    name: str
+    active: bool
+    #: newest record of its case; its `identity` section says how it is shown
+    head: bytes
+    index: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +76,41 @@ class Token:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Session:
+    """Somebody who is signed in."""
+
+    case: str
+    head: bytes
+    opened: records.SessionOpened
+
+    @property
+    def sign_in(self) -> records.SignIn:
+        opened = self.opened
+        return records.SignIn(
+            session=self.case, at=opened.authenticated_at, mfa=opened.mfa, attested=opened.attested
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """What came before it does not stand any more. Positions are those of records in the log."""
+
+    #: sessions
+    sessions: int
+    #: and access; -1 where there was no such signal yet
+    access: int
+    #: the record of the newest
+    leaf: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenGrant:
     """What is needed to take a grant away while the database cannot be read."""
 
     case: str
     resource: str
+    role: str
+    requester: str
     until: datetime
     ended: bool = False
 
@@ -76,9 +120,13 @@ class Registry:
     """Advanced by the log's writer, one checked entry after the other; read by everybody."""
 
     principals: dict[str, Principal] = field(default_factory=dict)
-    #: how often somebody was enrolled: whoever keeps something about people looks again then
+    groups: dict[str, Group] = field(default_factory=dict)
+    #: how often somebody was enrolled, or a group defined: whoever keeps something about them looks
+    #: again then
     enrolments: int = 0
     tokens: dict[bytes, Token] = field(default_factory=dict)
+    #: by the hash of their bearer token; those that expired long ago are left out
+    sessions: dict[bytes, Session] = field(default_factory=dict)
     roles: dict[tuple[str, str], Role] = field(default_factory=dict)
     policy: InForce | None = None
     configuration: InForce | None = None
@@ -86,12 +134,22 @@ class Registry:
     broken_glass: dict[str, list[datetime]] = field(default_factory=dict)
     #: open or closed review of a case
     reviews: dict[str, str] = field(default_factory=dict)
-    #: resource of each access case that is not closed
-    open_cases: dict[str, str] = field(default_factory=dict)
-    #: every grant that was authorised and is not closed
+    #: resource, role and requester of each access case that is not closed
+    open_cases: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    #: tokens whose session was closed, until they expire: they open no other
+    spent: dict[bytes, datetime] = field(default_factory=dict)
+    #: tokens of open sessions, by case
+    session_tokens: dict[str, bytes] = field(default_factory=dict)
+    #: principals of whom something changed that access may rest on: whoever looks takes them out
+    moved: dict[str, None] = field(default_factory=dict)
+    #: by person: the newest signal that sessions, or access too, had to end for
+    signalled: dict[str, Signal] = field(default_factory=dict)
+    #: every grant that was authorised and was not seen gone
     grants: dict[str, OpenGrant] = field(default_factory=dict)
     #: where the records lie that others follow
     indexes: dict[bytes, int] = field(default_factory=dict)
+    #: how many sessions there may be before expired ones are looked for
+    sessions_before_sweep: int = 10_000
     log_case: str = ""
     log_head: bytes = b""
 
@@ -110,6 +168,11 @@ class Registry:
         found = self.roles.get((resource, role))
         return None if found is None or found.withdrawn else found
 
+    def session(self, case: str) -> Session | None:
+        """One that was not closed, and has not expired long ago."""
+        token = self.session_tokens.get(case)
+        return None if token is None else self.sessions.get(token)
+
     def chain(self, principal: Principal) -> Iterator[Principal]:
         """The principal, and whoever stands behind it."""
         yield principal
@@ -120,8 +183,12 @@ class Registry:
         """Person ids of the whole chain."""
         return tuple(dict.fromkeys(link.person for link in self.chain(principal)))
 
-    def glass_since(self, person: str, since: datetime) -> int:
-        return sum(at >= since for at in self.broken_glass.get(person, ()))
+    def glass_since(self, person: str, since: datetime, before: datetime | None = None) -> int:
+        """How often a person broke glass from `since` on, and, where it is given, `before` then."""
+        return sum(
+            since <= at and (before is None or at < before)
+            for at in self.broken_glass.get(person, ())
+        )
 
 
 def glass_counter(person: str) -> str:
@@ -129,10 +196,24 @@ def glass_counter(person: str) -> str:
     return f"broken-glass/{person}"
 
 
+def signal_counter(identity: bytes) -> str:
+    """Key of the counter that only this signal moves: so it is recorded once."""
+    return f"signal/{identity.hex()}"
+
+
+#: key of the counter that moves whenever somebody is enrolled or a group is defined: names and
+#: accounts are given out once
+DIRECTORY = "directory"
+
+
 def counters(header: Header) -> Iterator[str]:
     """The counters that a record moves, besides the head of its own case."""
+    if header.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
+        yield DIRECTORY
     if breaks_glass(header):
         yield from (glass_counter(person) for person in records.parse(header).actor.persons)
+    if header.kind == records.SignalReceived.KIND:
+        yield signal_counter(bytes.fromhex(header.body["identity"]))
 
 
 def breaks_glass(header: Header) -> bool:
@@ -145,6 +226,9 @@ def breaks_glass(header: Header) -> bool:
 
 
 GLASS_WINDOW = timedelta(days=30)
+#: how long an expired session is still known: the time rule allows a clock to be off by less
+SESSION_KEPT = timedelta(minutes=1)
+_SESSIONS = 10_000
 
 
 def _principal(registry: Registry, entry: Entry, record: Any) -> None:
@@ -156,9 +240,22 @@ def _principal(registry: Registry, entry: Entry, record: Any) -> None:
         active=record.active,
         groups=frozenset(record.groups),
         sponsor=record.sponsor,
-        attested=record.attested,
+        source=record.source,
         head=entry.leaf,
         leaf=entry.leaf,
+        index=entry.index,
+    )
+    registry.moved[entry.header.case] = None
+
+
+def _group(registry: Registry, entry: Entry, record: Any) -> None:
+    registry.enrolments += 1
+    registry.groups[entry.header.case] = Group(
+        id=entry.header.case,
+        source=record.source,
+        name=record.name,
+        active=record.active,
+        head=entry.leaf,
         index=entry.index,
     )
 
@@ -172,7 +269,54 @@ def _token(registry: Registry, entry: Entry, record: Any) -> None:
 def _token_gone(registry: Registry, entry: Entry, record: Any) -> None:
     case = entry.header.case
     registry.tokens.pop(record.token, None)
-    registry.principals[case] = replace(registry.principals[case], head=entry.leaf)
+    principal = registry.principals[case] = replace(registry.principals[case], head=entry.leaf)
+    registry.moved.update(dict.fromkeys(link.id for link in registry.chain(principal)))
+
+
+def _session(registry: Registry, entry: Entry, record: Any) -> None:
+    if len(registry.sessions) >= registry.sessions_before_sweep:
+        now = entry.header.at
+        registry.sessions = {
+            token: session
+            for token, session in registry.sessions.items()
+            if session.opened.expires + SESSION_KEPT > now
+        }
+        registry.spent = {token: at for token, at in registry.spent.items() if at > now}
+        registry.session_tokens = {each.case: token for token, each in registry.sessions.items()}
+        registry.sessions_before_sweep = max(_SESSIONS, 2 * len(registry.sessions))
+    registry.sessions[record.token] = Session(
+        case=entry.header.case, head=entry.leaf, opened=record
+    )
+    registry.session_tokens[entry.header.case] = record.token
+
+
+def _session_gone(registry: Registry, entry: Entry, _record: Any) -> None:
+    token = registry.session_tokens.pop(entry.header.case, b"")
+    session = registry.sessions.pop(token, None)
+    if session is None:
+        return
+    opened = session.opened
+    registry.spent[token] = opened.expires + SESSION_KEPT
+    registry.moved[opened.principal] = None
+    if opened.delegation is not None:
+        registry.moved[opened.delegation.sponsor] = None
+    elif (sponsor := registry.principals[opened.principal].sponsor) is not None:
+        registry.moved[sponsor] = None
+
+
+def _signal(registry: Registry, entry: Entry, record: Any) -> None:
+    if record.action == "none":
+        return
+    person = registry.principals[record.about].person
+    before = registry.signalled.get(person)
+    access = before.access if before is not None else -1
+    registry.signalled[person] = Signal(
+        sessions=entry.index,
+        access=entry.index if record.action == "end" else access,
+        leaf=entry.leaf,
+    )
+    theirs = [each.id for each in list(registry.principals.values()) if each.person == person]
+    registry.moved.update(dict.fromkeys(theirs))
 
 
 def _role(registry: Registry, entry: Entry, record: Any) -> None:
@@ -208,7 +352,7 @@ def _configuration(registry: Registry, entry: Entry, record: Any) -> None:
 
 
 def _requested(registry: Registry, entry: Entry, record: Any) -> None:
-    registry.open_cases[entry.header.case] = record.resource
+    registry.open_cases[entry.header.case] = (record.resource, record.role, record.requester)
 
 
 def _broken(registry: Registry, entry: Entry, record: records.Record) -> None:
@@ -222,14 +366,20 @@ def _review(registry: Registry, entry: Entry, record: Any) -> None:
 
 def _window(registry: Registry, entry: Entry, record: Any) -> None:
     case = entry.header.case
-    resource = registry.open_cases[case]
-    registry.grants[case] = OpenGrant(case=case, resource=resource, until=record.until)
+    resource, role, requester = registry.open_cases[case]
+    registry.grants[case] = OpenGrant(
+        case=case, resource=resource, role=role, requester=requester, until=record.until
+    )
 
 
 def _over(registry: Registry, entry: Entry, _record: Any) -> None:
     grant = registry.grants.get(entry.header.case)
     if grant is not None:
         registry.grants[grant.case] = replace(grant, ended=True)
+
+
+def _gone(registry: Registry, entry: Entry, _record: Any) -> None:
+    registry.grants.pop(entry.header.case, None)
 
 
 def _closed(registry: Registry, entry: Entry, _record: Any) -> None:
@@ -248,14 +398,21 @@ FOLLOWED = (
     "policy:activated",
     "config:changed",
     "token:enrolled",
+    "session:opened",
+    "session:closed",
+    "signal:received",
     "review:opened",
     "log:started",
 )
 
 _MOVES: dict[str, Any] = {
     "principal:enrolled": _principal,
+    "group:defined": _group,
     "token:enrolled": _token,
     "token:revoked": _token_gone,
+    "session:opened": _session,
+    "session:closed": _session_gone,
+    "signal:received": _signal,
     "role:defined": _role,
     "role:withdrawn": _role_gone,
     "policy:activated": _policy,
@@ -268,6 +425,7 @@ _MOVES: dict[str, Any] = {
     "grant:revoked": _over,
     "grant:ended": _over,
     "grant:undone": _over,
+    "removal:verified": _gone,
     "case:closed": _closed,
     "log:started": _log,
     "log:heartbeat": _log,

@@ -1,5 +1,6 @@
 """The terms hash: what an approver approves, and what may not change afterwards."""
 
+from base64 import b32encode
 from hashlib import sha256
 
 from muniment.access.records import AccessRequested, ExtensionRequested
@@ -43,6 +44,16 @@ def extension_terms(
             "sections": {name: sealed.hex() for name, sealed in header.sections.items()},
         },
     )
+
+
+def short_code(terms: bytes) -> str:
+    """
+    The first 40 bits of a terms hash, for people to compare: `ABCD-EFGH`.
+
+    Enough to tell apart what two screens show; whoever has to be certain compares the whole hash.
+    """
+    letters = b32encode(terms).decode()[:8]
+    return f"{letters[:4]}-{letters[4:]}"
 
 
 def _hash(log_id: bytes, terms: dict[str, object]) -> bytes:

@@ -35,16 +35,25 @@ class Voted:
 
 
 async def approve(
-    service: Service, caller: Caller, case: str, note: str = "", key: IdempotencyKey | None = None
+    service: Service,
+    caller: Caller,
+    case: str,
+    note: str = "",
+    key: IdempotencyKey | None = None,
+    *,
+    terms: bytes | None = None,
 ) -> Voted:
     """
     Approve a case as it stands now, or the extension that it waits for.
 
-    Whether the caller may is the policy's to say, and recorded either way.
-    Raises `NotFound`, and `Conflict` when nothing waits for approval or the key was used before.
+    Whether the caller may is the policy's to say, and recorded either way. `terms` is the hash of
+    those that he was shown. Raises `NotFound`, and `Conflict` when nothing waits for approval,
+    these terms no longer do, or the key was used before.
     """
     check_text(note, "note")
-    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, key, yes=True))
+    voted: Voted = await until_it_stands(
+        lambda: _vote(service, caller, case, note, key, terms, yes=True)
+    )
     if voted.given and voted.case.extension is not None:
         # the approval stands whatever the target says; what it leaves undone is due work
         with contextlib.suppress(Conflict, Unavailable):
@@ -53,11 +62,19 @@ async def approve(
 
 
 async def refuse(
-    service: Service, caller: Caller, case: str, note: str = "", key: IdempotencyKey | None = None
+    service: Service,
+    caller: Caller,
+    case: str,
+    note: str = "",
+    key: IdempotencyKey | None = None,
+    *,
+    terms: bytes | None = None,
 ) -> Voted:
-    """Refuse a case: one refusal by somebody who could approve ends it."""
+    """Refuse a case: one refusal by somebody who could approve ends it. See `approve`."""
     check_text(note, "note")
-    voted: Voted = await until_it_stands(lambda: _vote(service, caller, case, note, key, yes=False))
+    voted: Voted = await until_it_stands(
+        lambda: _vote(service, caller, case, note, key, terms, yes=False)
+    )
     return voted
 
 
@@ -67,6 +84,7 @@ async def _vote(
     case_id: str,
     note: str,
     key: IdempotencyKey | None,
+    terms: bytes | None,
     *,
     yes: bool,
 ) -> Voted:
@@ -76,13 +94,17 @@ async def _vote(
     case, _ = service.read(case_id)
     permit.require(service, caller, "read", case)
     ask = _waiting(case)
+    if terms not in (None, ask.terms):
+        raise Conflict("what is asked for has changed since you were shown it; look again")
     now, approver = service.now(), service.registry.principals[caller.principal.id]
     role = service.role(case.requested.resource, case.requested.role)
     # heads before facts: see `request`
-    actor, grounds = service.actor(caller), service.rests_on(approver, role=role)
-    decision = ask_approve(
-        service.policy(), approval_facts(service, case, ask, approver, role, now)
+    actor, grounds = (
+        service.actor(caller),
+        service.rests_on(approver, role=role, session=caller.session),
     )
+    facts = approval_facts(service, case, ask, approver, role, now, signed_in=caller.sign_in)
+    decision = ask_approve(service.policy(), facts)
     groups = tuple(sorted((ask.required or {}).keys() & approver.groups))
     drafts = [
         decision_draft(

@@ -83,7 +83,7 @@ async def erase(service: Service, caller: Caller, record_id: str, section: str, 
     if service.erasures.of(record_id, section) is None:
         await _record(service, caller, entry, section, rule)
     await asyncio.to_thread(erase_section, service.log, service.ledger, entry, section, rule)
-    if entry.header.kind == records.PrincipalEnrolled.KIND:
+    if entry.header.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
         service.forget_identity(case)
 
 

@@ -59,6 +59,41 @@ async def revoke(service: Service, caller: Caller, case: str, note: str = "") ->
     return await _declare_and_remove(service, state, draft)
 
 
+async def end_what_rested(
+    service: Service,
+    state: AccessCase,
+    reason: str,
+    follows: Sequence[bytes],
+    before: Sequence[Draft] = (),
+) -> None:
+    """
+    By the service: what this rested on is over. Declared here; the worker takes it away.
+
+    What waits lapses, what was given is revoked. `before` says what was found, where that was
+    decided; it stands only if nothing has happened to the case since.
+    """
+    now = service.now()
+    lapsed = records.AccessLapsed(actor=records.SERVICE, reason=reason)
+    revoked = records.GrantRevoked(actor=records.SERVICE, reason=reason)
+    waits = lapsed.draft(state.id, now, follows=tuple(follows))
+    given = revoked.draft(state.id, now, follows=tuple(follows))
+
+    def build(current: AccessCase) -> Sequence[Draft]:
+        found = list(before) if current.head == state.head else []
+        if current.state == "pending":
+            return close([*found, waits], state.id, current.length, now)
+        if current.state == "approved":
+            return close([*found, given], state.id, current.length, now)
+        return [*found, given] if current.state in LIVE else ()
+
+    try:
+        await service.conclude(state.id, build)
+    except Unavailable:
+        if state.state not in LIVE:
+            raise  # there is nothing to take away
+        await _end_unrecorded(service, state, given, build)
+
+
 async def expire(service: Service, case: str) -> AccessCase:
     """By the worker, at the end of the window: its intent stands in `grant:authorized`."""
     state, _ = service.read(case)
@@ -96,14 +131,7 @@ def _must_be_live(state: AccessCase) -> None:
 
 async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft) -> AccessCase:
     """The intent first; where it cannot be written the removal is done all the same."""
-
-    def build(current: AccessCase) -> Sequence[Draft]:
-        if current.state not in (*LIVE, "approved"):
-            return ()
-        if current.state == "approved":
-            return close([draft], draft.case, current.length, draft.at)
-        return (draft,)
-
+    build = _declaring(draft)
     service.ending.add(state.id)
     try:
         try:
@@ -118,6 +146,19 @@ async def _declare_and_remove(service: Service, state: AccessCase, draft: Draft)
     finally:
         service.ending.discard(draft.case)
         service.wake.set()
+
+
+def _declaring(draft: Draft) -> Callable[[AccessCase], Sequence[Draft]]:
+    """A revocation, or an early end, on whatever state the case is in."""
+
+    def build(current: AccessCase) -> Sequence[Draft]:
+        if current.state not in (*LIVE, "approved"):
+            return ()
+        if current.state == "approved":
+            return close([draft], draft.case, current.length, draft.at)
+        return (draft,)
+
+    return build
 
 
 async def _end_unrecorded(
@@ -215,12 +256,12 @@ async def _record(
         return _outcome(service, current, seen, declared)
 
     try:
-        await service.conclude(state.id, build)
+        state, _ = await service.conclude(state.id, build)
     except Unavailable:
         if declared is not None:
             await _spool(service, declared.draft(state.id, seen.at))
         raise
-    return service.read(state.id)[0]
+    return state
 
 
 def _outcome(
@@ -237,6 +278,8 @@ def _outcome(
         return drafts
     if not seen.trouble:
         drafts.append(_verified(seen).draft(current.id, seen.at))
+        if current.picked_up_anew(seen.at):
+            return drafts  # approved again, and not over
         return close(drafts, current.id, current.length, seen.at)
     if _worth_saying(service, current, seen):
         drafts.append(_unverified(seen).draft(current.id, seen.at))

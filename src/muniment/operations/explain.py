@@ -12,7 +12,7 @@ from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.operations import permit
-from muniment.operations.facts import approval_facts
+from muniment.operations.facts import approval_facts, at_best
 from muniment.operations.service import Caller, Service, record_of
 from muniment.policy.decide import ask_approve
 from muniment.ports import CaseRow
@@ -98,7 +98,8 @@ def asked_to_approve(service: Service, case: AccessCase) -> list[str]:
 
 
 def who_could_approve(service: Service, case: AccessCase) -> list[str]:
-    """Those whose approval the policy would count now."""
+    """Those whose approval the policy would count now, if they sign in as well as they can."""
+    now = service.now()
     role = service.registry.role(case.requested.resource, case.requested.role)
     if role is None:
         return []
@@ -113,7 +114,8 @@ def who_could_approve(service: Service, case: AccessCase) -> list[str]:
                 case.current,
                 service.registry.principals[id_],
                 role,
-                service.now(),
+                now,
+                signed_in=at_best(now),
             ),
         ).outcome
         == "permit"

@@ -8,7 +8,7 @@ from muniment.access import records
 from muniment.access.case import AccessCase
 from muniment.errors import Conflict, Malformed, MunimentError
 from muniment.evidence.record import Draft
-from muniment.operations import permit
+from muniment.operations import delegation, permit
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
 from muniment.operations.request import LONGEST, check_text
@@ -52,6 +52,8 @@ async def _ask(
     case, entries = service.read(case_id)
     permit.require(service, caller, "read", case)
     permit.require(service, caller, "extend", case)
+    wanted = case.requested
+    delegation.within(service, caller, wanted.resource, wanted.role, seconds)
     _must_be_extendable(service, case, caller, seconds)
     connector = service.connector(case.requested.resource)
     if not connector.capabilities.extends_live:
@@ -60,7 +62,8 @@ async def _ask(
     principal = service.registry.principals[request.requester]
     role = service.role(request.resource, request.role)
     # heads before facts: see `request`
-    grounds, actor = service.rests_on(principal, role=role), service.actor(caller)
+    grounds = service.rests_on(principal, role=role, session=caller.session)
+    actor = service.actor(caller)
     first = service.section(entries[0], "reason")
     facts = access_facts(
         service,
@@ -70,6 +73,7 @@ async def _ask(
         emergency=case.break_glass,
         reason=_merged(reason, first),
         now=now,
+        signed_in=caller.sign_in,
         glass_before=case.opened_at,
     )
     decision = ask_request(service.policy(), facts)

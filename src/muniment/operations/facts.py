@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from muniment.access.case import AccessCase, Ask
+from muniment.access.case import AccessCase, Approval, Ask
+from muniment.access.records import PHISHING_RESISTANT, SignIn
 from muniment.access.registry import GLASS_WINDOW, Principal, Role
 from muniment.evidence import moment
 from muniment.operations.service import Service
@@ -13,6 +14,7 @@ from muniment.policy.questions import (
     ApprovalFacts,
     CaseFacts,
     Incident,
+    Mfa,
     PrincipalFacts,
     Reference,
     RoleFacts,
@@ -37,14 +39,17 @@ class Reason:
         return cls(text=value["text"], ticket=value["ticket"], incident=value["incident"])
 
 
-def principal_facts(service: Service, principal: Principal) -> PrincipalFacts:
+def principal_facts(
+    service: Service, principal: Principal, signed_in: SignIn | None = None
+) -> PrincipalFacts:
+    """`signed_in` is how the principal showed who it is when it acted; None shows nothing."""
     return PrincipalFacts(
         id=principal.id,
         kind=principal.type,  # type: ignore[arg-type]  # one of three, checked when it was enrolled
         person=principal.person,
         active=all(link.active for link in service.registry.chain(principal)),
         groups=principal.groups,
-        attested=principal.attested,
+        attested=signed_in is not None and signed_in.attested,
         sponsor=principal.sponsor if principal.type == "agent" else None,
     )
 
@@ -69,13 +74,19 @@ def access_facts(
     emergency: bool,
     reason: Reason,
     now: datetime,
+    signed_in: SignIn | None,
+    acted_at: datetime | None = None,
     glass_before: datetime | None = None,
 ) -> AccessFacts:
-    """`glass_before` leaves out the case's own breaking of glass when it is asked again."""
+    """
+    `signed_in` is how the requester had shown who he is when he asked, at `acted_at` (else now).
+
+    `glass_before` leaves out the case's own breaking of glass when it is asked again.
+    """
     sponsor = service.registry.principals.get(principal.sponsor or "")
     agent = principal.type == "agent"
     return AccessFacts(
-        requester=principal_facts(service, principal),
+        requester=principal_facts(service, principal, signed_in),
         sponsor=principal_facts(service, sponsor) if agent and sponsor is not None else None,
         role=role_facts(role),
         seconds=seconds,
@@ -91,7 +102,21 @@ def access_facts(
             if reason.incident
             else None
         ),
+        mfa=mfa(signed_in, acted_at or now),
     )
+
+
+def at_best(now: datetime) -> SignIn:
+    """What somebody could show at the most who signs in now: for saying who could act."""
+    return SignIn(session="", at=now, mfa=PHISHING_RESISTANT, attested=False)
+
+
+def mfa(signed_in: SignIn | None, at: datetime) -> Mfa | None:
+    """The second factor that an authenticator saw, and how old that was when it was made use of."""
+    if signed_in is None or not signed_in.mfa:
+        return None
+    age = max(0, int((at - signed_in.at).total_seconds()))
+    return Mfa(age_seconds=age, phishing_resistant=signed_in.mfa == PHISHING_RESISTANT)
 
 
 def approval_facts(
@@ -102,19 +127,22 @@ def approval_facts(
     role: Role,
     now: datetime,
     *,
-    leaving_out: str | None = None,
+    signed_in: SignIn | None,
+    given: Approval | None = None,
 ) -> ApprovalFacts:
-    """`leaving_out` is the person whose own earlier approval is being asked about again."""
+    """`given` is the approver's own earlier approval, where it is being asked about again."""
+    acted_at = given.at if given is not None else now
     return ApprovalFacts(
         approver=principal_facts(service, approver),
         requester=case.requested.requester,
         persons=frozenset(case.requested.actor.persons),
         approver_groups=frozenset(ask.required or {}),
         already_approved_by=frozenset(
-            given.person for given in ask.approvals if given.person != leaving_out
+            each.person for each in ask.approvals if given is None or each.person != given.person
         ),
         role=role_facts(role),
         now=moment.text(now),
+        mfa=mfa(signed_in, acted_at),
     )
 
 
@@ -130,12 +158,7 @@ def case_facts(service: Service, case: AccessCase) -> CaseFacts:
 
 
 def _glass(service: Service, principal: Principal, now: datetime, before: datetime | None) -> int:
-    since = now - GLASS_WINDOW
-    counts = [
-        sum(
-            since <= at and (before is None or at < before)
-            for at in service.registry.broken_glass.get(p, ())
-        )
-        for p in service.registry.persons(principal)
-    ]
+    """How often whoever of the chain did it most has broken glass lately."""
+    registry, since = service.registry, now - GLASS_WINDOW
+    counts = [registry.glass_since(p, since, before) for p in registry.persons(principal)]
     return max(counts, default=0)

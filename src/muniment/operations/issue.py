@@ -23,11 +23,11 @@ from muniment.evidence.append import Appended
 from muniment.evidence.proof import Receipt
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
-from muniment.operations import permit
+from muniment.operations import delegation, permit
 from muniment.operations.decision import decision_draft
 from muniment.operations.end import ATTEMPT
 from muniment.operations.facts import Reason, access_facts, approval_facts
-from muniment.operations.request import IdempotencyKey, answer, answered
+from muniment.operations.request import IdempotencyKey, answer, answered, within_quota
 from muniment.operations.service import Caller, Service, target_clock, until_it_stands
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
@@ -54,8 +54,8 @@ async def pick_up(
     Make a credential for the requester of an approved case; again, it rotates the secret.
 
     Goes on to its end also if whoever asked has gone away. Raises `NotFound`, `Conflict` when there
-    is nothing to pick up, `TargetUnavailable` when the target did not do it, `LogUnavailable` when
-    it could not be recorded: in all of them nothing is handed out.
+    is nothing to pick up, `TooMany` above the quota, `TargetUnavailable` when the target did not do
+    it, `LogUnavailable` when it could not be recorded: in all of them nothing is handed out.
     """
     if key is not None and answered(service, caller, "pick-up", key) is not None:
         raise Conflict("this pick-up was answered, and secrets are never kept: pick up anew")
@@ -68,6 +68,8 @@ async def _pick_up(
 ) -> PickedUp:
     if case_id in service.ordering:
         raise Conflict("a credential for this case is being made at this moment")
+    if not service.read(case_id)[0].break_glass:
+        within_quota(service, caller)  # each pick-up is recorded, also one that is denied
     service.ordering.add(case_id)
     try:
         authorized: _Authorized = await until_it_stands(
@@ -98,6 +100,13 @@ async def _authorize(
     case, entries = service.read(case_id)
     permit.require(service, caller, "read", case)
     permit.require(service, caller, "pick-up", case)
+    wanted = case.requested
+    delegation.within(service, caller, wanted.resource, wanted.role, wanted.seconds)
+    if case.picked_up_anew(service.now()):
+        raise Conflict(
+            "the order before failed, and what it may have left is being taken back; pick up again "
+            "shortly"
+        )
     if case.state not in ("approved", "issued"):
         raise Conflict(f"the case is {case.state}; there is nothing to pick up")
     if case.until is not None and service.log.clock.due() >= case.until:
@@ -115,7 +124,7 @@ async def _authorize(
         for given in (case.ask.approvals if case.ask is not None else ())
     ]
     # heads before facts: see `request`
-    grounds = service.rests_on(requester, *approvers, role=role)
+    grounds = service.rests_on(requester, *approvers, role=role, session=caller.session)
     decision = ask_request(
         service.policy(), _facts_again(service, case, entries, requester, role, now)
     )
@@ -166,6 +175,8 @@ def _facts_again(
         emergency=case.break_glass,
         reason=Reason.read(reason),
         now=now,
+        signed_in=case.requested.actor.sign_in,
+        acted_at=case.opened_at,
         glass_before=case.opened_at,
     )
 
@@ -178,7 +189,9 @@ def _standing(
     if ask is None:
         return ()
     for given, approver in zip(ask.approvals, approvers, strict=True):
-        facts = approval_facts(service, case, ask, approver, role, now, leaving_out=given.person)
+        facts = approval_facts(
+            service, case, ask, approver, role, now, signed_in=given.sign_in, given=given
+        )
         in_groups = set(given.groups) <= approver.groups
         if in_groups and ask_approve(service.policy(), facts).outcome == "permit":
             standing.append(given.person)
@@ -247,7 +260,8 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
         # Crash from step 4 to here: the order is open in the log, and the worker undoes it.
         await _record_failure(service, case.id, error)
         raise TargetUnavailable(
-            f"the target did not make the credential: {_in_words(error)}; nothing was handed out"
+            f"the target did not make the credential: {_in_words(error)}; nothing was handed out "
+            "and no approval used up; pick up again shortly"
         ) from error
     record = records.CredentialIssued(
         actor=records.SERVICE,
@@ -294,7 +308,11 @@ def prove(service: Service, entry: Entry, appended: Appended) -> Receipt:
 
 
 async def _record_failure(service: Service, case: str, error: Exception) -> None:
-    """`credential:failed`; a grant that never had a credential is undone, by the normal path."""
+    """
+    `credential:failed`; a grant that never had a credential is undone, by the normal path.
+
+    Once nothing of it is left at the target it is approved again, while its pick-up may still come.
+    """
     now = service.now()
     reason = "timeout" if isinstance(error, TimeoutError) else "target-unavailable"
     failed = records.CredentialFailed(actor=records.SERVICE, reason=reason)

@@ -3,19 +3,20 @@
 from muniment.access.case import AccessCase
 from muniment.errors import NotFound, NotPermitted
 from muniment.evidence import moment
-from muniment.operations.facts import case_facts, principal_facts
+from muniment.operations.facts import case_facts, mfa, principal_facts
 from muniment.operations.service import Caller, Service
 from muniment.policy.decide import Decision, ask_operate
 from muniment.policy.questions import OperateFacts
 
 
 def ask(service: Service, caller: Caller, operation: str, case: AccessCase | None) -> Decision:
-    principal = service.registry.principals[caller.principal.id]
+    principal, now = service.registry.principals[caller.principal.id], service.now()
     facts = OperateFacts(
-        principal=principal_facts(service, principal),
+        principal=principal_facts(service, principal, caller.sign_in),
         operation=operation,
         case=case_facts(service, case) if case is not None else None,
-        now=moment.text(service.now()),
+        now=moment.text(now),
+        mfa=mfa(caller.sign_in, now),
     )
     return ask_operate(service.policy(), facts)
 

@@ -3,15 +3,36 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from muniment.access.case import ENDS, LIVE, AccessCase
+from muniment.access.case import ENDS, LIVE, OVER, AccessCase
 from muniment.evidence import moment
 from muniment.ports import CaseRow, Due
+
+#: begins the names of due work that tells somebody of a decision
+CALLBACK = "callback/"
 
 
 def project(case: AccessCase) -> tuple[Any, ...]:
     """The companion writes that bring the projections up to this state of an access case."""
     at = next_look(case)
     return row(case), Due(case=case.id, at=None if at is None else moment.text(at))
+
+
+def call_back(case: AccessCase) -> tuple[Due, ...]:
+    """The work of telling whoever asked, in the batch of records that decided the case."""
+    at = decided_at(case)
+    if not case.requested.callback or at is None or at != case.changed_at:
+        return ()
+    return (Due(case=callback_work(case), at=moment.text(at)),)
+
+
+def callback_work(case: AccessCase) -> str:
+    """Name of that work among what is due: no case has such an id."""
+    return f"{CALLBACK}{case.requested.batch or case.id}"
+
+
+def decided_at(case: AccessCase) -> datetime | None:
+    """When it was settled whether access is to be had: that a grant ends later changes nothing."""
+    return case.approved_at or (case.changed_at if case.state in OVER else None)
 
 
 def row(case: AccessCase) -> CaseRow:
@@ -28,7 +49,7 @@ def row(case: AccessCase) -> CaseRow:
         opened_at=_text(case.opened_at),
         changed_at=_text(case.changed_at),
         until=None if until is None else moment.text(until),
-        about="",
+        about=request.batch,
         records=case.length,
         closed=case.closed,
     )

@@ -4,8 +4,8 @@ import contextlib
 import hmac
 import unicodedata
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -16,6 +16,8 @@ from muniment.access.registry import glass_counter
 from muniment.errors import Conflict, Malformed, TooMany
 from muniment.evidence import moment
 from muniment.evidence.append import Appended
+from muniment.evidence.record import Draft
+from muniment.operations import delegation
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
 from muniment.operations.review import review_drafts
@@ -31,6 +33,8 @@ from muniment.ports import Answer
 
 MAX_REASON = 4000
 LONGEST = timedelta(days=366)
+#: the operation under which the use of a binding token is kept
+TOKEN = "binding-token"  # noqa: S105 (a name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,23 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What came with a request besides what is asked for; it is kept, and decides nothing."""
+
+    #: id of the evaluation whose denial led here
+    evaluation: str = ""
+    #: id of the binding token that was shown: it works once
+    token: str = ""
+    #: what was asked for together shares it
+    batch: str = ""
+    #: sealed sections: `submission`, `callback`
+    sections: Mapping[str, bytes] = field(default_factory=dict)
+
+
+NOTHING_ELSE = Submission()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """The answer to a request."""
 
@@ -72,7 +93,11 @@ class Asked:
 
 
 async def request(
-    service: Service, caller: Caller, ask: AccessAsk, key: IdempotencyKey | None = None
+    service: Service,
+    caller: Caller,
+    ask: AccessAsk,
+    key: IdempotencyKey | None = None,
+    came: Submission = NOTHING_ELSE,
 ) -> Asked:
     """
     Record the request and what the policy says of it, whatever it says.
@@ -84,35 +109,68 @@ async def request(
     if key is not None and (before := _answered(service, caller, key)) is not None:
         return before
     service.role(ask.resource, ask.role)
-    _within_quota(service, caller)
-    with _first_with(service, caller, key):
-        asked: Asked = await until_it_stands(lambda: _request(service, caller, ask, key))
+    if not ask.emergency:
+        within_quota(service, caller)
+    with first_with(service, caller, key, came.token):
+        asked: Asked = await until_it_stands(lambda: _request(service, caller, ask, key, came))
     return asked
 
 
 @contextlib.contextmanager
-def _first_with(service: Service, caller: Caller, key: IdempotencyKey | None) -> Iterator[None]:
-    """One request at a time under one key."""
-    mark = (caller.principal.id, key.key) if key is not None else None
-    if mark in service.answering:
+def first_with(
+    service: Service, caller: Caller, key: IdempotencyKey | None, *tokens: str
+) -> Iterator[None]:
+    """One request at a time under one key, and with one binding token."""
+    marks = {(caller.principal.id, key.key)} if key is not None else set()
+    marks |= {(TOKEN, token) for token in tokens if token}
+    if marks & service.answering:
         raise Conflict("a request with this Idempotency-Key is being answered; ask again shortly")
-    if mark is not None:
-        service.answering.add(mark)
+    service.answering |= marks
     try:
         yield
     finally:
-        if mark is not None:
-            service.answering.discard(mark)
+        service.answering -= marks
 
 
 async def _request(
-    service: Service, caller: Caller, ask: AccessAsk, key: IdempotencyKey | None
+    service: Service,
+    caller: Caller,
+    ask: AccessAsk,
+    key: IdempotencyKey | None,
+    came: Submission,
 ) -> Asked:
+    drafted = draft(service, caller, ask, came)
+    also = list(drafted.also)
+    if key is not None:
+        also.append(answer(caller, "request", key, drafted.case, drafted.now))
+    after, appended = await service.propose(
+        drafted.drafts, drafted.reads, urgent=ask.emergency, also=also
+    )
+    return Asked(case=after, decision=drafted.decision, appended=appended)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafted:
+    """A request and its decision, as they are to be appended."""
+
+    case: str
+    now: datetime
+    decision: Decision
+    drafts: list[Draft]
+    #: heads that the decision read
+    reads: dict[str, bytes | None]
+    also: list[Any]
+
+
+def draft(service: Service, caller: Caller, ask: AccessAsk, came: Submission) -> Drafted:
+    """Ask the policy now. Raises `NotPermitted` for more than was delegated to the caller."""
+    delegation.within(service, caller, ask.resource, ask.role, ask.seconds)
     now, case = service.now(), service.new_case()
     principal = service.registry.principals[caller.principal.id]
     role = service.role(ask.resource, ask.role)
     # heads before facts: what moves in between is then noticed, and all of it is evaluated again
-    actor, grounds = service.actor(caller), service.rests_on(principal, role=role)
+    actor = service.actor(caller)
+    grounds = service.rests_on(principal, role=role, session=caller.session)
     for person in actor.persons if ask.emergency else ():
         grounds.reads[glass_counter(person)] = service.log.head(glass_counter(person))
     facts = access_facts(
@@ -123,6 +181,7 @@ async def _request(
         emergency=ask.emergency,
         reason=ask.reason,
         now=now,
+        signed_in=caller.sign_in,
     )
     decision = ask_request(service.policy(), facts)
     requested = records.AccessRequested(
@@ -134,9 +193,13 @@ async def _request(
         environment=role.environment,
         seconds=ask.seconds,
         emergency=ask.emergency,
+        evaluation=came.evaluation,
+        batch=came.batch,
+        callback="callback" in came.sections,
     )
+    sections = {"reason": content(ask.reason.json()), **came.sections}
     drafts = [
-        requested.draft(case, now, sections={"reason": content(ask.reason.json())}),
+        requested.draft(case, now, sections=sections),
         decision_draft(
             decision,
             case,
@@ -156,10 +219,17 @@ async def _request(
         drafts += extra
         also += rows
         grounds.reads.update({draft.case: None for draft in extra})
-    if key is not None:
-        also.append(answer(caller, "request", key, case, now))
-    after, appended = await service.propose(drafts, grounds.reads, urgent=ask.emergency, also=also)
-    return Asked(case=after, decision=decision, appended=appended)
+    if came.token:
+        used = IdempotencyKey(key=came.token, body=b"")
+        also.append(answer(caller, TOKEN, used, case, now))
+    return Drafted(
+        case=case, now=now, decision=decision, drafts=drafts, reads=grounds.reads, also=also
+    )
+
+
+def was_used(service: Service, caller: Caller, token: str) -> bool:
+    """Whether a request was made with this binding token already."""
+    return service.projections.answer(caller.principal.id, TOKEN, token) is not None
 
 
 def check_text(text: str, what: str) -> None:
@@ -201,8 +271,8 @@ def answer(caller: Caller, operation: str, key: IdempotencyKey, case: str, at: d
     )
 
 
-def _within_quota(service: Service, caller: Caller) -> None:
-    """The quota binds asking only; what is above it is counted in the next heartbeat."""
+def within_quota(service: Service, caller: Caller) -> None:
+    """The quota binds asking, never breaking glass; what is above it is counted, not recorded."""
     now, recent = service.log.clock.elapsed(), service.asks.setdefault(caller.principal.id, deque())
     while recent and recent[0] <= now - 60:
         recent.popleft()

@@ -13,9 +13,10 @@ from typing import Any
 from muniment.access import records
 from muniment.access.case import AccessCase
 from muniment.access.lifecycle import advance, fold
-from muniment.access.records import Actor, Record
-from muniment.access.registry import Principal, Registry, Role
+from muniment.access.records import Actor, Record, SignIn
+from muniment.access.registry import Principal, Registry, Role, Session
 from muniment.errors import (
+    DiskFull,
     LogInvalid,
     LogUnavailable,
     NotFound,
@@ -29,13 +30,19 @@ from muniment.evidence.log import Log
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry, ErasureLedger
 from muniment.operations.erase import Erasures
-from muniment.operations.projection import project
+from muniment.operations.owed import Ways, owed
+from muniment.operations.pace import Pace
+from muniment.operations.projection import call_back, project
+from muniment.operations.providers import Providers
+from muniment.operations.replies import Replies
 from muniment.policy import bundle as policy_bundle
 from muniment.policy.bundle import Bundle
-from muniment.ports import Connector, Projections, Spool
+from muniment.ports import Connector, Due, Notifier, Outbound, Projections, Secret, Spool
 
 #: how often a decision that lost against another is evaluated again
 ATTEMPTS = 8
+#: begins the ids of sessions
+SESSIONS = "ses_"
 #: how long a target may take to tell its time: less than the log lets a decision grow old
 CLOCK_READING = timedelta(seconds=3)
 
@@ -47,6 +54,12 @@ class Caller:
     principal: Principal
     #: how: see `records.Actor.assurance`
     assurance: str
+    #: None where a static token was shown
+    session: Session | None = None
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        return self.session.sign_in if self.session is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +73,20 @@ class Limits:
     #: requests of one principal that may be undecided, or made within a minute
     asks_per_minute: int = 60
     review_window: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Callback:
+    """A place that may be told of decisions, as an administrator registered it."""
+
+    #: exactly what a client has to name
+    endpoint: str
+    #: logins of those who may name it
+    principals: frozenset[str]
+    #: what signs the notices: both sides know it, nobody else
+    secret: Secret
+    #: origins that may lie inside our own network, or be without TLS
+    allow: frozenset[str] = frozenset()
 
 
 @dataclass(kw_only=True)
@@ -76,6 +103,21 @@ class Service:
     prefix: str
     limits: Limits = field(default_factory=Limits)
     business_hours: Callable[[datetime], bool] = lambda _: True
+    #: free bytes where the log lies; below so many of them only ends and outcomes may append
+    space: Callable[[], int] = lambda: 1 << 62
+    reserve: int = 0
+    #: where decisions may be told, by endpoint
+    callbacks: Mapping[str, Callback] = field(default_factory=dict)
+    #: the way out by HTTP; without one nobody is called
+    outbound: Outbound | None = None
+    #: what tells people, by its name in the configuration
+    notifiers: Mapping[str, Notifier] = field(default_factory=dict)
+    #: begins the links in notices; empty where the service does not know its address
+    public_url: str = ""
+    ways: Ways = field(default_factory=Ways)
+    pace: Pace = field(default_factory=Pace)
+    #: what seals and signs that which clients carry back to us: the same in every process
+    sealing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     #: cases whose order is with a target at this moment
     ordering: set[str] = field(default_factory=set)
     #: cases that somebody's request is ending at this moment: the worker leaves them to it
@@ -84,14 +126,19 @@ class Service:
     unspooled: list[dict[str, Any]] = field(default_factory=list)
     #: set whenever there may be new due work
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    replies: Replies = field(default_factory=Replies)
+    #: who vouches for people and workloads
+    providers: Providers = field(default_factory=Providers)
     #: answered without a record since the last heartbeat, by reason
     unrecorded: dict[str, int] = field(default_factory=dict)
     #: when each principal asked lately, in elapsed seconds
     asks: dict[str, deque[float]] = field(default_factory=dict)
     #: idempotency keys whose first request is being answered at this moment
     answering: set[tuple[str, str]] = field(default_factory=set)
-    _identities: dict[str, tuple[int, Mapping[str, str]]] = field(default_factory=dict)
+    _identities: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
+    #: principal ids by issuer and subject
+    _accounts: dict[tuple[str, str], str] = field(default_factory=dict)
     _read_at: int = -1
     _bundles: dict[bytes, Bundle] = field(default_factory=dict)
     _definitions: dict[bytes, dict[str, Any]] = field(default_factory=dict)
@@ -107,6 +154,22 @@ class Service:
     def count(self, reason: str) -> None:
         """Something was answered without a record: the next heartbeat says how often."""
         self.unrecorded[reason] = self.unrecorded.get(reason, 0) + 1
+
+    # --- whether access can be granted -------------------------------------------------------
+
+    def free_disk(self) -> int:
+        """Free bytes where the log lies; none where that cannot be read."""
+        try:
+            return self.space()
+        except OSError:
+            return 0
+
+    def troubles(self) -> list[str]:
+        """Why nothing can be granted at the moment; empty when all is well."""
+        found = [self.log.trouble, self.log.clock.trouble]
+        if (free := self.free_disk()) < self.reserve:
+            found.append(f"{DiskFull()} ({free:,} bytes of {self.reserve:,})")
+        return [trouble for trouble in found if trouble is not None]
 
     # --- what the log knows ------------------------------------------------------------------
 
@@ -166,11 +229,16 @@ class Service:
             sponsor=principal.sponsor,
             persons=self.registry.persons(principal),
             assurance=caller.assurance,
+            sign_in=caller.sign_in,
         )
 
-    def rests_on(self, *principals: Principal, role: Role | None = None) -> "Grounds":
+    def rests_on(
+        self, *principals: Principal, role: Role | None = None, session: Session | None = None
+    ) -> "Grounds":
         """The heads that a decision about these reads, and the records that it follows."""
         grounds = Grounds()
+        if session is not None:
+            grounds.add(session.case, session.head)
         if self.registry.policy is not None:
             grounds.add(self.registry.policy.case, self.registry.policy.head)
         if role is not None:
@@ -186,17 +254,24 @@ class Service:
         self._read_identities()
         return self._names
 
-    def identity(self, principal: str) -> Mapping[str, str] | None:
-        """Who a principal is; None where that was erased."""
+    def identity(self, case: str) -> Mapping[str, Any] | None:
+        """Who a principal is, or how a group is shown; None where that was erased."""
         self._read_identities()
-        found = self._identities.get(principal)
+        found = self._identities.get(case)
         return None if found is None else found[1]
+
+    def account(self, issuer: str, subject: str) -> Principal | None:
+        """The human whom a provider knows so."""
+        self._read_identities()
+        id_ = self._accounts.get((issuer, subject))
+        return None if id_ is None else self.registry.principals[id_]
 
     def forget_identity(self, principal: str) -> None:
         """Its section was erased: what was read of it goes too."""
         self._identities.pop(principal, None)
         self._read_at = -1
         self._names = {login: id_ for login, id_ in self._names.items() if id_ != principal}
+        self._accounts = {key: id_ for key, id_ in self._accounts.items() if id_ != principal}
 
     def _read_identities(self) -> None:
         if self._read_at == self.registry.enrolments:
@@ -206,11 +281,21 @@ class Service:
         for id_, principal in list(self.registry.principals.items()):
             if id_ in self._identities and self._identities[id_][0] == principal.index:
                 continue
-            entry = self.log.read_entry(principal.index)
+            entry = self.log.read_checked(principal.index, principal.leaf)
             identity = self.section(entry, "identity")
             if identity is not None:
+                for key in accounts(self._identities.get(id_, (0, {}))[1]):
+                    if self._accounts.get(key) == id_:
+                        del self._accounts[key]
                 self._identities[id_] = (principal.index, identity)
                 self._names[identity["login"]] = id_
+                self._accounts.update(dict.fromkeys(accounts(identity), id_))
+        for id_, group in list(self.registry.groups.items()):
+            if id_ in self._identities and self._identities[id_][0] == group.index:
+                continue
+            shown = self.section(self.log.read_checked(group.index, group.head), "identity")
+            if shown is not None:
+                self._identities[id_] = (group.index, shown)
 
     # --- cases -------------------------------------------------------------------------------
 
@@ -240,9 +325,15 @@ class Service:
     # --- writing -----------------------------------------------------------------------------
 
     async def append(self, item: Proposal | Outcome) -> Appended:
-        appended = await asyncio.wrap_future(self.log.append(item))
+        appended = await self.replies.of(self.log.append(item))
         self.wake.set()
         return appended
+
+    def owed(self, before: AccessCase, placed: Sequence[Entry]) -> tuple[Due, ...]:
+        """Of which of these records somebody has to be told."""
+        ways = self.ways.of(self.log, self.registry.configuration)
+        own = before.id or (placed[0].header.case if placed else "")
+        return owed(ways, before, (entry for entry in placed if entry.header.case == own))
 
     async def propose(
         self,
@@ -265,7 +356,8 @@ class Service:
 
         def companions(entries: Sequence[Entry]) -> Iterable[Any]:
             after.append(advance_all(start, (e for e in entries if e.header.case == case)))
-            return (*project(after[-1]), *also)
+            told = (*call_back(after[-1]), *self.owed(start, entries))
+            return (*project(after[-1]), *told, *also)
 
         appended = await self.append(
             Proposal(
@@ -296,7 +388,8 @@ class Service:
 
             def companions(placed: Sequence[Entry]) -> Iterable[Any]:
                 after.append(advance_all(before, placed))
-                return project(after[-1])
+                told = (*call_back(after[-1]), *self.owed(before, placed))
+                return (*project(after[-1]), *told)
 
             return build(before), companions
 
@@ -333,6 +426,11 @@ async def target_clock(connector: Connector) -> datetime:
         return await asyncio.wait_for(connector.now(), CLOCK_READING.total_seconds())
     except TimeoutError:
         raise TargetUnavailable("the target does not tell its time") from None
+
+
+def accounts(identity: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """By which issuers and subjects providers know somebody."""
+    return [(known["issuer"], known["subject"]) for known in identity.get("accounts", ())]
 
 
 def advance_all(case: AccessCase, entries: Iterable[Entry]) -> AccessCase:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from muniment.access import records
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
+from muniment.operations import notify
+from muniment.operations.callback import unsettled
 from muniment.operations.projection import project
 from muniment.operations.review import review_rows
 from muniment.operations.service import Service, record_of
@@ -18,7 +20,7 @@ _OPENERS = (records.AccessRequested.KIND, records.ReviewOpened.KIND)
 
 def wrong_rows(service: Service) -> list[str]:
     """Cases whose line in the lists is not what the log says, or that have none."""
-    wrong = [case for case, row, due in _true_rows(service) if not _holds(service, row, due)]
+    wrong = [case for case, row, due in _true_rows(service) if not _holds(service, row, *due)]
     extra = [
         case for case in service.projections.case_ids("", 1 << 30) if not service.log.head(case)
     ]
@@ -32,12 +34,13 @@ def rebuild(service: Service) -> int:
     What is appended meanwhile is taken in before it returns: nothing that is due gets lost.
     """
     rows: dict[str, CaseRow] = {}
-    dues: dict[str, Due] = {}
+    dues = {due.case: due for due in notify.kept(service)}
     done = 0
     while done < service.log.size:
         size = service.log.size
         for case in cases_between(service, done, size):
-            rows[case], dues[case] = _true_row(service, case)
+            rows[case], found = _true_row(service, case)
+            dues.update((due.case, due) for due in found)
         service.projections.replace_all(
             rows.values(), [due for due in dues.values() if due.at is not None]
         )
@@ -60,7 +63,8 @@ def check_some(service: Service, cases: Iterable[str]) -> list[str]:
 def _is_wrong(service: Service, case: str) -> bool:
     """A line and its records change together, but are read one after the other: look again."""
     for _ in range(LOOKS):
-        if _holds(service, *_true_row(service, case)):
+        row, dues = _true_row(service, case)
+        if _holds(service, row, *dues):
             return False
         time.sleep(PAUSE)
     return True
@@ -73,7 +77,7 @@ def _has_line(service: Service, case: str) -> bool:
     )
 
 
-def _true_rows(service: Service) -> Iterator[tuple[str, CaseRow, Due]]:
+def _true_rows(service: Service) -> Iterator[tuple[str, CaseRow, tuple[Due, ...]]]:
     """One walk over entries that the log has just checked: nothing is proved a second time."""
     open_cases: dict[str, list[Entry]] = {}
     for index, data in service.log.store.entries(0, service.log.size):
@@ -87,15 +91,18 @@ def _true_rows(service: Service) -> Iterator[tuple[str, CaseRow, Due]]:
         yield case, *_row_of(service, entries)
 
 
-def _true_row(service: Service, case: str) -> tuple[CaseRow, Due]:
+def _true_row(service: Service, case: str) -> tuple[CaseRow, tuple[Due, ...]]:
     return _row_of(service, service.log.read_case(case))
 
 
-def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, Due]:
+def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, tuple[Due, ...]]:
+    """The line of a case, and what is due about it: what it lacks first."""
     if entries[0].header.kind == records.AccessRequested.KIND:
-        row, due = project(service.fold(entries))
-        return row, due
-    return _review_row(entries)
+        case = service.fold(entries)
+        row, due = project(case)
+        return row, (due, *unsettled(service, case), *notify.unsettled(service, entries))
+    row, due = _review_row(entries)
+    return row, (due,)
 
 
 def _review_row(entries: list[Entry]) -> tuple[CaseRow, Due]:
@@ -107,7 +114,7 @@ def _review_row(entries: list[Entry]) -> tuple[CaseRow, Due]:
     return row, due
 
 
-def _holds(service: Service, row: CaseRow, due: Due) -> bool:
+def _holds(service: Service, row: CaseRow, *dues: Due) -> bool:
     """Its line in the lists, and when the worker looks at it next."""
     held = service.projections
-    return held.case_row(row.case) == row and held.due_at(row.case) == due.at
+    return held.case_row(row.case) == row and all(held.due_at(due.case) == due.at for due in dues)

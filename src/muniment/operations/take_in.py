@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from typing import Any, Final
 
 from muniment.access import records
 from muniment.access.records import Actor
@@ -19,6 +20,9 @@ from muniment.evidence.record import Draft
 from muniment.operations.service import Service, content, new_id
 from muniment.policy import bundle as policy_bundle
 from muniment.ports import Connector
+
+#: source of principals that the files name; what other sources enrolled is theirs to change
+FILE: Final = "file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +37,8 @@ class ProposedPrincipal:
     person_of: str | None = None
     #: login of the human behind an agent, or of a workload's owner
     sponsor: str | None = None
-    attested: bool = False
-    #: name and contact; sealed
-    identity: Mapping[str, str] = field(default_factory=dict)
+    #: name, contact, and how it is known to providers; sealed
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,7 @@ def _policy(service: Service, proposed: Proposed, actor: Actor, now: datetime) -
     groups = {group for principal in proposed.principals for group in principal.groups}
     for known in list(service.registry.principals.values()):
         groups |= known.groups
+    groups |= {group.name for group in list(service.registry.groups.values())}
     bundle = policy_bundle.load(proposed.policy, groups=groups)
     digest, before = bytes.fromhex(bundle.digest), service.registry.policy
     if before is not None and before.digest == digest:
@@ -232,8 +236,17 @@ class _Directory:
         known = self.service.names
         for wanted in self.proposed.principals:
             self.ids[wanted.login] = known.get(wanted.login) or new_id("prn")
+            self._check_source(wanted.login)
         for wanted in self.proposed.principals:
             self._person(wanted.login, ())
+
+    def _check_source(self, login: str) -> None:
+        """Nobody becomes another, with his open sessions and his cases, by a name that he chose."""
+        known = self.service.registry.principals.get(self.ids[login])
+        if known is not None and known.source != FILE:
+            raise ConfigInvalid(
+                f"the login `{login}` is of somebody whom `{known.source}` enrolled; take another"
+            )
 
     def principals(self) -> Iterator[Change]:
         by_login = {wanted.login: wanted for wanted in self.proposed.principals}
@@ -249,7 +262,7 @@ class _Directory:
             yield Change(text=f"{sign} {wanted.type} {wanted.login}", draft=draft)
         for login, id_ in sorted(self.service.names.items()):
             known = self.service.registry.principals[id_]
-            if login not in by_login and known.active:
+            if login not in by_login and known.active and known.source == FILE:
                 yield self._disabled(login, known)
         for id_, known in list(self.service.registry.principals.items()):
             if known.active and self.service.identity(id_) is None:
@@ -288,7 +301,7 @@ class _Directory:
             active=wanted.active,
             groups=tuple(sorted(wanted.groups)),
             sponsor=self.ids[wanted.sponsor] if wanted.sponsor is not None else None,
-            attested=wanted.attested,
+            source=FILE,
         )
 
     def _disabled(self, login: str, known: Principal) -> Change:
@@ -299,7 +312,7 @@ class _Directory:
             active=False,
             groups=tuple(sorted(known.groups)),
             sponsor=known.sponsor,
-            attested=known.attested,
+            source=known.source,
         )
         sections = {"identity": content(dict(self.service.identity(known.id) or {"login": login}))}
         draft = record.draft(known.id, self.now, sections=sections)
@@ -329,7 +342,7 @@ class _Directory:
             and known.active == record.active
             and tuple(sorted(known.groups)) == record.groups
             and known.sponsor == record.sponsor
-            and known.attested == record.attested
+            and known.source == record.source
             and content(dict(self.service.identity(known.id) or {})) == _identity(wanted)
         )
 

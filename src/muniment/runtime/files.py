@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,7 +20,13 @@ from muniment.operations.take_in import (
     ProposedToken,
 )
 from muniment.ports import Connector, Secret, TargetSettings
-from muniment.runtime.settings import Resource, Settings, read_secret, read_settings
+from muniment.runtime.settings import (
+    PlatformIdentity,
+    Resource,
+    Settings,
+    read_secret,
+    read_settings,
+)
 
 MAX_POLICY_FILES = 200
 
@@ -149,7 +155,14 @@ def _principals(settings: Settings) -> list[ProposedPrincipal]:
             groups=person.groups,
             active=person.active,
             person_of=person.person,
-            identity={"mail": person.mail, "name": person.name},
+            identity={
+                "accounts": [
+                    {"issuer": settings.providers[a.provider].issuer, "subject": a.subject}
+                    for a in person.accounts
+                ],
+                "mail": person.mail,
+                "name": person.name,
+            },
         )
         for login, person in settings.people.items()
     ]
@@ -160,6 +173,7 @@ def _principals(settings: Settings) -> list[ProposedPrincipal]:
             groups=workload.groups,
             active=workload.active,
             sponsor=workload.owner,
+            identity=_identities(settings, workload.identities),
         )
         for login, workload in settings.workloads.items()
     ]
@@ -170,10 +184,22 @@ def _principals(settings: Settings) -> list[ProposedPrincipal]:
             groups=agent.groups,
             active=agent.active,
             sponsor=agent.sponsor,
+            identity=_identities(settings, agent.identities),
         )
         for login, agent in settings.agents.items()
     ]
     return [*people, *workloads, *agents]
+
+
+def _identities(settings: Settings, identities: Iterable[PlatformIdentity]) -> dict[str, Any]:
+    """How platforms know a program: by issuer, so that another provider of that name is another."""
+    known = [(settings.providers[each.provider], each.claims) for each in identities]
+    return {
+        "identities": [
+            {"claims": claims, "issuer": provider.issuer, "kind": provider.kind}
+            for provider, claims in known
+        ]
+    }
 
 
 def _tokens(path: Path) -> list[ProposedToken]:

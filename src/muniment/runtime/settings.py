@@ -7,9 +7,10 @@ Paths are relative to the file. Secrets stand here by reference only: `env:NAME`
 import difflib
 import os
 import tomllib
+from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -26,6 +27,7 @@ from pydantic import (
 from muniment.access.window import seconds
 from muniment.errors import ConfigInvalid, Malformed
 from muniment.ports import Secret
+from muniment.runtime.callback_section import CallbackSection
 
 FILE = "muniment.toml"
 
@@ -47,6 +49,12 @@ def _zone(value: str) -> str:
     return value
 
 
+def _reference(value: str) -> str:
+    if not value.startswith(("env:", "file:")):
+        raise ValueError("write a reference, `env:NAME` or `file:PATH`, not the secret")
+    return value
+
+
 def _size(value: object) -> int:
     units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
     text = str(value)
@@ -59,7 +67,22 @@ def _size(value: object) -> int:
 Length = Annotated[timedelta, BeforeValidator(_length)]
 Size = Annotated[int, BeforeValidator(_size)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+#: never the secret itself: what is refused is not repeated
+Reference = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_reference)]
 Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,7}$")]
+
+
+#: claims that nobody else can come to have, by kind of provider: each has to be matched
+IMMUTABLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "spiffe": ("sub",),
+    "kubernetes": ("kubernetes.io.serviceaccount.uid",),
+    "github": ("repository_id", "repository_owner_id"),
+    "workload": ("sub",),
+}
+
+
+#: what stands below `/sign-in/` beside the providers
+PAGES: Final = ("callback", "cli")
 
 
 class _Section(BaseModel):
@@ -101,7 +124,9 @@ class Server(_Section):
     listen: str = "127.0.0.1:8417"
     #: a proxy in front speaks TLS; without it, and without a certificate, only loopback is allowed
     behind_proxy: bool = False
+    #: the server's certificate with its chain, as PEM; read at start, together with `tls_key`
     tls_certificate: Path | None = None
+    #: the certificate's private key, as PEM and without a password
     tls_key: Path | None = None
     #: the address that clients use, where it is not the one listened on
     public_url: str | None = None
@@ -133,13 +158,14 @@ class LimitsSection(_Section):
     order_timeout: Length = timedelta(seconds=10)
     #: how long a review of broken glass may take where the rule does not say
     review_window: Length = timedelta(hours=24)
-    #: requests of one principal within a minute; ends and decisions are not counted
+    #: requests and pick-ups of one principal within a minute; ends and decisions are not counted
     asks_per_minute: int = Field(default=60, ge=1, le=1_000_000)
 
 
 class Calendar(_Section):
     """When it is business hours: `context.businessHours` in the policy."""
 
+    #: where the hours are local, as in `Europe/Berlin`
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
     #: from and until, local time
     hours: tuple[time, time] = (time(8), time(18))
@@ -152,31 +178,110 @@ class Calendar(_Section):
         return local.isoweekday() in self.days and start <= local.time() < end
 
 
+class Provider(_Section):
+    """Whose signed tokens are believed. The name is yours; `kind` says whom they are about."""
+
+    #: people who sign in; or which workload's token: `spiffe`, `kubernetes`, `github`, any other
+    #: `workload`; or `signals`: who sends security events
+    kind: Literal["people", "spiffe", "kubernetes", "github", "workload", "signals"]
+    #: exactly as its tokens have it; of SPIFFE, the trust domain: `spiffe://example.org`
+    issuer: str = Field(min_length=1, max_length=500)
+    #: whom its tokens have to be meant for: us; for people, the client id
+    audience: str = Field(min_length=1, max_length=500)
+    #: `env:NAME` or `file:PATH`; a client without one proves itself by PKCE alone
+    client_secret: str | None = None
+    #: where its keys are, unless its own discovery document says so
+    jwks_uri: str | None = None
+    #: which signatures are accepted
+    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    #: origins on an internal network that may be called for it: `https://idp.internal:8443`
+    allow: tuple[str, ...] = ()
+    #: whose word counts for people's groups: these files, a claim of the token, or SCIM
+    groups: Literal["file", "claim", "scim"] = "file"
+    #: the claim that lists a person's groups, where `groups` is `claim`
+    groups_claim: str = "groups"
+    #: the claim that is the key of a person, with the issuer: never an address
+    subject_claim: str = "sub"
+    #: the claim that proposes a login for somebody who is enrolled by signing in
+    login_claim: str = "preferred_username"
+    #: whoever signs in and is not in the directory is enrolled
+    enrol: bool = False
+    #: how long a sign-in of a person holds
+    session: Length = timedelta(hours=12)
+    #: authentication methods (RFC 8176) and context classes that mean a second factor
+    mfa: tuple[str, ...] = ("mfa", "otp", "hwk", "swk", "sms", "phr", "phrh", "fido", "pop")
+    #: those of them that cannot be phished
+    phishing_resistant: tuple[str, ...] = ("hwk", "phr", "phrh", "fido", "pop")
+    #: the workload that writes this provider's people by SCIM
+    scim: Name | None = None
+    #: the SCIM attribute that holds what `subject_claim` holds in a token
+    scim_subject: Literal["externalId", "userName"] = "externalId"
+    #: of `signals`: the workload as which it acts; what it may bring about, the rules on it say
+    workload: Name | None = None
+    #: of `signals`: where they are fetched (RFC 8936); without it they are pushed to us (RFC 8935)
+    poll: str | None = None
+    #: `env:NAME` or `file:PATH`: the bearer token that we show there
+    poll_token: str | None = None
+    #: `env:NAME` or `file:PATH`: the bearer token that whoever pushes has to show besides
+    push_token: str | None = None
+
+
+class Account(_Section):
+    """How a provider knows a person: never an address."""
+
+    provider: Name
+    subject: str = Field(min_length=1, max_length=255)
+
+
+class PlatformIdentity(_Section):
+    """What a platform's token has to say to be this workload or agent."""
+
+    provider: Name
+    #: every one of these has to be in the token, word for word; a dot leads into an object
+    claims: dict[str, str] = Field(min_length=1, max_length=20)
+
+
 class Person(_Section):
     """A human. The key is the login; name and mail are sealed in the log."""
 
+    #: for people to read; sealed
     name: str = ""
+    #: address; sealed
     mail: str = ""
+    #: groups, as the rules and `@approvals` name them
     groups: tuple[Name, ...] = ()
+    #: false: may do nothing, and his tokens and approvals no longer count
     active: bool = True
     #: login of this human's main account, where this is a further one
     person: str | None = None
+    #: how providers know this human
+    accounts: tuple[Account, ...] = ()
 
 
 class WorkloadSection(_Section):
     """A program. `owner` answers for it, and can never approve what it asks for."""
 
+    #: login of the person who answers for it
     owner: str
+    #: groups, as the rules name them
     groups: tuple[Name, ...] = ()
+    #: false: may do nothing, and its tokens no longer count
     active: bool = True
+    #: how platforms know it
+    identities: tuple[PlatformIdentity, ...] = ()
 
 
 class AgentSection(_Section):
     """An AI agent. It asks on behalf of `sponsor`, who must be allowed the same."""
 
+    #: login of the person on whose behalf it asks
     sponsor: str
+    #: groups, as the rules name them
     groups: tuple[Name, ...] = ()
+    #: false: may do nothing, and its tokens no longer count
     active: bool = True
+    #: how platforms know it
+    identities: tuple[PlatformIdentity, ...] = ()
 
 
 class Resource(_Section):
@@ -186,7 +291,9 @@ class Resource(_Section):
 
     #: which connector: `postgresql`
     connector: Name
+    #: how much depends on it: the starter rules ask more of `prod`
     tier: Literal["dev", "staging", "prod"]
+    #: where it stands, in a word of your own: rules see it, and every record names it
     environment: Name
     #: how sensitive its data is: `public`, `internal`, `restricted`, or a word of your own
     data: Name = "internal"
@@ -200,6 +307,37 @@ class Resource(_Section):
         return dict(self.model_extra or {})
 
 
+class NoticesSection(_Section):
+    """A way of telling people what waits, what was decided and what ended. The name is yours."""
+
+    #: `mail`, one for each person; `chat`, for whoever reads a channel; `webhook`, for a program
+    kind: Literal["mail", "chat", "webhook"]
+    #: reference to the URL, as it may hold a password: `env:NAME` or `file:PATH`. Of mail and chat
+    #: as Apprise writes them: `mailtos://user:password@smtp.example.com?from=muniment@example.com`
+    url: Reference
+    #: of a webhook, reference to the secret that signs, as Standard Webhooks write it:
+    #: `whsec_<base64>`
+    secret: Reference | None = None
+    #: of mail, who is told: `approvers` (who could approve it, and whom the rules name),
+    #: `requester` (or the person behind an agent or workload), and groups, which are told of all
+    to: tuple[Name, ...] = ("approvers", "requester")
+    #: `waiting` for approval; `decided`; `ending` in five minutes; `ended` by somebody else;
+    #: `break-glass`; `announced`, as a rule's `@notify` asks for it
+    events: tuple[
+        Literal["waiting", "decided", "ending", "ended", "break-glass", "announced"], ...
+    ] = ("waiting", "decided", "ended", "break-glass", "announced")
+    #: the webhook may lie inside your own network, and be without TLS
+    internal: bool = False
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> "NoticesSection":
+        if (self.kind == "webhook") != (self.secret is not None):
+            raise ValueError("a webhook has a `secret` that signs it, and nothing else has one")
+        if self.internal and self.kind != "webhook":
+            raise ValueError("`internal` is for a webhook; mail and chat go where their URL says")
+        return self
+
+
 class Settings(_Section):
     """The whole of `muniment.toml`."""
 
@@ -209,10 +347,13 @@ class Settings(_Section):
     log: Log = Log()
     limits: LimitsSection = LimitsSection()
     calendar: Calendar = Calendar()
+    providers: dict[Name, Provider] = {}
     people: dict[Name, Person] = {}
     workloads: dict[Name, WorkloadSection] = {}
     agents: dict[Name, AgentSection] = {}
     resources: dict[Name, Resource] = {}
+    callbacks: dict[Name, CallbackSection] = {}
+    notices: dict[Name, NoticesSection] = {}
 
     @model_validator(mode="after")
     def _known_people(self) -> "Settings":
@@ -228,6 +369,71 @@ class Settings(_Section):
             if login not in self.people:
                 raise ValueError(f"`{where}` names `{login}`, who is not among the people")
         return self
+
+    @model_validator(mode="after")
+    def _known_providers(self) -> "Settings":
+        for login, person in self.people.items():
+            for account in person.accounts:
+                found = self.providers.get(account.provider)
+                if found is None or found.kind != "people":
+                    raise ValueError(
+                        f"`people.{login}.accounts` names `{account.provider}`, which is no "
+                        "provider of people"
+                    )
+        programs: dict[str, WorkloadSection | AgentSection] = {**self.workloads, **self.agents}
+        for login, known in programs.items():
+            for identity in known.identities:
+                self._check_identity(login, identity)
+        self._check_scim()
+        self._check_signals()
+        return self
+
+    def _check_signals(self) -> None:
+        for name, provider in self.providers.items():
+            if name in PAGES:
+                raise ValueError(f"`providers.{name}`: a page has that name; take another")
+            given = (provider.workload, provider.poll, provider.poll_token, provider.push_token)
+            if provider.kind != "signals" and given != (None,) * len(given):
+                raise ValueError(
+                    f"`providers.{name}`: `workload`, `poll`, `poll_token` and `push_token` are "
+                    "for signals"
+                )
+            if provider.workload is not None and provider.workload not in self.workloads:
+                raise ValueError(
+                    f"`providers.{name}.workload` names no workload: `{provider.workload}`"
+                )
+
+    def _check_scim(self) -> None:
+        writers: dict[str, str] = {}
+        for name, provider in self.providers.items():
+            if (provider.scim is not None) != (provider.groups == "scim"):
+                raise ValueError(f'`providers.{name}`: `scim` and `groups = "scim"` go together')
+            if provider.scim is None:
+                continue
+            if provider.kind != "people":
+                raise ValueError(f"`providers.{name}.scim`: only people are written by SCIM")
+            if provider.scim not in self.workloads:
+                raise ValueError(f"`providers.{name}.scim` names no workload: `{provider.scim}`")
+            if provider.scim in writers:
+                raise ValueError(
+                    f"`providers.{name}.scim` names the workload that writes the people of "
+                    f"`{writers[provider.scim]}`: give each provider one of its own"
+                )
+            writers[provider.scim] = name
+
+    def _check_identity(self, login: str, identity: PlatformIdentity) -> None:
+        provider = self.providers.get(identity.provider)
+        if provider is None or provider.kind not in IMMUTABLE:
+            raise ValueError(
+                f"`{login}.identities` names `{identity.provider}`, which is no provider of "
+                "workloads"
+            )
+        missing = [claim for claim in IMMUTABLE[provider.kind] if claim not in identity.claims]
+        if missing:
+            raise ValueError(
+                f"`{login}.identities`: match `{missing[0]}` too: names can be taken over, this "
+                "cannot"
+            )
 
 
 def read_settings(folder: Path) -> Settings:

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +16,17 @@ from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey, VerifierKey
 from muniment.evidence.record import Draft
+from muniment.identity.oidc import SignIn
 from muniment.operations.erase import Erasures, reapply
 from muniment.operations.service import Limits, Service, new_id
 from muniment.operations.sweep import rebuild, wrong_rows
 from muniment.operations.take_in import Proposed, take_in
 from muniment.runtime import clock
+from muniment.runtime.callbacks import read_callbacks
 from muniment.runtime.files import read_proposed
+from muniment.runtime.notices import read_notifiers
+from muniment.runtime.outbound import CheckedOutbound
+from muniment.runtime.providers import read_providers
 from muniment.runtime.settings import Settings
 from muniment.stores.head_file import HeadFile, LedgerFile
 from muniment.stores.spool_file import SpoolFile
@@ -38,6 +43,8 @@ class Opened:
     store: SQLiteStore
     heads: HeadFile
     only: OneServer | None
+    #: where people sign in, by the provider's name
+    sign_ins: Mapping[str, SignIn]
 
     async def close(self) -> None:
         for connector in self.service.connectors.values():
@@ -97,16 +104,22 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         held.callback(only.release)
     store = held.enter_context(contextlib.closing(SQLiteStore(database)))
     heads = held.enter_context(contextlib.closing(HeadFile(folder / settings.paths.head)))
+
+    def space() -> int:
+        return shutil.disk_usage(database.parent).free
+
     log = Log(
         store,
         heads,
         key,
         SteadyClock(clock.now, clock.elapsed),
         counters=counters,
-        space=lambda: shutil.disk_usage(database.parent).free,
+        space=space,
         reserve=settings.log.reserve,
         give_way=clock.give_way,
     )
+    outbound = CheckedOutbound()
+    read = read_providers(settings, folder, outbound)
     registry, erasures = Registry(), Erasures()
     log.open(registry.take, erasures.take)
     held.callback(log.close)
@@ -121,13 +134,27 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         prefix=settings.installation.prefix,
         limits=_limits(settings),
         business_hours=settings.calendar.open_at,
+        space=space,
+        reserve=settings.log.reserve,
+        callbacks=read_callbacks(settings, folder),
+        outbound=outbound,
+        notifiers=read_notifiers(settings, folder, outbound),
+        public_url=_public_url(settings),
+        providers=read.providers,
+        sealing_key=key.derive("sealing"),
     )
     if not looking:
         reapply(log, service.ledger)
         if wrong_rows(service):
             rebuild(service)
     return Opened(
-        service=service, settings=settings, proposed=proposed, store=store, heads=heads, only=only
+        service=service,
+        settings=settings,
+        proposed=proposed,
+        store=store,
+        heads=heads,
+        only=only,
+        sign_ins=read.sign_ins,
     )
 
 
@@ -136,10 +163,16 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     settings, proposed = read_proposed(folder)
     if settings.installation != opened.settings.installation:
         raise ConfigInvalid("`installation` is fixed: the log's first record holds it")
+    callbacks = read_callbacks(settings, folder)
+    notifiers = read_notifiers(settings, folder, CheckedOutbound())
+    read = read_providers(settings, folder, CheckedOutbound())
     before = opened.service.connectors
     changes = await take_in(opened.service, proposed, actor)
     opened.service.limits = _limits(settings)
     opened.service.business_hours = settings.calendar.open_at
+    opened.service.callbacks, opened.service.notifiers = callbacks, notifiers
+    opened.service.public_url = _public_url(settings)
+    opened.service.providers, opened.sign_ins = read.providers, read.sign_ins
     opened.settings, opened.proposed = settings, proposed
     for connector in before.values():
         await connector.close()
@@ -175,6 +208,10 @@ def _started(key: SigningKey) -> Callable[[VerifierKey], Draft]:
         return record.draft(new_id("log"), clock.now())
 
     return draft
+
+
+def _public_url(settings: Settings) -> str:
+    return (settings.server.public_url or "").rstrip("/")
 
 
 def _limits(settings: Settings) -> Limits:

@@ -14,18 +14,37 @@ from datetime import timedelta
 from muniment.access.case import ENDS, LIVE
 from muniment.errors import MunimentError
 from muniment.evidence import moment
-from muniment.operations import end, extend, heartbeat, issue, sweep, withdraw
-from muniment.operations.projection import order_over
+from muniment.operations import (
+    callback,
+    cascade,
+    end,
+    extend,
+    heartbeat,
+    issue,
+    notify,
+    signals,
+    sweep,
+    withdraw,
+)
+from muniment.operations.cascade import CASCADE
+from muniment.operations.owed import NOTICE
+from muniment.operations.projection import CALLBACK, order_over
 from muniment.operations.service import Service
 
 #: how many cases are worked on at once
 CONCURRENCY = 32
+#: how many of them may wait for others' servers to take a notice, and for one of these: ends come
+#: first, and a server that does not answer holds up no other
+TELLING, TELLING_ONE = 12, 4
 #: the longest that the worker sleeps without anything being due
 REST = 1.0
 #: seconds between attempts on one case: doubled each time, for ever, at most the second
 FIRST_WAIT, LONGEST_WAIT = 0.25, 300.0
 MOST_DUE = 10_000
 SWEEP_EVERY = timedelta(minutes=1)
+POLL_EVERY = timedelta(seconds=30)
+#: begins the names of work that asks a provider for signals
+POLL = "poll/"
 #: records of the rotating share, and the most of the tail, that are looked at each time
 SWEEP_SHARE, SWEEP_TAIL = 500, 2000
 _log = logging.getLogger(__name__)
@@ -55,6 +74,8 @@ class Worker:
     _draining: bool = False
     _next_sweep: float = 0.0
     _next_beat: float = 0.0
+    #: when each provider is asked for signals again, in elapsed seconds
+    _next_poll: dict[str, float] = field(default_factory=dict)
 
     async def run(self) -> None:
         try:
@@ -109,8 +130,19 @@ class Worker:
         for case in self._ready():
             if self._draining or len(self._running) >= CONCURRENCY:
                 break
-            self._start(case)
+            if self._has_room(case):
+                self._start(case)
+        self._poll()
         await self._housekeeping()
+
+    def _poll(self) -> None:
+        """Beside the limit: an end that somebody tells us of comes as soon as any other."""
+        elapsed = self.service.log.clock.elapsed()
+        for work in (f"{POLL}{name}" for name in signals.polled(self.service)):
+            if work in self._running or elapsed < self._next_poll.get(work, 0.0) or self._draining:
+                continue
+            self._next_poll[work] = elapsed + POLL_EVERY.total_seconds()
+            self._start(work)
 
     async def _unspool(self) -> None:
         """What was ended while the log was down comes first; but it holds up no other end."""
@@ -161,12 +193,21 @@ class Worker:
         wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 16), LONGEST_WAIT)
         self._not_before[case] = self.service.log.clock.elapsed() + wait
 
+    def _has_room(self, work: str) -> bool:
+        lane = _lane(work)
+        lanes = [_lane(each) for each in self._running]
+        return not lane or (
+            lanes.count(lane) < TELLING_ONE and len(lanes) - lanes.count("") < TELLING
+        )
+
     def _ready(self) -> list[str]:
         """What is due, neither being worked on nor waiting for its next attempt."""
         elapsed = self.service.log.clock.elapsed()
         now = self._looked = moment.text(self.service.log.clock.due())
-        due = self.service.projections.due(now, limit=MOST_DUE)
-        if len(due) < MOST_DUE:
+        ends = self.service.projections.due(now, limit=MOST_DUE)
+        told = self.service.projections.due(now, limit=MOST_DUE, callbacks=True)
+        due = [*ends, *([CASCADE] if cascade.is_due(self.service) else []), *told]
+        if max(len(ends), len(told)) < MOST_DUE:
             self._forget(set(self._not_before).difference(due))
         return [
             case
@@ -227,18 +268,37 @@ class Worker:
             self.on_wrong(wrong)
 
 
-async def attend(service: Service, case_id: str) -> bool:  # noqa: PLR0911 (one for each state)
-    """
-    Do what a case needs now. True if it needs nothing more until its next moment.
+def _lane(work: str) -> str:
+    """Which server has to take a notice; all callbacks count as one. Empty for other work."""
+    if work.startswith(NOTICE):
+        return NOTICE + work.removeprefix(NOTICE).partition("/")[0]
+    return CALLBACK if work.startswith(CALLBACK) else ""
 
-    What to do is read from the fold of the case, never from the row that said it is due.
-    """
+
+async def attend(service: Service, work: str) -> bool:
+    """Do what is due under this name. True if it needs nothing more until its next moment."""
+    if work.startswith(CALLBACK):
+        return await callback.deliver(service, work)
+    if work.startswith(NOTICE):
+        return await notify.deliver(service, work)
+    if work.startswith(POLL):
+        await signals.poll(service, work.removeprefix(POLL))
+        return True
+    if work == CASCADE:
+        await cascade.settle(service)
+        return True
+    return await _attend_case(service, work)
+
+
+async def _attend_case(service: Service, case_id: str) -> bool:  # noqa: PLR0911 (one for each state)
+    """What to do is read from the fold of the case, never from the row that said it is due."""
     case, _ = service.read(case_id)
     now = service.log.clock.due()
     if case.closed:
         return True  # its row is wrong; the sweep will say so
     if case.state in ENDS:
-        return (await end.finish(service, case_id)).closed
+        finished = await end.finish(service, case_id)
+        return finished.closed or finished.state not in ENDS
     if case.state in LIVE and case.until is not None and now >= case.until:
         return (await end.expire(service, case_id)).closed
     if case.state in LIVE and case.order_open and case_id not in service.ordering:

@@ -4,7 +4,7 @@ import sqlite3
 from hashlib import sha256
 from importlib.resources import files
 
-from muniment.errors import LogInvalid
+from muniment.errors import LogInvalid, LogUnavailable
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, digest TEXT NOT NULL) STRICT
@@ -15,7 +15,8 @@ def migrate(connection: sqlite3.Connection, dialect: str) -> None:
     """
     Bring the schema up to date, under the write lock.
 
-    Raises `LogInvalid` if the store is newer than this program, or another program's.
+    Raises `LogInvalid` if the store is newer than this program, or another program's, and
+    `LogUnavailable` if a step cannot be carried out; each says what to do.
     """
     steps = _steps(dialect)
     if _applied(connection) == steps:
@@ -28,7 +29,7 @@ def migrate(connection: sqlite3.Connection, dialect: str) -> None:
         _check(applied, steps)
         for name, digest in steps.items():
             if name not in applied:
-                _run(connection, _text(dialect, name))
+                _step(connection, dialect, name)
                 connection.execute("INSERT INTO migrations VALUES (?, ?)", (name, digest))
         connection.execute("COMMIT")
     except BaseException:
@@ -60,15 +61,36 @@ def refuse_foreign(connection: sqlite3.Connection) -> None:
     """Raises `LogInvalid` for another program's database; reads only."""
     tables = _tables(connection)
     if tables and "migrations" not in tables:
-        raise LogInvalid("this database belongs to another program")
+        raise LogInvalid(
+            "this database belongs to another program: let `[paths] database` name the one that "
+            "`muniment init` made"
+        )
 
 
 def _check(applied: dict[str, str], steps: dict[str, str]) -> None:
     for name, digest in applied.items():
         if name not in steps:
-            raise LogInvalid(f"this database was written by a newer muniment (it knows `{name}`)")
+            raise LogInvalid(
+                f"this database was written by a newer muniment (it knows `{name}`): install that "
+                "version or a later one; the older program cannot read it"
+            )
         if steps[name] != digest:
-            raise LogInvalid(f"the schema step `{name}` is not the one that made this database")
+            raise LogInvalid(
+                f"the schema step `{name}` is not the one that made this database: install the "
+                "muniment that wrote it; where that was a development version, export the cases "
+                "with it and begin anew with `muniment init`"
+            )
+
+
+def _step(connection: sqlite3.Connection, dialect: str, name: str) -> None:
+    try:
+        _run(connection, _text(dialect, name))
+    except sqlite3.Error as error:
+        raise LogUnavailable(
+            f"the schema step `{name}` failed ({error}) and nothing was changed: look whether the "
+            "disk has room and the folder may be written, then start again; the muniment that "
+            "ran before goes on with this database as it is"
+        ) from error
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:

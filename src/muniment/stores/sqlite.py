@@ -56,7 +56,9 @@ PUT_ANSWER = (
     "INSERT OR IGNORE INTO answers (principal, operation, key, body, case_id, at)"
     " VALUES (?, ?, ?, ?, ?, ?)"
 )
-READ_DUE = "SELECT case_id FROM due WHERE at <= ? ORDER BY at LIMIT ?"
+READ_DUE = (
+    "SELECT case_id FROM due WHERE at <= ? AND (instr(case_id, '/') > 0) = ? ORDER BY at LIMIT ?"
+)
 READ_DUE_OF = "SELECT at FROM due WHERE case_id = ?"
 NEXT_DUE = "SELECT min(at) FROM due WHERE at > ?"
 READ_ANSWER = (
@@ -186,10 +188,12 @@ class SQLiteStore:
         if wanted := list(states):
             clauses.append(f"state IN ({','.join('?' * len(wanted))})")
             values += wanted
-        for column, value in (("requester", requester), ("about", about)):
-            if value is not None:
-                clauses.append(f"{column} = ?")
-                values.append(value)
+        if requester is not None:
+            clauses.append("requester = ?")
+            values.append(requester)
+        if about is not None:
+            clauses.append("about = ? AND about <> ''")  # the second half leads to its index
+            values.append(about)
         if closed is not None:
             clauses.append("closed = ?")
             values.append(int(closed))
@@ -214,8 +218,8 @@ class SQLiteStore:
         rows = self._rows(READ_CASE_ROW, case)
         return _case_row(rows[0]) if rows else None
 
-    def due(self, now: str, limit: int = 500) -> list[str]:
-        return [case for (case,) in self._rows(READ_DUE, now, limit)]
+    def due(self, now: str, limit: int = 500, *, callbacks: bool = False) -> list[str]:
+        return [case for (case,) in self._rows(READ_DUE, now, int(callbacks), limit)]
 
     def due_at(self, case: str) -> str | None:
         at: str | None = self._value(READ_DUE_OF, case)
@@ -238,8 +242,7 @@ class SQLiteStore:
         with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
             connection.execute("DELETE FROM cases")
             connection.execute("DELETE FROM due")
-            for write in (*rows, *dues):
-                _carry_out(connection, write)
+            _carry_out(connection, (*rows, *dues))
 
     # --- connections -------------------------------------------------------------------------
 
@@ -291,8 +294,7 @@ class SQLiteTransaction:
         run(PUT_TILE, [(level, number, h) for (level, number), h in batch.tiles.items()])
         self._connection.execute(INSERT_CHECKPOINT, (batch.size, batch.checkpoint))
         self._connection.execute(PUT_STATE, (batch.size, b"".join(batch.peaks), batch.checkpoint))
-        for write in batch.companions:
-            _carry_out(self._connection, write)
+        _carry_out(self._connection, batch.companions)
 
     def read_back(self, start: int, stop: int) -> list[bytes]:
         return [data for _, data in self._connection.execute(READ_ENTRIES, (start, stop))]
@@ -368,19 +370,27 @@ def _tail(connection: sqlite3.Connection) -> Tail | None:
     return Tail(size, hashes, checkpoint, *last)
 
 
-def _carry_out(connection: sqlite3.Connection, write: Any) -> None:
-    match write:
-        case CaseRow():
-            connection.execute(PUT_CASE, _case_values(write))
-        case Due(at=None):
-            connection.execute(CLEAR_DUE, (write.case,))
-        case Due():
-            connection.execute(PUT_DUE, (write.case, write.at))
-        case Answer():
-            values = (write.principal, write.operation, write.key, write.body, write.case, write.at)
-            connection.execute(PUT_ANSWER, values)
-        case _:
-            raise TypeError(f"no companion write: {type(write).__name__}")
+def _carry_out(connection: sqlite3.Connection, writes: Iterable[Any]) -> None:
+    """The last write about a case is what stands; the first answer under a key is."""
+    rows: dict[str, tuple[Any, ...]] = {}
+    dues: dict[str, str | None] = {}
+    answers: list[tuple[Any, ...]] = []
+    for write in writes:
+        match write:
+            case CaseRow():
+                rows[write.case] = _case_values(write)
+            case Due():
+                dues[write.case] = write.at
+            case Answer():
+                answers.append(
+                    (write.principal, write.operation, write.key, write.body, write.case, write.at)
+                )
+            case _:
+                raise TypeError(f"no companion write: {type(write).__name__}")
+    connection.executemany(PUT_CASE, rows.values())
+    connection.executemany(PUT_DUE, [due for due in dues.items() if due[1] is not None])
+    connection.executemany(CLEAR_DUE, [(case,) for case, at in dues.items() if at is None])
+    connection.executemany(PUT_ANSWER, answers)
 
 
 def _case_values(row: CaseRow) -> tuple[Any, ...]:

@@ -159,7 +159,7 @@ class WrittenLog:
         )  # fmt: skip
         enrolled = records.PrincipalEnrolled(
             actor=records.SERVICE, type=facts.kind, person=facts.person, active=active,
-            groups=tuple(sorted(groups)), sponsor=None, attested=False,
+            groups=tuple(sorted(groups)), sponsor=None, source="file",
         )  # fmt: skip
         identity = f'{{"login":"{name}"}}'.encode()
         return Person(facts, self.append(facts.id, enrolled, sections={"identity": identity}))

@@ -66,7 +66,7 @@ from muniment.operations.request import AccessAsk, Asked, IdempotencyKey
 from muniment.operations.service import Caller, Limits, Service, new_id
 from muniment.operations.take_in import Proposed, ProposedPrincipal, ProposedRole, ProposedToken
 from muniment.policy import starter
-from muniment.ports import Connector, TargetSettings
+from muniment.ports import Connector, Notifier, TargetSettings
 from muniment.runtime.worker import Worker
 from muniment.stores.head_file import HeadFile, LedgerFile
 from muniment.stores.sqlite import SQLiteStore
@@ -104,6 +104,9 @@ class Scenario:
     principals: dict[str, ProposedPrincipal] = field(default_factory=cast)
     roles: dict[tuple[str, str], ProposedRole] = field(default_factory=roles)
     tokens: dict[bytes, ProposedToken] = field(default_factory=dict)
+    #: ways of telling people, as `[notices]` has them, and what tells
+    notices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notifiers: dict[str, Notifier] = field(default_factory=dict)
     business_hours: Callable[[datetime], bool] = lambda _: True
     clock: SteppedClock = field(default_factory=SteppedClock)
     #: free disk, and below which the log keeps what is left for ends
@@ -174,6 +177,11 @@ class Scenario:
             prefix=PREFIX,
             limits=self.limits,
             business_hours=self.business_hours,
+            space=lambda: self.space,
+            reserve=self.reserve,
+            sealing_key=self.key.derive("sealing"),
+            notifiers=self.notifiers,
+            public_url="https://muniment.example",
         )
         reapply(log, self.service.ledger)
         if sweep.wrong_rows(self.service):
@@ -360,7 +368,8 @@ class Scenario:
 
     def proposed(self) -> Proposed:
         """What the files say, from `policy`, `roles`, `principals` and `tokens`."""
-        configuration = {"roles": sorted("/".join(key) for key in self.roles)}
+        roles = sorted("/".join(key) for key in self.roles)
+        configuration = {"roles": roles, **({"notices": self.notices} if self.notices else {})}
         return Proposed(
             configuration=canonical.encode(configuration),
             policy=dict(self.policy),

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from muniment.access import records
-from muniment.access.records import Actor, Capabilities, EndpointView, Record
+from muniment.access.records import Actor, Capabilities, Delegation, EndpointView, Record, SignIn
 from muniment.evidence.record import Header
 
 HERE = Path(__file__).parent
@@ -23,6 +23,12 @@ HUMAN = Actor(
     sponsor=None,
     persons=("per_2a3b4c5d6e7f2g3h4i5j6k7l2m",),
     assurance="session",
+    sign_in=SignIn(
+        session="ses_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+        at=AT - timedelta(minutes=5),
+        mfa="phishing-resistant",
+        attested=False,
+    ),
 )
 AGENT = Actor(
     principal="prn_7agent2c3vq7t4w2xk3m5n7p2r",
@@ -67,6 +73,9 @@ RECORDS: tuple[Record, ...] = (
         environment="production",
         seconds=1800,
         emergency=False,
+        evaluation="eval_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+        batch="bat_2a3b4c5d6e7f2g3h4i5j6k7l2m",
+        callback=True,
     ),
     records.ExtensionRequested(actor=HUMAN, seconds=3600),
     records.DecisionEvaluated(
@@ -95,7 +104,7 @@ RECORDS: tuple[Record, ...] = (
         actor=HUMAN, approver=HUMAN.principal, person=HUMAN.persons[0], terms=digest("terms")
     ),
     records.AccessWithdrawn(actor=HUMAN),
-    records.AccessLapsed(actor=records.SERVICE),
+    records.AccessLapsed(actor=records.SERVICE, reason="no-longer-allowed"),
     records.GrantAuthorized(
         actor=AGENT,
         terms=digest("terms"),
@@ -124,7 +133,7 @@ RECORDS: tuple[Record, ...] = (
         satisfied={"sre-leads": 1},
     ),
     records.GrantExpired(actor=records.SERVICE, due=LATER),
-    records.GrantRevoked(actor=HUMAN),
+    records.GrantRevoked(actor=records.SERVICE, reason="session-closed"),
     records.GrantEnded(actor=AGENT),
     records.GrantUndone(actor=records.SERVICE),
     records.RemovalVerified(
@@ -152,11 +161,37 @@ RECORDS: tuple[Record, ...] = (
         records=digest("records"),
         disclosed=digest("disclosed"),
     ),
+    records.CallbackSettled(
+        actor=records.SERVICE,
+        about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+        event="approved",
+        outcome="delivered",
+        status=204,
+    ),
+    records.NoticeSettled(
+        actor=records.SERVICE,
+        about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s/1",
+        event="waiting",
+        sink="mail",
+        outcome="delivered",
+        recipients=(HUMAN.principal,),
+        attempts=2,
+    ),
     records.RecordErased(
         actor=HUMAN,
         record="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s/0",
         section="reason",
         rule="retention.free-text",
+    ),
+    records.SignalReceived(
+        actor=AGENT,
+        provider="idp",
+        event="session-revoked",
+        identity=digest("signal"),
+        about=HUMAN.principal,
+        action="end",
+        why="",
+        keys=digest("key set"),
     ),
     records.PrincipalEnrolled(
         actor=records.SERVICE,
@@ -165,10 +200,35 @@ RECORDS: tuple[Record, ...] = (
         active=True,
         groups=("agents", "engineering"),
         sponsor=HUMAN.principal,
-        attested=False,
+        source="file",
     ),
+    records.GroupDefined(actor=AGENT, source="scim:okta", name="sre-leads", active=True),
     records.TokenEnrolled(actor=records.SERVICE, token=digest("token"), expires=LATER),
     records.TokenRevoked(actor=records.SERVICE, token=digest("token")),
+    records.SessionOpened(
+        actor=AGENT,
+        principal=AGENT.principal,
+        person=HUMAN.persons[0],
+        token=digest("session token"),
+        expires=LATER,
+        provider="muniment",
+        method="delegation",
+        authenticated_at=AT,
+        amr=("hwk", "user"),
+        acr="phr",
+        mfa="",
+        attested=True,
+        keys=digest("key set"),
+        delegation=Delegation(
+            sponsor=HUMAN.principal,
+            parent="ses_5h6j2c3vq7t4w2xk3m5n7p2r4s",
+            credential=digest("static token").hex(),
+            chain=(HUMAN.principal, AGENT.principal),
+            roles=("orders-prod/readonly",),
+            max_seconds=900,
+        ),
+    ),
+    records.SessionClosed(actor=HUMAN, reason="task-closed"),
     records.RoleDefined(
         actor=records.SERVICE,
         resource="orders-prod",

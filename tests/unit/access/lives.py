@@ -130,6 +130,12 @@ class Life:
     def live(self) -> "Life":
         return self.approved().authorized().issued()
 
+    def undone(self) -> "Life":
+        """A first credential that was ordered, and failed."""
+        failed = records.CredentialFailed(actor=records.SERVICE, reason="timeout")
+        undo = records.GrantUndone(actor=records.SERVICE)
+        return self.authorized().then(failed).then(undo)
+
     def extending(self, seconds: int = 2400, approvals: dict[str, int] | None = None) -> "Life":
         asked = self.then(records.ExtensionRequested(actor=ANA, seconds=seconds))
         return asked.decided(approvals, question="extend", max_seconds=3600)
@@ -238,7 +244,8 @@ def every_life() -> list[Life]:
         lambda at: at.then(revoked),
     ]
     gone = [end(start) for start in (live, authorized) for end in ends]
-    undone = authorized.then(failed).then(records.GrantUndone(actor=service))
+    undone = approved.undone()
+    too_late = replace(undone, at=undone.at + timedelta(hours=2))
     auto = life.requested().decided()
     return [
         denied.closed(),
@@ -254,7 +261,8 @@ def every_life() -> list[Life]:
         live.authorized().then(failed),
         extending.given(CY).then(extending.given(CY).extension()),
         extending.then(extending.refusal()),
-        *(each.then(unseen()).verified().closed() for each in (*gone, undone)),
+        undone.then(unseen()).verified().authorized().issued().expired().verified().closed(),
+        *(each.then(unseen()).verified().closed() for each in (*gone, too_late)),
     ]
 
 

@@ -160,7 +160,7 @@ def test_a_decision_on_another_definition_than_was_asked_for_does_not_hold(
 def test_access_for_somebody_who_was_inactive_does_not_hold(case: WrittenCase) -> None:
     gone = records.PrincipalEnrolled(
         actor=records.SERVICE, type="human", person=case.ana.facts.person, active=False,
-        groups=("engineering",), sponsor=None, attested=False,
+        groups=("engineering",), sponsor=None, source="file",
     )  # fmt: skip
     disabled = case.written.append(case.ana.facts.id, gone)
     decide_following(case, case.activated, case.role, disabled)
@@ -178,7 +178,7 @@ def test_an_agent_whose_sponsor_is_not_shown_does_not_hold(case: WrittenCase) ->
     agent_id, person = new_case("prn"), new_case("per")
     enrolled = records.PrincipalEnrolled(
         actor=records.SERVICE, type="agent", person=person, active=True, groups=(),
-        sponsor=case.cy.facts.id, attested=False,
+        sponsor=case.cy.facts.id, source="file",
     )  # fmt: skip
     agent = case.written.append(agent_id, enrolled)
     actor = Actor(

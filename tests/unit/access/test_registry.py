@@ -123,6 +123,7 @@ def test_breaking_glass_counts_once_for_everybody_in_the_chain(told: Told) -> No
     for who in ("per_ana", "per_bo"):
         assert told.registry.glass_since(who, START) == 1
         assert told.registry.glass_since(who, glass.header.at + timedelta(seconds=1)) == 0
+        assert told.registry.glass_since(who, START, before=glass.header.at) == 0
     assert list(counters(glass.header)) == [glass_counter("per_ana"), glass_counter("per_bo")]
 
 

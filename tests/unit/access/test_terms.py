@@ -10,7 +10,7 @@ from lives import ANA, BO, CASE, LOG, Life, request
 
 from muniment.access import records
 from muniment.access.records import AccessRequested, ExtensionRequested
-from muniment.access.terms import extension_terms, request_terms
+from muniment.access.terms import extension_terms, request_terms, short_code
 from muniment.evidence.record import Header
 
 SEALED = sha256(b"why").digest()
@@ -97,3 +97,8 @@ def test_the_fold_computes_terms_of_the_case_it_is_in() -> None:
     life = Life().requested()
     assert life.case.id == CASE
     assert life.case.current.terms == terms(sections={})
+
+
+def test_the_short_code_is_the_hash_s_first_forty_bits_in_two_groups() -> None:
+    assert short_code(bytes.fromhex("00443214c7" + "ff" * 27)) == "ABCD-EFGH"
+    assert short_code(terms()) != short_code(terms(asked=request(seconds=61)))

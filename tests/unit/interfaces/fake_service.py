@@ -14,7 +14,8 @@ NAMES = {ANA: "ana", BO: "bo"}
 CASE = "mun_" + "c" * 26
 START, UNTIL, DEADLINE = (f"2026-11-21T{hour}:00:00.000Z" for hour in ("10", "11", "18"))
 
-Answer = dict[str, Any] | tuple[int, dict[str, Any]] | Exception
+#: a text is answered as plain text, all else as JSON
+Answer = dict[str, Any] | tuple[int, dict[str, Any]] | str | Exception
 
 
 def case(**changes: Any) -> dict[str, Any]:
@@ -109,10 +110,10 @@ class FakeService:
         binding = {"expires_at": UNTIL}
         context = {"evaluation_id": "eval_x", "evaluated_at": START, "access_request": binding}
         self.on("POST", "/access/v1/evaluation", {"decision": False, "context": context})
-        task = {"id": CASE, "decision": decision}
+        task = {"id": CASE, "display": {"urn:muniment:decision": decision}}
         self.on("POST", "/access/v1/requests", {"task": task})
         self.on("GET", f"/v1/cases/{CASE}", *states)
-        self.on("POST", f"/access/v1/requests/{CASE}/cancel", {"task": {"id": CASE}})
+        self.on("POST", f"/v1/cases/{CASE}/withdrawal", {"case": CASE})
 
     def count(self, method: str, path: str) -> int:
         return sum((m, p) == (method, path) for m, p, _ in self.asked)
@@ -129,5 +130,7 @@ class FakeService:
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, str):
+            return httpx.Response(200, text=answer)
         status, body = answer if isinstance(answer, tuple) else (200, answer)
         return httpx.Response(status, json=body)

@@ -44,6 +44,14 @@ def test_a_log_is_found_by_its_file_or_its_folder(
     assert result.output.splitlines()[-1].startswith("Not proved: ")
 
 
+def test_the_sentence_on_what_was_not_proved_is_wrapped_like_that_of_verify(
+    written: WrittenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_cli, "wrapped", lambda sentence: f"wrapped: {sentence}")
+    result = run(written, tmp_path / "data")
+    assert result.output.splitlines()[-1].startswith("wrapped: Not proved: ")
+
+
 def copied(written: WrittenLog, path: Path) -> Path:
     """The database as a file that nobody has open."""
     path.parent.mkdir(exist_ok=True)

@@ -44,6 +44,18 @@ def test_a_pending_request_names_who_can_approve(
     assert asked["context"]["seconds"] == 5400
 
 
+def test_more_is_asked_for_where_access_is_there_already(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.on_ask(case(), decision=decision("needs_approvals"))
+    service.on("POST", "/access/v1/evaluation", {"decision": True, "context": {}})
+    service.on("POST", "/v1/cases", case(decision=decision("needs_approvals")))
+    assert run(["request", "orders", "readwrite", "--reason", "x"]) == 0
+    assert "can approve  bo" in capsys.readouterr().out
+    asked = next(body for _, path, body in service.asked if path == "/v1/cases")
+    assert (asked["resource"], asked["role"], asked["reason"]) == ("orders", "readwrite", "x")
+
+
 def test_a_request_that_nobody_could_approve_says_so(
     service: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from muniment.interfaces.cli.api import Api
 from muniment.interfaces.cli.main import run
 
 _CREDENTIAL, _END = f"/v1/cases/{CASE}/credential", f"/v1/cases/{CASE}/end"
-_CANCEL = f"/access/v1/requests/{CASE}/cancel"
+_CANCEL = f"/v1/cases/{CASE}/withdrawal"
 _APPROVED = case(state="approved", waits_for={})
 
 

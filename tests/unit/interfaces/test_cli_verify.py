@@ -1,6 +1,8 @@
 """`muniment verify` and `replay` as a person runs them."""
 
+import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from muniment.evidence.proof import Receipt
-from muniment.interfaces.cli.verify import replay_command, verify_command
+from muniment.interfaces.cli.verify import examine, replay_command, verify_command
 from muniment.policy.decide import Decision
 from muniment.testing.cases import WrittenCase, WrittenLog
 
@@ -71,6 +73,25 @@ def test_a_good_bundle_shows_every_step_and_says_last_what_was_not_proved(desk: 
     assert sum("✓" in line for line in lines) == 12
     assert lines[-2].startswith("UNANCHORED, COMPLETE, closed at ")
     assert lines[-1].startswith("Not proved: that the log shows everybody this history")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_sentence_on_what_was_not_proved_is_broken_at_its_width(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = examine(Path(desk.bundle()), desk.written.key.verifier, [])
+    monkeypatch.setenv("COLUMNS", "60")
+    *_, whole = outcome.lines()
+    assert "\n" not in whole, "for whoever greps it stays one line"
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    *_, wrapped = outcome.lines()
+    assert max(map(len, wrapped.split("\n"))) <= 60
+    assert wrapped.split("\n") != [whole]
+    assert " ".join(wrapped.split("\n")) == whole
 
 
 def test_the_key_may_be_a_file(desk: Desk) -> None:

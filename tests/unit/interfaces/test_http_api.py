@@ -135,7 +135,9 @@ async def test_a_denied_request_is_answered_at_once_and_stands_in_the_log(api):
     task = response.json()["task"]
     assert response.status_code == 201
     assert task["status"] == "denied"
-    assert task["decision"]["rules"][0]["id"] == "forbid.prod-without-ticket"
+    assert (
+        task["display"]["urn:muniment:decision"]["rules"][0]["id"] == "forbid.prod-without-ticket"
+    )
     assert api.scenario.kinds(task["id"])[-1] == "case:closed"
 
 
@@ -165,12 +167,6 @@ async def test_a_denial_that_is_too_old_has_expired(api):
     api.scenario.clock.advance(timedelta(minutes=16))
     response = await api.post("ana", "/access/v1/requests", body)
     assert problem(response, 410)["type"] == PROFILE + "expired_denial"
-
-
-async def test_several_items_in_one_request_are_refused_as_not_requestable(api):
-    body = {**await api.denial("ana"), "items": [{}], "resource": None, "action": None}
-    response = await api.post("ana", "/access/v1/requests", body)
-    assert problem(response, 400)["type"] == PROFILE + "not_requestable"
 
 
 async def test_the_same_key_and_body_give_the_same_task_and_another_body_a_conflict(api):
@@ -211,7 +207,7 @@ async def test_an_approved_task_is_evaluated_again_and_true_only_while_the_grant
     assert (await api.post("ana", "/access/v1/evaluation", body)).json()["decision"] is True
     swapped = {**body, "action": {"name": "personal"}}
     other = (await api.post("ana", "/access/v1/evaluation", swapped)).json()
-    assert other["context"]["reason"] == "approval_unverifiable"
+    assert other["context"]["reason"] == "out_of_scope"
     await api.post("ana", f"/v1/cases/{task['id']}/end")
     after = (await api.post("ana", "/access/v1/evaluation", body)).json()
     assert (after["decision"], after["context"]["reason"]) == (False, "approval_expired")
@@ -226,7 +222,7 @@ async def test_a_window_that_ends_in_the_past_is_malformed(api):
     body = await api.denial("ana", ticket="OPS-1")
     past = (api.scenario.clock.wall - timedelta(hours=1)).astimezone(UTC).isoformat()
     body["requested_access"] = {"requested_until": past}
-    assert "past" in problem(await api.post("ana", "/access/v1/requests", body), 422)["detail"]
+    assert "past" in problem(await api.post("ana", "/access/v1/requests", body), 400)["detail"]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +237,7 @@ async def test_a_window_that_ends_in_the_past_is_malformed(api):
 async def test_what_cannot_be_asked_for_is_named_and_nothing_is_recorded(api, context, says):
     size = api.scenario.service.log.size
     body = {**await api.denial("ana"), "context": {"seconds": 60, **context}}
-    detail = problem(await api.post("ana", "/access/v1/evaluation", body), 422)["detail"]
+    detail = problem(await api.post("ana", "/access/v1/evaluation", body), 400)["detail"]
     assert says in detail
     assert api.scenario.service.log.size == size
 
@@ -287,6 +283,30 @@ async def test_a_repeated_pick_up_with_the_same_key_is_told_to_pick_up_anew(api)
     path, key = f"/v1/cases/{case}/credential", {"Idempotency-Key": "k"}
     assert (await api.post("ana", path, **key)).status_code == 200
     assert "pick up anew" in problem(await api.post("ana", path, **key), 409)["detail"]
+
+
+async def test_more_access_is_asked_for_beside_a_grant_that_stands_and_once_for_each_key(api):
+    case = (await api.asked())["task"]["id"]
+    await api.post("bo", f"/v1/cases/{case}/approval")
+    await api.post("ana", f"/v1/cases/{case}/credential")
+    wish = {"resource": "orders-prod", "role": "readwrite", "seconds": 900, "ticket": "OPS-1"}
+    key = {"Idempotency-Key": "k"}
+    first = await api.post("ana", "/v1/cases", {**wish, "reason": "and more"}, **key)
+    assert first.status_code == 201
+    assert first.json()["state"] == "pending"
+    again = (await api.post("ana", "/v1/cases", {**wish, "reason": "and more"}, **key)).json()
+    assert again["case"] == first.json()["case"] != case
+    problem(await api.post("ana", "/v1/cases", wish, **key), 409)
+    problem(await api.post("ana", "/v1/cases", {**wish, "role": "nothing"}), 404)
+
+
+async def test_what_was_approved_can_be_withdrawn_until_it_is_picked_up(api):
+    case = (await api.asked())["task"]["id"]
+    await api.post("bo", f"/v1/cases/{case}/approval")
+    path = f"/v1/cases/{case}/withdrawal"
+    problem(await api.post("bo", path), 403)
+    assert (await api.post("ana", path)).json()["state"] == "withdrawn"
+    problem(await api.post("ana", path), 409)
 
 
 async def test_a_case_is_found_by_any_unique_beginning_of_its_id(api):
@@ -404,8 +424,20 @@ async def test_a_body_that_is_no_answer_to_the_question_is_refused(api, content,
             content=content,
             headers={"Content-Type": "application/json"},
         )
-    assert response.status_code == status
+    assert problem(response, status)["instance"] == response.headers["x-request-id"]
     assert api.scenario.read(case).state == "pending"
+
+
+async def test_a_body_without_a_declared_length_is_bounded_too(api):
+    async def endless():
+        for _ in range(MAX_BODY // 1024 + 1):
+            yield b"x" * 1024
+
+    async with api.client("bo") as client:
+        sent = {"Content-Type": "application/json"}
+        for path in ("/v1/explanation", "/access/v1/requests"):
+            response = await client.post(path, content=endless(), headers=sent)
+            assert "65,536 bytes" in problem(response, 413)["detail"]
 
 
 async def test_a_note_with_a_nul_is_refused_and_newlines_are_kept(api):
@@ -441,12 +473,36 @@ async def test_readiness_says_why_nothing_can_be_granted(api):
     assert "muniment clock accept" in detail
 
 
+async def test_below_the_reserve_of_disk_the_service_is_not_ready_and_its_gauges_show_it(api):
+    api.scenario.space = api.scenario.reserve - 1
+    answer = await api.get(None, "/readyz")
+    assert answer.status_code == 503
+    assert "1,048,575 bytes of 1,048,576" in answer.json()["troubles"][0]
+    text = (await api.get(None, "/metrics")).text
+    assert "muniment_disk_free_bytes 1048575\n" in text
+    assert "muniment_disk_reserve_bytes 1048576\n" in text
+    body = await api.denial("ana", ticket="OPS-1")
+    problem(await api.post("ana", "/access/v1/requests", body), 503)
+    api.scenario.space = api.scenario.reserve
+    assert (await api.get(None, "/readyz")).status_code == 200
+
+
+async def test_a_disk_that_does_not_tell_its_free_space_counts_as_full(api):
+    def gone() -> int:
+        raise OSError(5, "Input/output error")
+
+    api.scenario.service.space = gone
+    assert (await api.get(None, "/readyz")).status_code == 503
+
+
 async def test_every_answer_carries_the_callers_request_id_or_one_of_ours(api):
     async with api.client("ana") as client:
         echoed = await client.get("/v1/whoami", headers={"X-Request-ID": "abc-1"})
-        made = await client.get("/v1/whoami", headers={"X-Request-ID": "no spaces please"})
+        odd = await client.get("/v1/whoami", headers={"X-Request-ID": "any string, {spaces} too"})
+        made = await client.get("/v1/whoami")
     assert echoed.headers["x-request-id"] == "abc-1"
-    assert made.headers["x-request-id"] != "no spaces please"
+    assert odd.headers["x-request-id"] == "any string, {spaces} too"
+    assert len(made.headers["x-request-id"]) == 16
 
 
 async def test_metrics_count_and_name_nobody(api):

@@ -147,6 +147,34 @@ async def test_above_the_quota_nothing_is_recorded_but_counted(scenario: Scenari
     assert beats.unrecorded == {"too-many": 1}
 
 
+async def test_an_emergency_is_never_too_many(scenario: Scenario) -> None:
+    scenario.service.limits = scenario.limits = type(scenario.limits)(asks_per_minute=1)
+    await scenario.ask("bo")
+    with pytest.raises(TooMany):
+        await scenario.ask("bo")
+    await scenario.ask("bo", incident="INC-1", emergency=True)
+
+
+async def test_pick_ups_are_bound_by_the_quota_too_and_broken_glass_is_not(
+    scenario: Scenario,
+) -> None:
+    asked = await scenario.ask("ana")
+    await scenario.approve("cy", asked)
+    await scenario.change("ana", groups=())
+    scenario.service.limits = scenario.limits = type(scenario.limits)(asks_per_minute=3)
+    for _ in range(2):
+        assert (await scenario.pick_up("ana", asked)).decision.outcome == "deny"
+    size = scenario.service.log.size
+    with pytest.raises(TooMany):
+        await scenario.pick_up("ana", asked)
+    assert scenario.service.log.size == size, "a denial above the quota is not recorded"
+    await scenario.advance(timedelta(minutes=1))
+    assert (await scenario.pick_up("ana", asked)).decision.outcome == "deny"
+    glass = await scenario.ask("bo", incident="INC-1", emergency=True)
+    for _ in range(4):
+        assert (await scenario.pick_up("bo", glass)).issued is not None
+
+
 async def test_what_was_counted_is_not_lost_with_a_heartbeat_that_failed(
     scenario: Scenario,
 ) -> None:

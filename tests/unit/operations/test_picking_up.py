@@ -210,7 +210,7 @@ async def test_a_target_that_does_not_tell_its_time_gets_no_order(scenario: Scen
 
 
 @pytest.mark.parametrize("point", ["issue", "issued"])
-async def test_an_order_that_failed_is_undone_and_closed_after_its_deadline(
+async def test_an_order_that_failed_is_undone_and_approved_again_after_its_deadline(
     scenario: Scenario, point: str
 ) -> None:
     asked = await scenario.ask("ana", "orders-staging/readwrite")
@@ -222,15 +222,120 @@ async def test_an_order_that_failed_is_undone_and_closed_after_its_deadline(
     limits = scenario.service.limits
     await scenario.work()
     assert target.accounts == {}  # taken away at once
-    assert not scenario.read(asked).closed  # but the order may still come
+    assert scenario.read(asked).state == "undone"  # but the order may still come
     await scenario.advance(limits.order_timeout)
-    assert not scenario.read(asked).closed
+    assert scenario.read(asked).state == "undone"
+    with pytest.raises(Conflict, match="being taken back"):
+        await scenario.pick_up("ana", asked)
+    await scenario.advance(MINUTE)
+    assert scenario.kinds(asked)[-1] == "removal:verified"
+    case = scenario.read(asked)
+    assert (case.state, case.until, case.removal, case.closed) == ("approved", None, "", False)
+
+
+async def test_after_a_failed_order_its_approvals_still_count_and_a_new_window_begins(
+    scenario: Scenario,
+) -> None:
+    asked = await scenario.ask("ana", seconds=600)
+    await scenario.approve("cy", asked)
+    deadline = scenario.read(asked).current.deadline
+    scenario.target().fail("issued")
+    with pytest.raises(TargetUnavailable, match="no approval used up"):
+        await scenario.pick_up("ana", asked)
+    await scenario.advance(MINUTE)
+    assert scenario.read(asked).current.deadline == deadline, "the pick-up window does not grow"
+    picked = await scenario.pick_up("ana", asked)
+    assert scenario.login(picked).alive
+    assert (picked.case.starts, picked.case.until) == (
+        scenario.clock.wall,
+        scenario.clock.wall + timedelta(seconds=600),
+    )
+    kinds = scenario.kinds(asked)
+    assert kinds.count("approval:given") == 1
+    assert kinds.count("grant:authorized") == 2, "each order has an intent of its own"
+    await scenario.advance(timedelta(seconds=600))
+    assert (picked.case.id in scenario.target().accounts, scenario.read(asked).state) == (
+        False,
+        "expired",
+    )
+    assert scenario.read(asked).closed
+
+
+async def test_after_a_failed_order_everything_is_asked_again(scenario: Scenario) -> None:
+    asked = await scenario.ask("ana")
+    await scenario.approve("cy", asked)
+    scenario.target().fail("issue")
+    with pytest.raises(TargetUnavailable):
+        await scenario.pick_up("ana", asked)
+    await scenario.advance(MINUTE)
+    await scenario.change("cy", active=False)
+    assert (await scenario.pick_up("ana", asked)).case.state == "pending"
+    assert scenario.target().accounts == {}
+
+
+async def test_what_was_approved_again_lapses_with_the_first_pick_up_window(
+    scenario: Scenario,
+) -> None:
+    asked = await scenario.ask("ana", "orders-staging/readwrite")
+    scenario.target("orders-staging").fail("issue")
+    with pytest.raises(TargetUnavailable):
+        await scenario.pick_up("ana", asked)
+    await scenario.advance(MINUTE)
+    assert scenario.read(asked).state == "approved"
+    await scenario.advance(scenario.service.limits.pickup_window - MINUTE)
+    assert scenario.kinds(asked)[-2:] == ["access:lapsed", "case:closed"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "last"), [("withdraw", "access:withdrawn"), ("revoke", "grant:revoked")]
+)
+async def test_what_was_approved_again_can_be_taken_back_like_any_approval(
+    scenario: Scenario, verb: str, last: str
+) -> None:
+    asked = await scenario.ask("ana", "orders-staging/readwrite")
+    scenario.target("orders-staging").fail("issue")
+    with pytest.raises(TargetUnavailable):
+        await scenario.pick_up("ana", asked)
+    await scenario.advance(MINUTE)
+    await (
+        scenario.withdraw("ana", asked) if verb == "withdraw" else scenario.revoke("admin", asked)
+    )
+    assert scenario.kinds(asked)[-2:] == [last, "case:closed"]
+
+
+async def test_an_order_that_failed_is_closed_where_its_pick_up_window_is_over(
+    scenario: Scenario,
+) -> None:
+    asked = await scenario.ask("ana", "orders-staging/readwrite")
+    target = scenario.target("orders-staging")
+    await scenario.advance(scenario.service.limits.pickup_window - timedelta(seconds=5))
+    target.fail("issued")
+    with pytest.raises(TargetUnavailable):
+        await scenario.pick_up("ana", asked)
     await scenario.advance(MINUTE)
     case = scenario.read(asked)
     assert (case.state, case.removal, case.closed) == ("undone", "verified", True)
 
 
-async def test_an_order_that_takes_too_long_is_undone(scenario: Scenario) -> None:
+async def test_a_target_that_stays_away_keeps_a_failed_order_open(scenario: Scenario) -> None:
+    asked = await scenario.ask("ana", "orders-staging/readwrite")
+    target = scenario.target("orders-staging")
+    scenario.hook = lambda point: (
+        setattr(target, "down", True) if point == "target:issued" else None
+    )
+    with pytest.raises(TargetUnavailable):
+        await scenario.pick_up("ana", asked)
+    scenario.hook = lambda _: None
+    await scenario.advance(2 * MINUTE)
+    assert scenario.read(asked).state == "undone", "what was not seen gone is not approved again"
+    target.down = False
+    await scenario.advance(10 * MINUTE)
+    assert scenario.read(asked).state == "approved"
+
+
+async def test_an_order_that_takes_too_long_is_undone_and_approved_again(
+    scenario: Scenario,
+) -> None:
     scenario.service.limits = Limits(order_timeout=timedelta(milliseconds=20))
     asked = await scenario.ask("ana", "orders-staging/readwrite")
     hold = scenario.target("orders-staging").hold("issue")
@@ -239,7 +344,7 @@ async def test_an_order_that_takes_too_long_is_undone(scenario: Scenario) -> Non
     assert hold.reached.is_set()
     assert scenario.last(asked, records.CredentialFailed).reason == "timeout"
     await scenario.advance(MINUTE)
-    assert scenario.read(asked).closed
+    assert scenario.read(asked).state == "approved"
 
 
 async def test_a_failed_rotation_leaves_the_grant_live(scenario: Scenario) -> None:
@@ -346,8 +451,9 @@ async def test_without_a_log_nothing_is_granted(scenario: Scenario, fault: str) 
     scenario.mend_log()
     await scenario.advance(2 * MINUTE)
     assert scenario.target("orders-staging").accounts == {}
-    state = scenario.read(asked).state
-    assert state in ("approved", "undone")  # an intent that was persisted all the same is undone
+    # an intent that was persisted all the same is undone
+    assert scenario.read(asked).state == "approved"
+    assert (await scenario.pick_up("ana", asked)).issued is not None
 
 
 @pytest.mark.parametrize("fault", ["log:commit", "log:committed", "head:write", "head:written"])
@@ -363,12 +469,10 @@ async def test_a_credential_that_cannot_be_recorded_is_taken_back(
     scenario.hook = lambda _: None
     scenario.mend_log()
     await scenario.advance(2 * MINUTE)
-    state = scenario.read(asked).state
     assert target.accounts == {}
-    if state == "issued":  # persisted all the same: the grant is live, and picked up anew
-        assert (await scenario.pick_up("ana", asked)).issued is not None
-    else:
-        assert (state, scenario.read(asked).closed) == ("undone", True)
+    # where it was persisted all the same the grant is live; else it is approved again
+    assert scenario.read(asked).state in ("issued", "approved")
+    assert (await scenario.pick_up("ana", asked)).issued is not None
 
 
 async def test_an_interrupted_order_is_undone_by_the_worker(scenario: Scenario) -> None:
@@ -383,12 +487,8 @@ async def test_an_interrupted_order_is_undone_by_the_worker(scenario: Scenario) 
     assert scenario.read(asked).order_open
     await scenario.advance(MINUTE)
     assert target.accounts == {}
-    assert scenario.kinds(asked)[-4:] == [
-        "credential:failed",
-        "grant:undone",
-        "removal:verified",
-        "case:closed",
-    ]
+    assert scenario.kinds(asked)[-3:] == ["credential:failed", "grant:undone", "removal:verified"]
+    assert (await scenario.pick_up("ana", asked)).issued is not None
 
 
 async def test_the_reason_of_a_request_is_needed_until_it_is_picked_up(scenario: Scenario) -> None:

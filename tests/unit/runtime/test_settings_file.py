@@ -35,7 +35,10 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         ("[limits]\napproval_windows = '1h'", "did you mean `approval_window`?"),
         ("[peolpe.zoe]\ngroups = []", "did you mean `people`?"),
         ("[people.zoe]\ngroup = []", "did you mean `groups`?"),
-        ("[agents.zoe]\nsponsor = 'ana'\nnonsense = 1", "there are: sponsor, groups, active"),
+        (
+            "[agents.zoe]\nsponsor = 'ana'\nnonsense = 1",
+            "there are: sponsor, groups, active, identities",
+        ),
     ],
 )
 def test_an_unknown_key_is_refused_with_a_hint(tmp_path: Path, more: str, hint: str) -> None:

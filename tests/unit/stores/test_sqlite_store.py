@@ -201,7 +201,7 @@ def test_a_store_that_a_newer_program_wrote_is_refused(store: SQLiteStore) -> No
     store.close()
     change(store.path, "INSERT INTO migrations VALUES ('9999-later.sql', 'x')")
     with pytest.raises(
-        LogInvalid, match=r"written by a newer muniment \(it knows `9999-later.sql`"
+        LogInvalid, match=r"newer muniment \(it knows `9999-later.sql`\): install that version"
     ):
         SQLiteStore(store.path)
 
@@ -209,7 +209,7 @@ def test_a_store_that_a_newer_program_wrote_is_refused(store: SQLiteStore) -> No
 def test_a_schema_that_was_made_by_other_steps_is_refused(store: SQLiteStore) -> None:
     store.close()
     change(store.path, "UPDATE migrations SET digest = 'x'")
-    with pytest.raises(LogInvalid, match="is not the one that made this database"):
+    with pytest.raises(LogInvalid, match="made this database: install the muniment that wrote"):
         SQLiteStore(store.path)
 
 
@@ -221,7 +221,7 @@ def test_a_schema_step_stands_whole_or_not_at_all(
     path = tmp_path / "muniment.db"
     real = migrations._text
     monkeypatch.setattr(migrations, "_text", lambda *step: real(*step) + "CREATE NONSENSE;\n")
-    with pytest.raises(LogUnavailable, match="syntax error"):
+    with pytest.raises(LogUnavailable, match=r"`0001.*syntax error.*nothing was changed: look"):
         SQLiteStore(path)
     monkeypatch.setattr(migrations, "_text", real)
     with contextlib.closing(sqlite3.connect(path)) as connection:

@@ -18,6 +18,7 @@ from muniment.errors import (
     Unauthenticated,
     Unavailable,
 )
+from muniment.interfaces.cli import sessions
 
 URL, TOKEN, TOKEN_FILE = "MUNIMENT_URL", "MUNIMENT_TOKEN", "MUNIMENT_TOKEN_FILE"
 DEFAULT_URL = "http://127.0.0.1:8417"
@@ -33,23 +34,40 @@ _ERRORS: dict[int, type[MunimentError]] = {
 }
 
 
+def service_url() -> str:
+    """`MUNIMENT_URL`, or the default."""
+    return os.environ.get(URL, DEFAULT_URL).rstrip("/")
+
+
+def _given() -> str | None:
+    """The token that the environment names; None where it names none. Raises `Malformed`."""
+    if (token := os.environ.get(TOKEN)) is not None:
+        return token.strip()
+    if not (path := os.environ.get(TOKEN_FILE)):
+        return None
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise Malformed(f"{TOKEN_FILE} names `{path}`: {error.strerror}") from error
+
+
 class Api:
     """Answers are JSON objects; a problem document becomes the error that it stands for."""
 
     def __init__(
         self,
         url: str,
-        token: str,
+        token: str | None,
         *,
         timeout: float = 60.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        if not token.isascii() or not token.isprintable():
+        if token is not None and not (token.isascii() and token.isprintable()):
             raise Malformed("that is no token: it holds other than printable ASCII characters")
         try:
             self._http = httpx.Client(
                 base_url=url,
-                headers={"Authorization": f"Bearer {token}"},
+                headers={"Authorization": f"Bearer {token}"} if token is not None else {},
                 timeout=timeout,
                 transport=transport,
             )
@@ -62,26 +80,39 @@ class Api:
 
     @classmethod
     def from_environment(cls) -> "Api":
-        """`MUNIMENT_URL`, and the token in `MUNIMENT_TOKEN` or the file `MUNIMENT_TOKEN_FILE`."""
-        token = os.environ.get(TOKEN)
-        if token is None and (path := os.environ.get(TOKEN_FILE)):
-            try:
-                token = Path(path).read_text("utf-8").strip()
-            except OSError as error:
-                raise Malformed(f"{TOKEN_FILE} names `{path}`: {error.strerror}") from error
-        token = (token or "").strip()
+        """
+        `MUNIMENT_URL`, and the first token of these: in `MUNIMENT_TOKEN`, in the file
+        `MUNIMENT_TOKEN_FILE`, of the session that `muniment login` opened at this service.
+        """
+        url = service_url()
+        token = _given()
+        if token is None:
+            token = sessions.token_for(url)
         if not token:
             raise Unauthenticated(
-                f"set {TOKEN} (or {TOKEN_FILE}) to your token; an operator makes one with "
-                "`muniment token create`"
+                f"sign in with `muniment login`, or set {TOKEN} (or {TOKEN_FILE}) to your token; "
+                "an operator makes one with `muniment token create`"
             )
-        return cls(os.environ.get(URL, DEFAULT_URL), token)
+        return cls(url, token)
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
         return self._json(self._send("GET", path, params=query))
 
     def post(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> dict[str, Any]:
         return self._json(self._send("POST", path, json=body or {}, headers=headers))
+
+    def exchange(self, form: dict[str, str]) -> dict[str, Any]:
+        """Token exchange (RFC 8693): this client's own token for one of whom `form` is about."""
+        access_token = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 (a name)
+        own = self._http.headers.get("Authorization", "").removeprefix("Bearer ")
+        sent = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token": own,
+            "subject_token_type": access_token,
+            "actor_token_type": access_token,
+            **form,
+        }
+        return self._json(self._send("POST", "/v1/token", data=sent))
 
     def post_for_bytes(self, path: str, body: dict[str, Any]) -> bytes:
         return self._send("POST", path, json=body).content
@@ -92,14 +123,21 @@ class Api:
     def ask(
         self, resource: str, role: str, context: dict[str, Any], *, key: str | None = None
     ) -> dict[str, Any]:
-        """Evaluate, then request: the two steps of AuthZEN's access request profile."""
+        """
+        Evaluate, then request: the two steps of AuthZEN's access request profile.
+
+        The task, and beside it what our own service says besides: `case`, `decision`, `names`.
+        """
         body: dict[str, Any] = {
             "subject": {"type": "principal", "id": self.get("/v1/whoami")["principal"]},
             "resource": {"type": "resource", "id": resource},
             "action": {"name": role},
             "context": context,
         }
-        denied = self.post("/access/v1/evaluation", body)["context"]
+        answer = self.post("/access/v1/evaluation", body)
+        if answer["decision"]:
+            return self._ask_for_more(resource, role, context, key)
+        denied = answer["context"]
         if "access_request" not in denied:
             raise NotFound(denied.get("detail", "this cannot be asked for"))
         body["denial"] = {
@@ -107,9 +145,21 @@ class Api:
             "evaluated_at": denied["evaluated_at"],
             "expires_at": denied["access_request"]["expires_at"],
         }
-        return self.post(
+        task = self.post(
             "/access/v1/requests", body, **{"Idempotency-Key": key or secrets.token_hex(16)}
-        )
+        )["task"]
+        ours = {name.rpartition(":")[2]: shown for name, shown in task["display"].items()}
+        return {"task": task, **ours}
+
+    def _ask_for_more(
+        self, resource: str, role: str, context: dict[str, Any], key: str | None
+    ) -> dict[str, Any]:
+        """Access is there, so that nothing was denied: another window beside it is our own."""
+        body = {**context, "resource": resource, "role": role}
+        body["reason"] = body.pop("business_justification", "")
+        case = self.post("/v1/cases", body, **{"Idempotency-Key": key or secrets.token_hex(16)})
+        task = {"id": case["case"], "status": case["state"]}
+        return {**case, "task": task, "case": [case]}
 
     def close(self) -> None:
         self._http.close()
@@ -137,7 +187,9 @@ class Api:
 
 def _error(response: httpx.Response) -> MunimentError:
     try:
-        detail = str(response.json()["detail"])
+        said = response.json()
+        # RFC 6749 section 5.2 has a name of its own for it
+        detail = str(said["detail"] if "detail" in said else said["error_description"])
     except (ValueError, KeyError, TypeError):
         detail = response.text[:300] or response.reason_phrase
     if response.status_code >= 500:  # noqa: PLR2004 (server errors)

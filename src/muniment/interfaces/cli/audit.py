@@ -22,7 +22,15 @@ from muniment.evidence import audit
 from muniment.evidence.audit import SUBTREE, Audited
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.verify import Verdict
-from muniment.interfaces.cli.verify import FILE, LOG_KEY, compared_json, mark, read_head, styled
+from muniment.interfaces.cli.verify import (
+    FILE,
+    LOG_KEY,
+    compared_json,
+    mark,
+    read_head,
+    styled,
+    wrapped,
+)
 from muniment.stores.sqlite import SQLiteStore
 
 #: where `init` puts the database, below the folder that it was given
@@ -165,7 +173,7 @@ def _lines(path: Path, found: Audited) -> Iterator[str]:
         yield "Not proved: anything. This log and the head that you kept are not of one history."
     else:
         yield styled(found.verdict)
-        yield f"Not proved: {'; '.join(_not_proved(found))}."
+        yield wrapped(f"Not proved: {'; '.join(_not_proved(found))}.")
 
 
 def _facts(found: Audited) -> Iterator[tuple[str, str]]:

@@ -80,12 +80,22 @@ def whoami_command(*, as_json: bool) -> None:
                 ("groups", ", ".join(me["groups"]) or "none"),
                 ("sponsor", screen.who(names, me["sponsor"]) if me["sponsor"] else ""),
                 ("known by", me["assurance"]),
+                *_session_fields(me.get("session")),
                 ("in the log", me["principal"]),
                 ("service", url),
             )
         )
 
     screen.show(me, lines(), as_json=as_json)
+
+
+def _session_fields(session: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """By whom, how and until when somebody is signed in; nothing for a static token."""
+    if session is not None:
+        yield "signed in", f"by {session['provider']} ({session['method']})"
+        yield "authenticated", screen.moment(session["authenticated_at"], now())
+        yield "second factor", session["second_factor"] or "none"
+        yield "until", screen.until(session["expires"], now())
 
 
 @click.command("roles")
@@ -162,8 +172,8 @@ def ask_context(
 
 def ask(api: "Api", resource: str, role: str, context: dict[str, Any]) -> dict[str, Any]:
     """The case that a request became, and the policy's decision beside it."""
-    task = api.ask(resource, role, context)["task"]
-    return {**_case(api, task["id"]), "decision": task.get("decision")}
+    asked = api.ask(resource, role, context)
+    return {**_case(api, asked["task"]["id"]), "decision": asked.get("decision")}
 
 
 def _case(api: "Api", case: str) -> dict[str, Any]:
@@ -254,14 +264,12 @@ def withdraw_command(case: str, *, as_json: bool) -> None:
     """Take back a request that was not picked up."""
     with asking() as api:
         answer = withdraw(api, case)
-    id_ = screen.short(answer["task"]["id"])
-    screen.show(answer, [f"withdrawn: {id_}"], as_json=as_json)
+    screen.show(answer, [f"withdrawn: {screen.short(answer['case'])}"], as_json=as_json)
 
 
 def withdraw(api: "Api", case: str) -> dict[str, Any]:
-    """The profile's own way of cancelling takes whole ids only."""
-    whole = api.get(f"/v1/cases/{case}")["case"]
-    return api.post(f"/access/v1/requests/{whole}/cancel")
+    """Also what was approved: the profile's own way of cancelling ends there."""
+    return api.post(f"/v1/cases/{case}/withdrawal")
 
 
 @click.command("credential")

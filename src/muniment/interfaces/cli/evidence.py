@@ -8,7 +8,7 @@ from typing import IO
 
 import click
 
-from muniment.errors import Conflict, Malformed
+from muniment.errors import Conflict, Malformed, Unavailable
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.client import asking
 from muniment.interfaces.cli.screen import case_argument, json_option
@@ -16,7 +16,47 @@ from muniment.interfaces.cli.screen import case_argument, json_option
 
 @click.group("evidence")
 def evidence_command() -> None:
-    """Take the evidence of a case out of the service."""
+    """Take the evidence of a case, or a head of the log, out of the service."""
+
+
+@evidence_command.command("head")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A new file; without it the checkpoint is printed.",
+)
+@json_option
+def evidence_head(output: Path | None, *, as_json: bool) -> None:
+    """
+    Keep the newest signed checkpoint, where the log's operator cannot reach it.
+
+    `verify --head FILE` and `audit --head FILE` hold what they are given later against it.
+    """
+    with _new_file(output) if output is not None else contextlib.nullcontext() as file:
+        with asking() as api:
+            note = api.text("/v1/log/checkpoint")
+        origin, size = _head_of(note)
+        if file is not None:
+            file.write(note.encode())
+    answer = {
+        "file": str(output) if output is not None else None,
+        "origin": origin,
+        "size": size,
+        "checkpoint": note,
+    }
+    wrote = f"wrote {output}: the head of `{origin}` at size {size:,}"
+    screen.show(answer, [note.rstrip("\n") if output is None else wrote], as_json=as_json)
+
+
+def _head_of(note: str) -> tuple[str, int]:
+    """Name and size of the log. C2SP tlog-checkpoint: the first lines are origin, size, root."""
+    origin, _, rest = note.partition("\n")
+    size = rest.partition("\n")[0]
+    if not origin or not (size.isascii() and size.isdecimal()):
+        raise Unavailable("what answered is not Muniment: no checkpoint came")
+    return screen.clean(origin), int(size)
 
 
 @evidence_command.command("export")

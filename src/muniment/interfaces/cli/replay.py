@@ -16,6 +16,7 @@ from typing import Any
 
 from muniment.access import records
 from muniment.access.check import Checked
+from muniment.access.records import PHISHING_RESISTANT, SignIn
 from muniment.errors import PolicyInvalid
 from muniment.evidence.bundle import Erased, Section
 from muniment.evidence.record import Sealed
@@ -119,10 +120,34 @@ class _Desk:
         facts = decision.facts
         if self._request is not None:
             yield from _case_differences(self._request, facts)
+        yield from _sign_in_differences(facts, self._signed_in(entry))
         for principal in _principals(facts):
             yield from _principal_differences(principal, followed.get(principal.id))
         if not isinstance(facts, OperateFacts):
             yield from _role_differences(facts.role, followed.values())
+
+    def _signed_in(self, entry: Entry) -> SignIn | None:
+        """How whom the decision is about had shown who he is when he acted."""
+        decision = records.parse(entry.header)
+        asked_again = isinstance(decision, records.DecisionEvaluated) and (
+            decision.question == "issue" and self._request is not None
+        )
+        acted = self._request if asked_again and self._request is not None else decision
+        return acted.actor.sign_in
+
+
+def _sign_in_differences(
+    facts: AccessFacts | ApprovalFacts | OperateFacts, signed_in: SignIn | None
+) -> Iterator[str]:
+    factor = signed_in.mfa if signed_in is not None else ""
+    asked = "" if facts.mfa is None else "mfa"
+    if facts.mfa is not None and facts.mfa.phishing_resistant:
+        asked = PHISHING_RESISTANT
+    if asked != factor:
+        yield f"the second factor was decided on as `{asked}`, and shown as `{factor}`"
+    attested = signed_in is not None and signed_in.attested
+    if next(_principals(facts)).attested != attested:
+        yield "whether the principal proved what it runs on was decided on otherwise than shown"
 
 
 def _load(documents: Mapping[bytes, bytes], name: bytes) -> Policy:
@@ -203,7 +228,6 @@ def _principal_differences(facts: PrincipalFacts, enrolled: records.Record | Non
         "person": (facts.person, enrolled.person),
         "type": (facts.kind, enrolled.type),
         "groups": (sorted(facts.groups), sorted(enrolled.groups)),
-        "attested": (facts.attested, enrolled.attested),
     }
     for name, (asked, recorded) in pairs.items():
         if asked != recorded:

@@ -35,8 +35,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 )
 @click.option("--postgres", metavar="DSN", help="Your own database: host=… port=… dbname=…")
 @click.option("--role", "app_role", default="app_rw", show_default=True, help="Role to hand out.")
-def init_command(folder: Path, origin: str, postgres: str | None, app_role: str) -> None:
-    """Make a configuration folder: settings, policy, keys and an empty log."""
+@json_option
+def init_command(
+    folder: Path, origin: str, postgres: str | None, app_role: str, *, as_json: bool
+) -> None:
+    """
+    Make a configuration folder: settings, policy, keys and an empty log.
+
+    With --postgres also the SQL for the connector's account: printed, and in FOLDER/postgresql.sql.
+    """
     from muniment.policy import starter
     from muniment.runtime.settings import FILE, read_settings
     from muniment.runtime.wiring import make_log
@@ -53,15 +60,28 @@ def init_command(folder: Path, origin: str, postgres: str | None, app_role: str)
     if postgres is not None:
         text += _resource(postgres, app_role)
     (folder / FILE).write_text(text, "utf-8")
+    sql = _setup_sql(folder, app_role) if postgres is not None else None
     key = make_log(folder, read_settings(folder))
+    if as_json:
+        made = {"folder": str(folder), "log_key": key.verifier.vkey, "sql": sql and str(sql)}
+        click.echo(json.dumps(made))
+        return
     click.echo(f"made {folder}: {FILE}, policy/, keys/, data/, head/")
     click.echo(f"the log's public key, for auditors: {key.verifier.vkey}")
-    if postgres is not None:
-        from muniment.connectors.postgresql import setup_sql
-
-        click.echo("\nrun this on your database, once, as a superuser or the owner:\n")
-        click.echo(setup_sql(user="muniment_connector", grants=[app_role]))
+    if sql is not None:
+        click.echo("\nrun this on your database, once, as a superuser or the owner:")
+        click.echo(f"psql … -f {sql}\n")
+        click.echo(sql.read_text("utf-8"))
     click.echo(f"\nnext: muniment token create admin --dir {folder}; muniment serve --dir {folder}")
+
+
+def _setup_sql(folder: Path, app_role: str) -> Path:
+    """The file with what a superuser has to run at the target."""
+    from muniment.connectors.postgresql import setup_sql
+
+    path = folder / "postgresql.sql"
+    path.write_text(setup_sql(user="muniment_connector", grants=[app_role]), "utf-8")
+    return path
 
 
 def _resource(dsn: str, app_role: str) -> str:
@@ -88,8 +108,14 @@ def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int
     """Validate the files; show what would change; look whether the targets are ready."""
     from muniment.policy import bundle
     from muniment.runtime.files import read_proposed
+    from muniment.runtime.listening import check_address, check_certificate
+    from muniment.runtime.notices import read_notifiers
+    from muniment.runtime.outbound import CheckedOutbound
 
     settings, proposed = read_proposed(folder)
+    read_notifiers(settings, folder, CheckedOutbound())
+    check_address(settings.server)
+    check_certificate(settings.server, folder)
     bundle.load(proposed.policy)  # which groups there are is the log's to say: `--diff`
     report: dict[str, Any] = {"valid": True, "warnings": _warnings(settings)}
     if diff:
@@ -104,6 +130,14 @@ def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int
 
 
 def _warnings(settings: Any) -> list[str]:
+    unlinked = settings.notices and settings.server.public_url is None
+    return [
+        *(["server.public_url is not set: notices hold no link"] if unlinked else []),
+        *_unprepared(settings),
+    ]
+
+
+def _unprepared(settings: Any) -> list[str]:
     return [
         f"resources.{name}: no `emergency_account`: name the sealed account that you would use if "
         "Muniment itself were down, so that its use can be noticed"
@@ -166,10 +200,17 @@ def serve_command(folder: Path, listen: str | None) -> None:
 @click.command("reload")
 @folder_option
 def reload_command(folder: Path) -> None:
-    """Tell the running service to take changed files into the log."""
-    from muniment.runtime.files import read_proposed
+    """
+    Tell the running service to take changed files into the log.
 
-    settings, _ = read_proposed(folder)
+    What needs no secret is looked at here; all of it by the service, which alone has the secrets.
+    """
+    from muniment.policy import bundle
+    from muniment.runtime.files import read_policy
+    from muniment.runtime.settings import read_settings
+
+    settings = read_settings(folder)
+    bundle.load(read_policy(folder / settings.paths.policy))
     lock = (folder / settings.paths.database).with_suffix(".lock")
     try:
         _check_held(lock)
@@ -177,7 +218,7 @@ def reload_command(folder: Path) -> None:
         os.kill(pid, signal.SIGHUP)
     except (OSError, ValueError) as error:
         raise Conflict("no service is running on this folder") from error
-    click.echo(f"the files are valid; process {pid} was told, and says in its log what it took in")
+    click.echo(f"process {pid} was told: its log says what it took in, or why it took in nothing")
 
 
 def _check_held(lock: Path) -> None:

@@ -6,7 +6,9 @@ that their arguments name: no network, no database, no clock.
 """
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +210,7 @@ class Outcome:
         if self.verdict is Verdict.DIVERGED:
             yield "Not proved: anything. This file and the head that you kept are not of one log."
         else:
-            yield f"Not proved: {'; '.join(self.checked.not_proved)}."
+            yield wrapped(f"Not proved: {'; '.join(self.checked.not_proved)}.")
 
     def _failed_lines(self) -> Iterator[str]:
         at = self.failed.step if self.failed is not None else 1
@@ -281,6 +283,16 @@ def _meets(outcome: Outcome, requirement: str) -> bool:
 
 
 # --- how it looks -----------------------------------------------------------------------------
+
+
+def wrapped(sentence: str) -> str:
+    """One sentence, broken at spaces to a terminal's width; elsewhere one line, to be searched."""
+    if not sys.stdout.isatty():
+        return sentence
+    width = max(40, shutil.get_terminal_size().columns)
+    lines = textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+
 
 _COLOURS = {"✓": "green", "✗": "red", "·": "bright_black"}
 _PLAIN = {"✓": "ok", "✗": "NO", "·": "--"}

@@ -4,48 +4,76 @@ import asyncio
 import contextlib
 import gc
 import logging
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.routing import Route
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muniment import __version__
-from muniment.interfaces.http import authzen, cases, evidence, problems, system
-from muniment.interfaces.http.binding import Binding
+from muniment.interfaces.console import approvals, pages
+from muniment.interfaces.console import sign_in as sign_in_pages
+from muniment.interfaces.http import (
+    authzen,
+    cases,
+    evidence,
+    problems,
+    scim,
+    sign_in,
+    signals,
+    system,
+    token,
+)
+from muniment.interfaces.http.one_time import UnderWay
+from muniment.interfaces.http.openapi import DescribedAPI
 from muniment.runtime.wiring import Opened
 from muniment.runtime.worker import Worker
 
 MAX_BODY = 64 * 1024
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_TOO_LARGE = f"a body has at most {MAX_BODY:,} bytes"
+#: how much of a client's own request id goes into our log
+MAX_LOGGED_ID = 200
 _log = logging.getLogger("muniment.http")
 
 
 def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
     """The whole HTTP interface over an open service; `work` runs the worker beside it."""
-    app = FastAPI(
+    app = DescribedAPI(
         title="Muniment",
         version=__version__,
         summary="Just-in-time privileged access whose evidence outlives the access",
         lifespan=_lifespan(opened, work),
         redirect_slashes=False,
-        max_body_size=MAX_BODY,
         telemetry={"tracing": False},
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.opened, app.state.folder, app.state.binding = opened, folder, Binding()
+    app.state.opened, app.state.folder = opened, folder
+    app.state.under_way = UnderWay()
     app.router.routes.append(
         Route("/access/v1/requests", authzen.submit_directly, methods=["POST"])
     )
-    for module in (authzen, cases, evidence, system):
+    for module in (
+        authzen,
+        cases,
+        evidence,
+        sign_in,
+        system,
+        approvals,
+        sign_in_pages,
+        pages,
+        signals,
+        token,
+    ):
         app.include_router(module.router)
+    app.router.routes.append(Mount(scim.PATH, scim.application))
     problems.install(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestFrame)
     return app
 
@@ -69,6 +97,39 @@ def _lifespan(opened: Opened, work: bool) -> Any:
     return lifespan
 
 
+class BodyLimit:
+    """
+    No body is larger than `MAX_BODY`, whether its length was declared or not.
+
+    The framework's own limit answers in plain text, and from outside `RequestFrame`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"")
+        if declared.isdigit() and int(declared[:12]) > MAX_BODY:
+            await problems.problem("about:blank", 413, _TOO_LARGE, Request(scope))(
+                scope, receive, send
+            )
+            return
+        size = 0
+
+        async def receive_bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise HTTPException(413, _TOO_LARGE)
+            return message
+
+        await self._app(scope, receive_bounded, send)
+
+
 class RequestFrame:
     """Around every request: an id, and one line in the log."""
 
@@ -80,8 +141,9 @@ class RequestFrame:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        # AuthZEN 1.0 section 10.1.3: an arbitrary string, and given back as it came
         given = headers.get(b"x-request-id", b"").decode("latin-1")
-        id_ = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        id_ = given or secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = id_
         started, status = time.perf_counter(), 0
 
@@ -89,16 +151,17 @@ class RequestFrame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message.setdefault("headers", []).append((b"x-request-id", id_.encode()))
+                message.setdefault("headers", []).append((b"x-request-id", id_.encode("latin-1")))
             await send(message)
 
         try:
             await self._app(scope, receive, send_framed)
         finally:
+            took = round((time.perf_counter() - started) * 1000, 1)
             _log.info(
                 "%s %s %d",
                 scope["method"],
                 scope["path"],
                 status,
-                extra={"request": id_, "ms": round((time.perf_counter() - started) * 1000, 1)},
+                extra={"request": id_[:MAX_LOGGED_ID], "ms": took},
             )

@@ -10,7 +10,18 @@ from muniment.access.case import AccessCase
 from muniment.evidence import canonical, moment
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.interfaces.http.problems import problem
-from muniment.operations import approve, end, explain, extend, issue, permit, preview, review
+from muniment.operations import (
+    approve,
+    end,
+    explain,
+    extend,
+    issue,
+    permit,
+    preview,
+    request,
+    review,
+    withdraw,
+)
 from muniment.operations.facts import Reason
 from muniment.operations.request import AccessAsk, IdempotencyKey
 from muniment.operations.service import Service
@@ -27,6 +38,8 @@ def bind(key: str | None, body: dict[str, Any]) -> IdempotencyKey | None:
     return None if key is None else IdempotencyKey(key=key, body=canonical.encode(body))
 
 
+#: by the server itself, before the application sees anything
+_TOO_LONG = {"description": "the address is too long to be read", "content": {"text/plain": {}}}
 _PRINCIPAL = re.compile(r"prn_[a-z2-7]{26}", re.ASCII)
 PAGE = 100
 
@@ -56,6 +69,10 @@ class Question(Body):
     ticket: str = Field(default="", max_length=64)
     incident: str = Field(default="", max_length=64)
     emergency: bool = False
+
+
+class Wish(Question):
+    reason: str = Field(default="", max_length=4000)
 
 
 class Verdict(Body):
@@ -120,13 +137,31 @@ async def list_cases(
     state: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006 (FastAPI copies it)
     before: str | None = None,
 ) -> dict[str, Any]:
+    """One's own cases, newest first, a page at a time; `next` is the `before` of the next page."""
     rows = explain.mine(service, caller, everyone=everyone, states=state, before=before)
     answer = {"cases": [vars(row) for row in rows]}
     return named(service, {**answer, "next": rows[-1].case if len(rows) == PAGE else None})
 
 
+@router.post("/cases", status_code=201)
+async def ask(
+    service: ServiceDep, caller: CallerDep, body: Wish, key: KeyHeader = None
+) -> dict[str, Any]:
+    """Ask for access without a denial in one's hands: also beside a grant that still stands."""
+    wanted = AccessAsk(
+        resource=body.resource,
+        role=body.role,
+        seconds=body.seconds,
+        reason=Reason(text=body.reason, ticket=body.ticket, incident=body.incident),
+        emergency=body.emergency,
+    )
+    asked = await request.request(service, caller, wanted, bind(key, body.model_dump()))
+    return state(service, asked.case, asked.decision)
+
+
 @router.get("/cases/{case}")
 async def show(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, Any]:
+    """A case as a timeline: each record, its place in the log, and what its sealed sections say."""
     return named(service, explain.show(service, caller, find(service, case)))
 
 
@@ -154,6 +189,7 @@ async def give_refusal(
     http: Request,
     key: KeyHeader = None,
 ) -> Any:
+    """One refusal by somebody who could approve ends a case, or the extension that waits."""
     found = find(service, case)
     bound = bind(key, {"case": found, "note": body.note})
     return _voted(service, await approve.refuse(service, caller, found, body.note, bound), http)
@@ -204,6 +240,7 @@ async def pick_up(
 async def extend_grant(
     service: ServiceDep, caller: CallerDep, case: str, body: ExtensionAsk
 ) -> dict[str, Any]:
+    """Ask for a longer window of a live grant: decided, and approved if need be, like a request."""
     reason = Reason(text=body.reason, ticket=body.ticket, incident=body.incident)
     extended = await extend.extend(service, caller, find(service, case), body.seconds, reason)
     return state(service, extended.case, extended.decision)
@@ -211,13 +248,21 @@ async def extend_grant(
 
 @router.post("/cases/{case}/end")
 async def end_grant(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, Any]:
+    """Give one's own access back before its time; answers when its removal was tried once."""
     return state(service, await end.end(service, caller, find(service, case)))
+
+
+@router.post("/cases/{case}/withdrawal")
+async def withdraw_request(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, Any]:
+    """Take one's own request back, also one that was approved and is not picked up yet."""
+    return state(service, await withdraw.withdraw(service, caller, find(service, case)))
 
 
 @router.post("/cases/{case}/revocation")
 async def revoke_grant(
     service: ServiceDep, caller: CallerDep, case: str, body: Note
 ) -> dict[str, Any]:
+    """Take away access, or an approval that was not picked up yet; the removal was tried once."""
     return state(service, await end.revoke(service, caller, find(service, case), body.note))
 
 
@@ -230,10 +275,11 @@ async def approvals(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
     return named(service, {"cases": waiting})
 
 
-@router.get("/whois")
+@router.get("/whois", responses={400: _TOO_LONG})
 async def whois(
     service: ServiceDep, caller: CallerDep, text: Annotated[str, Query(max_length=8000)]
 ) -> dict[str, Any]:
+    """From an account, a grant id or a line of a target's log to the case that it belongs to."""
     return named(service, explain.whois(service, caller, text))
 
 
@@ -274,6 +320,7 @@ async def reviews(
 async def answer_review(
     service: ServiceDep, caller: CallerDep, review_id: str, body: Verdict
 ) -> dict[str, Any]:
+    """Close the review of broken glass with a verdict; whoever broke it cannot."""
     permit.require(service, caller, "review")
     found = find(service, review_id)
     about = await review.answer_review(service, caller, found, body.verdict, body.note)

@@ -3,10 +3,16 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
 
-from muniment.identity.tokens import authenticate
+from muniment.identity import tokens
+from muniment.operations import delegation, sign_in
 from muniment.operations.service import Caller, Service
 from muniment.runtime.wiring import Opened
+
+#: for the OpenAPI document: which operations need a token; what it is worth is for `authenticate`
+_BEARER = HTTPBearer(auto_error=False, description="A token that `muniment token create` made.")
 
 
 def get_opened(request: Request) -> Opened:
@@ -22,14 +28,34 @@ async def get_caller(request: Request) -> Caller:
     """Raises `Unauthenticated`; counted, not recorded."""
     service = get_opened(request).service
     try:
-        principal = authenticate(
-            service.registry, request.headers.get("authorization"), service.now()
-        )
+        return await caller_of(service, tokens.bearer(request.headers.get("authorization")))
     except Exception:
         service.count("unauthenticated")
         raise
-    return Caller(principal=principal, assurance="token")
+
+
+async def caller_of(service: Service, token: str) -> Caller:
+    """Who bears this token. Raises `Unauthenticated`, and `Unavailable` without known keys."""
+    caller = await _bearer(service, token)
+    delegation.check_stands(service, caller)
+    return caller
+
+
+async def _bearer(service: Service, token: str) -> Caller:
+    found = tokens.authenticate(service.registry, token, service.now())
+    if found is None:
+        opened = await sign_in.by_platform_token(service, token)
+        principal = service.registry.principals[opened.opened.principal]
+        return Caller(principal=principal, assurance="session", session=opened)
+    assurance = "token" if found.session is None else "session"
+    return Caller(principal=found.principal, assurance=assurance, session=found.session)
+
+
+async def _described_caller(
+    request: Request, _token: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+) -> Caller:
+    return await get_caller(request)
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]
-CallerDep = Annotated[Caller, Depends(get_caller)]
+CallerDep = Annotated[Caller, Depends(_described_caller)]

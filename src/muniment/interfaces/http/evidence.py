@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import Field
 
 from muniment.errors import NotFound
@@ -39,22 +40,25 @@ async def export(service: ServiceDep, caller: CallerDep, case: str, body: Export
 async def erase(
     service: ServiceDep, caller: CallerDep, case: str, position: int, body: ErasureAsk
 ) -> dict[str, Any]:
+    """Erase one sealed section for good, under a rule that is recorded; every proof stays."""
     record = f"{find(service, case) if not case.startswith('prn_') else case}/{position}"
     await carry_away.erase(service, caller, record, body.section, body.rule)
     return {"record": record, "section": body.section, "rule": body.rule}
 
 
-@router.get("/log/checkpoint")
+@router.get("/log/checkpoint", response_class=PlainTextResponse)
 async def checkpoint(service: ServiceDep, _caller: CallerDep) -> Response:
+    """The newest signed checkpoint (a C2SP signed note): keep it, and hold later evidence to it."""
     return Response(service.log.checkpoint, media_type="text/plain; charset=utf-8")
 
 
-@router.get("/log/key")
+@router.get("/log/key", response_class=PlainTextResponse)
 async def key(service: ServiceDep, _caller: CallerDep) -> Response:
+    """The log's public key, as this service says it: an auditor has it from somebody he trusts."""
     return Response(service.log.verifier.vkey + "\n", media_type="text/plain; charset=utf-8")
 
 
-@router.get("/log/proof/{index}")
+@router.get("/log/proof/{index}", response_class=PlainTextResponse)
 async def proof(service: ServiceDep, caller: CallerDep, index: int) -> Response:
     """A C2SP tlog-proof of one entry under the newest checkpoint."""
     permit.require(service, caller, "audit")

@@ -1,4 +1,8 @@
-"""The only place where an error class becomes a status code (RFC 9457 problem documents)."""
+"""
+The only place where an error class becomes a status code.
+
+Errors are RFC 9457 problem documents; under `/scim/v2`, what RFC 7644 has for them.
+"""
 
 import logging
 from http import HTTPStatus
@@ -12,6 +16,8 @@ from starlette.exceptions import HTTPException
 from muniment import errors
 
 MEDIA_TYPE = "application/problem+json"
+SCIM_MEDIA_TYPE = "application/scim+json"
+SCIM_ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 _log = logging.getLogger(__name__)
 
 #: the first class that an error is an instance of counts
@@ -44,6 +50,8 @@ def problem(
     headers = {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers["Retry-After"] = "5"
+    if _is_scim(request):
+        return _scim_error(type_, status, detail, headers)
     return JSONResponse(
         {
             "type": type_,
@@ -75,6 +83,8 @@ async def _profile(request: Request, error: Exception) -> JSONResponse:
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     status = next(code for cls, code in STATUS if isinstance(error, cls))
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        status = _malformed(request)
     if isinstance(error, errors.EvidenceError) and not isinstance(error, errors.NotCanonical):
         _log.critical("evidence does not hold: %s", error)
         status = HTTPStatus.SERVICE_UNAVAILABLE
@@ -90,7 +100,37 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
         f"`{'.'.join(str(part) for part in trouble['loc'][1:]) or 'body'}`: {trouble['msg']}"
         for trouble in error.errors()[:10]
     ]
-    return problem("urn:muniment:error:malformed", 422, "; ".join(lines), request)
+    return problem("urn:muniment:error:malformed", _malformed(request), "; ".join(lines), request)
+
+
+def _malformed(request: Request) -> int:
+    """
+    What is no request of a standard API is a bad request.
+
+    AuthZEN 1.0 section 10.1.2; RFC 7644 section 3.12.
+    """
+    standard = request.url.path.startswith("/access/v1") or _is_scim(request)
+    return 400 if standard else 422
+
+
+def _is_scim(request: Request) -> bool:
+    return request.url.path.startswith("/scim/v2")
+
+
+def _scim_error(type_: str, status: int, detail: str, headers: dict[str, str]) -> JSONResponse:
+    """RFC 7644 section 3.12. What only our own errors say, it has a word for, or none."""
+    ours = {
+        "urn:muniment:error:conflict": "uniqueness",
+        "urn:muniment:error:malformed": "invalidValue",
+    }
+    word = ours.get(type_, "" if ":" in type_ else type_)
+    body = {"detail": detail, "schemas": [SCIM_ERROR], "status": str(status)}
+    return JSONResponse(
+        {**body, "scimType": word} if word else body,
+        status_code=status,
+        media_type=SCIM_MEDIA_TYPE,
+        headers=headers,
+    )
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -1,22 +1,22 @@
-"""Run the application: the address rule, logs as JSON, reload on SIGHUP, drain on SIGTERM."""
+"""Run the application: its address, logs as JSON, reload on SIGHUP, drain on SIGTERM."""
 
 import asyncio
-import ipaddress
-import json
 import logging
 import signal
 import socket
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
+import orjson
 import uvicorn
-import uvloop
 
 from muniment.access import records
-from muniment.errors import ConfigInvalid, Malformed, MunimentError, Unavailable
+from muniment.errors import Malformed, MunimentError, Unavailable
+from muniment.evidence import moment
 from muniment.interfaces.http.app import make_app
 from muniment.operations.take_in import take_in
-from muniment.runtime.settings import Server
+from muniment.runtime.listening import bind, check_address, check_certificate
 from muniment.runtime.wiring import Opened, open_service, reload
 
 _log = logging.getLogger("muniment")
@@ -26,29 +26,30 @@ def serve(folder: Path, listen: str | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises `ConfigInvalid`, `LogInvalid` or `Conflict` at start."""
     _log_as_json()
     sys.setswitchinterval(0.002)  # the writer thread must not wait 5 ms for the interpreter
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner() as runner:
         runner.run(_serve(folder, listen))
 
 
 async def _serve(folder: Path, listen: str | None) -> None:
     opened = open_service(folder)
     try:
-        host, port = check_address(opened.settings.server, listen)
-        first = opened.service.registry.policy is None
-        await _take_in_at_start(opened, first=first)
-        if first:
-            _log.warning("this was the first start: the policy in the files is the first to hold")
-        await _run(opened, folder, host, port)
+        server = opened.settings.server
+        certificate = check_certificate(server, folder)
+        # a start that cannot be one takes nothing in
+        with bind(*check_address(server, listen)) as listener:
+            await _take_in_at_start(opened)
+            await _run(opened, folder, listener, certificate)
     finally:
         await opened.close()
 
 
-async def _take_in_at_start(opened: Opened, *, first: bool) -> None:
+async def _take_in_at_start(opened: Opened) -> None:
     """
     Where the files do not hold, or cannot be taken in, what the log knows goes on to hold.
 
     Ends must not wait. Before the first start there is nothing that could go on.
     """
+    first = opened.service.registry.policy is None
     try:
         changes = await take_in(opened.service, opened.proposed, records.SERVICE)
     except (Malformed, Unavailable) as error:
@@ -58,24 +59,27 @@ async def _take_in_at_start(opened: Opened, *, first: bool) -> None:
     else:
         for change in changes:
             _log.info("taken in: %s", change.text)
+    if first:
+        _log.warning("this was the first start: the policy in the files is the first to hold")
 
 
-async def _run(opened: Opened, folder: Path, host: str, port: int) -> None:
-    server = opened.settings.server
+async def _run(
+    opened: Opened, folder: Path, listener: socket.socket, certificate: tuple[str, str] | None
+) -> None:
+    certfile, keyfile = certificate or (None, None)
     config = uvicorn.Config(
         make_app(opened, folder),
         log_config=None,
         access_log=False,
-        proxy_headers=server.behind_proxy,
-        ssl_certfile=str(folder / server.tls_certificate) if server.tls_certificate else None,
-        ssl_keyfile=str(folder / server.tls_key) if server.tls_key else None,
+        proxy_headers=opened.settings.server.behind_proxy,
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
         timeout_graceful_shutdown=15,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    _load(config)
-    listener = _listener(host, port)
-    actual = listener.getsockname()[1]
-    scheme = "https" if server.tls_certificate else "http"
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if certificate else "http"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     _reload_on_hangup(opened, folder)
     serving = uvicorn.Server(config)
 
@@ -86,56 +90,9 @@ async def _run(opened: Opened, folder: Path, host: str, port: int) -> None:
         # for a stop that comes before uvicorn listens for one; afterwards it drains, then raises
         # the signal again for us, and what is left to do is to close the log
         signal.signal(number, stop)
-    print(f"muniment serves on {scheme}://{host}:{actual}", flush=True)  # noqa: T201 (its address)
-    await serving.serve([listener])
-
-
-def _load(config: uvicorn.Config) -> None:
-    """Raises `ConfigInvalid` for a certificate or key that cannot be used."""
-    try:
-        config.load()
-    except OSError as error:  # an `SSLError` is one
-        raise ConfigInvalid(
-            f"`tls_certificate` and `tls_key` cannot be used ({config.ssl_certfile}, "
-            f"{config.ssl_keyfile}): {error.strerror or error}"
-        ) from error
-
-
-def check_address(server: Server, listen: str | None) -> tuple[str, int]:
-    """Raises `ConfigInvalid` for an address that others reach without TLS."""
-    host, _, port = (listen or server.listen).rpartition(":")
-    host = host.strip("[]")
-    if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 (ports end there)
-        raise ConfigInvalid(f"`{listen or server.listen}` is no HOST:PORT")
-    secured = server.tls_certificate is not None or server.behind_proxy
-    if not secured and not _is_loopback(host):
-        raise ConfigInvalid(
-            f"`{host}` is reachable by others: set `tls_certificate` and `tls_key`, or "
-            "`behind_proxy = true` if a proxy in front speaks TLS"
-        )
-    return host, int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    """Raises `ConfigInvalid` if the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ConfigInvalid(f"cannot listen on {host}:{port}: {error.strerror}") from error
     listener.listen(1024)
-    return listener
+    print(f"muniment serves on {address}", flush=True)  # noqa: T201 (its address)
+    await serving.serve([listener])
 
 
 def _reload_on_hangup(opened: Opened, folder: Path) -> None:
@@ -166,7 +123,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "at": moment.text(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -174,7 +131,7 @@ class JsonLines(logging.Formatter):
         extra = {k: v for k, v in vars(record).items() if k not in self._LEFT_OUT}
         if record.exc_info:
             extra["error"] = self.formatException(record.exc_info)
-        return json.dumps({**line, **extra}, default=str)
+        return orjson.dumps({**line, **extra}, default=str).decode()
 
 
 def _log_as_json() -> None:

@@ -4,11 +4,12 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from muniment import __version__
 from muniment.interfaces.http.cases import named
 from muniment.interfaces.http.context import CallerDep, ServiceDep, get_opened
+from muniment.interfaces.http.sign_in import described
 from muniment.operations import explain, heartbeat, permit, sweep
 from muniment.runtime import wiring
 
@@ -21,16 +22,18 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok", "version": __version__}
 
 
-@router.get("/readyz")
+@router.get(
+    "/readyz", responses={503: {"description": "nothing can be granted; `troubles` says why"}}
+)
 async def readyz(service: ServiceDep) -> JSONResponse:
-    """Access can be granted: the log can be written, and the clock is steady."""
-    troubles = [t for t in (service.log.trouble, service.log.clock.trouble) if t is not None]
+    """Access can be granted: the log can be written, the clock is steady, the disk has room."""
+    troubles = service.troubles()
     return JSONResponse(
         {"ready": not troubles, "troubles": troubles}, status_code=503 if troubles else 200
     )
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: ServiceDep) -> Response:
     """Prometheus text. Counts only: nothing about anybody."""
     lines = [
@@ -40,6 +43,10 @@ async def metrics(service: ServiceDep) -> Response:
         f"muniment_log_writable {int(service.log.trouble is None)}",
         "# TYPE muniment_clock_steady gauge",
         f"muniment_clock_steady {int(service.log.clock.trouble is None)}",
+        "# TYPE muniment_disk_free_bytes gauge",
+        f"muniment_disk_free_bytes {service.free_disk()}",
+        "# TYPE muniment_disk_reserve_bytes gauge",
+        f"muniment_disk_reserve_bytes {service.reserve}",
         "# TYPE muniment_overdue_grants gauge",
         f"muniment_overdue_grants {len(explain.overdue(service))}",
         "# TYPE muniment_spooled_ends gauge",
@@ -55,6 +62,7 @@ async def metrics(service: ServiceDep) -> Response:
 
 @router.get("/v1/whoami")
 async def whoami(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
+    """The caller as the log knows him: principal, groups, sponsor, and how he was authenticated."""
     who = caller.principal
     return named(
         service,
@@ -64,6 +72,7 @@ async def whoami(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
             "groups": sorted(who.groups),
             "sponsor": who.sponsor,
             "assurance": caller.assurance,
+            "session": described(caller),
         },
     )
 

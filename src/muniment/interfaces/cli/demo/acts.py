@@ -96,8 +96,8 @@ def _refusal(api: Api, case: str) -> str:
 
 
 def _ask(api: Api, **context: Any) -> dict[str, Any]:
-    task: dict[str, Any] = (answer := api.ask(RESOURCE, ROLE, context))["task"]
-    return {**task, "names": answer["names"]}
+    asked = api.ask(RESOURCE, ROLE, context)
+    return {**asked, **asked["task"], "case": asked["case"][0]}
 
 
 def _could_approve(task: dict[str, Any]) -> list[str]:

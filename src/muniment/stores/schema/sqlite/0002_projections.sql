@@ -19,6 +19,7 @@ CREATE TABLE cases (
 
 CREATE INDEX cases_by_state ON cases (kind, state, opened_at);
 CREATE INDEX cases_by_requester ON cases (requester, opened_at);
+CREATE INDEX cases_by_about ON cases (about) WHERE about <> '';
 
 -- What the worker has to look at, and when.
 CREATE TABLE due (

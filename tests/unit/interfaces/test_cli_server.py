@@ -1,0 +1,45 @@
+"""The operator's commands, on a folder of their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from muniment.interfaces.cli.main import run
+from muniment.runtime.settings import read_settings
+
+_DSN = "host=db.example port=5432 dbname=orders"
+
+
+def test_init_leaves_the_sql_for_the_target_in_a_file_and_prints_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "conf"
+    assert run(["init", str(folder), "--postgres", _DSN, "--role", "app_rw"]) == 0
+    sql = (folder / "postgresql.sql").read_text("utf-8")
+    assert 'GRANT "app_rw"' in sql
+    said = capsys.readouterr().out
+    assert sql in said
+    assert f"-f {folder}/postgresql.sql" in said
+
+
+def test_init_answers_with_one_json_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "conf"
+    assert run(["init", str(folder), "--postgres", _DSN, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {
+        "folder": str(folder),
+        "log_key": (folder / "keys/log.vkey").read_text().strip(),
+        "sql": str(folder / "postgresql.sql"),
+    }
+    assert read_settings(folder).resources["my-database"].options["endpoints"] == [_DSN]
+
+
+def test_init_without_a_target_writes_no_sql(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["init", str(tmp_path / "conf"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sql"] is None
+    assert not (tmp_path / "conf/postgresql.sql").exists()
