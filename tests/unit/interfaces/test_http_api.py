@@ -213,6 +213,14 @@ async def test_an_approved_task_is_evaluated_again_and_true_only_while_the_grant
     assert (after["decision"], after["context"]["reason"]) == (False, "approval_expired")
 
 
+@pytest.mark.parametrize("name", ["access_token", "token", "authorization"])
+async def test_a_token_in_the_url_is_worth_nothing_and_is_not_logged(api, caplog, name):
+    caplog.set_level("INFO")
+    problem(await api.get(None, "/v1/whoami", **{name: api.tokens["ana"]}), 401)
+    ours = [entry.getMessage() for entry in caplog.records if entry.name == "muniment.http"]
+    assert ours == ["GET /v1/whoami 401"]
+
+
 async def test_nobody_asks_in_somebody_elses_name(api):
     body = {**await api.denial("ana"), "subject": {"type": "human", "id": "bo"}}
     assert problem(await api.post("ana", "/access/v1/evaluation", body), 403)
