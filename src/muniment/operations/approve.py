@@ -6,10 +6,11 @@ from datetime import datetime
 
 from muniment.access import records
 from muniment.access.case import AccessCase, Ask
+from muniment.access.registry import Principal
 from muniment.errors import Conflict, Unavailable
 from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
-from muniment.operations import permit
+from muniment.operations import delegation, permit
 from muniment.operations.decision import decision_draft
 from muniment.operations.extend import carry_out
 from muniment.operations.facts import approval_facts
@@ -103,6 +104,7 @@ async def _vote(
         service.actor(caller),
         service.rests_on(approver, role=role, session=caller.session),
     )
+    delegation.check_stands(service, caller)
     facts = approval_facts(service, case, ask, approver, role, now, signed_in=caller.sign_in)
     decision = ask_approve(service.policy(), facts)
     groups = tuple(sorted((ask.required or {}).keys() & approver.groups))
@@ -113,7 +115,7 @@ async def _vote(
     ]
     given = decision.outcome == "permit" and (bool(groups) or not yes)
     if given:
-        drafts.append(_verdict(caller, actor, case, ask, groups, note, now, yes=yes))
+        drafts.append(_verdict(approver, actor, case, ask, groups, note, now, yes=yes))
         if not yes and case.state == "pending":
             drafts = close(drafts, case.id, case.length, now)
     also = [answer(caller, operation, key, case.id, now)] if key is not None else []
@@ -132,7 +134,7 @@ def _waiting(case: AccessCase) -> Ask:
 
 
 def _verdict(
-    caller: Caller,
+    who: Principal,
     actor: records.Actor,
     case: AccessCase,
     ask: Ask,
@@ -143,7 +145,6 @@ def _verdict(
     yes: bool,
 ) -> Draft:
     sections = {"note": content({"text": note})} if note else {}
-    who = caller.principal
     if not yes:
         refusal = records.ApprovalRefused(
             actor=actor, approver=who.id, person=who.person, terms=ask.terms

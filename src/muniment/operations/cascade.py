@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from muniment.access import records
 from muniment.access.case import LIVE, AccessCase
 from muniment.access.registry import Principal
-from muniment.errors import MunimentError, NotFound
+from muniment.errors import NotFound
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations import delegation, end, evaluate, sign_in
 from muniment.operations.decision import decision_draft
-from muniment.operations.service import Service, record_of
+from muniment.operations.service import SESSIONS, Service, record_of
 
 #: name of this work among what is due: no case has such an id
 CASCADE = "cascade"
@@ -55,32 +55,43 @@ async def settle(service: Service) -> None:
     while service.registry.moved:
         # both ends of this are atomic: the log's writer may add to it at any moment
         moved = [service.registry.moved.popitem()[0] for _ in range(len(service.registry.moved))]
+        again = frozenset(moved)
         try:
-            await _settle(service, frozenset(moved))
-        except BaseException:
-            service.registry.moved.update(dict.fromkeys(moved))
-            raise
+            again, failed = await _settle(service, again)
+        finally:  # also where a crash, or a stop, came between
+            service.registry.moved.update(dict.fromkeys(again))
+        if failed is not None:
+            raise failed
 
 
-async def _settle(service: Service, moved: frozenset[str]) -> None:
+async def _settle(
+    service: Service, moved: frozenset[str]
+) -> tuple[frozenset[str], Exception | None]:
+    """Of whom something could not be ended, and why; the others' ends do not wait for these."""
     registry = service.registry
+    again: set[str] = set()
+    failed: Exception | None = None
     for session in list(registry.sessions.values()):
         opened = session.opened
         chain = opened.delegation.chain if opened.delegation is not None else (opened.principal,)
-        concerned = moved & {*chain} and opened.expires > service.now()
+        concerned = moved & {*chain} if opened.expires > service.now() else frozenset()
         if concerned and (reason := delegation.broken(service, session)):
-            await sign_in.close_sessions(service, [session], reason, records.SERVICE)
-    failed: list[MunimentError] = []
+            try:
+                await sign_in.close_sessions(service, [session], reason, records.SERVICE)
+            except Exception as error:  # noqa: BLE001 (a bug in one end stops no other)
+                again |= concerned
+                failed = error
     for case_id, (_, _, requester) in list(registry.open_cases.items()):
-        if not moved & {link.id for link in registry.chain(registry.principals[requester])}:
+        concerned = moved & {link.id for link in registry.chain(registry.principals[requester])}
+        if not concerned:
             continue
         try:
             await _look_at(service, case_id)
-        except MunimentError as error:  # the others' ends do not wait for this one
-            failed.append(error)
+        except Exception as error:  # noqa: BLE001 (a bug in one case must not stop the others' ends)
+            again |= concerned
+            failed = error
         await asyncio.sleep(0)
-    if failed:
-        raise failed[0]
+    return frozenset(again), failed
 
 
 async def _look_at(service: Service, case_id: str) -> None:
@@ -120,24 +131,32 @@ def _by_directory(service: Service, case: AccessCase, requester: Principal) -> E
 def _by_session(service: Service, case: AccessCase) -> Ended | None:
     """Somebody's own session may end and his access go on; a delegation takes it along."""
     shown = case.requested.actor.sign_in
-    for closed in _closed(service, shown.session) if shown is not None else ():
+    return next(_over(service, shown.session), None) if shown is not None else None
+
+
+def _over(service: Service, session: str) -> Iterator[Ended]:
+    """Of a delegation, and of all that it came from: what was closed, or is revoked."""
+    for opened in delegation.lineage(service, session):
+        record = record_of(opened)
+        handed = record.delegation if isinstance(record, records.SessionOpened) else None
+        if handed is None:
+            return  # his own session; where it was the parent of another, it was looked at there
+        for name in (opened.header.case, handed.parent, handed.credential):
+            yield from _end_of(service, name)
+
+
+def _end_of(service: Service, name: str) -> Iterator[Ended]:
+    """Of a session, or of a static token by its hash. Neither ends access by expiring."""
+    if not name.startswith(SESSIONS):
+        leaf = service.registry.revocations.get(bytes.fromhex(name))
+        if leaf is not None:
+            yield Ended(reason="session-closed", follows=(leaf,))
+        return
+    for closed in service.log.read_case(name)[1:2]:
         record = record_of(closed)
         if isinstance(record, records.SessionClosed):
             reason = _SAID.get(record.reason, "session-closed")
-            return Ended(reason=reason, follows=(closed.leaf,))
-    return None
-
-
-def _closed(service: Service, session: str) -> Iterator[Entry]:
-    """`session:closed` of a delegation, and of all that it came from."""
-    for opened in delegation.lineage(service, session):
-        record = record_of(opened)
-        if isinstance(record, records.SessionOpened) and record.delegation is None:
-            if opened.header.case == session:
-                return
-            yield from service.log.read_case(opened.header.case)[1:2]
-            return
-        yield from service.log.read_case(opened.header.case)[1:2]
+            yield Ended(reason=reason, follows=(closed.leaf,))
 
 
 def _by_signal(service: Service, requester: Principal, entries: Sequence[Entry]) -> Ended | None:

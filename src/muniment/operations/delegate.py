@@ -4,6 +4,7 @@ Delegate: a person's agent acts for him in a session of its own, and may do less
 How long that holds, and how far it goes, `delegation` says.
 """
 
+import contextlib
 import re
 import unicodedata
 from dataclasses import dataclass, fields
@@ -14,7 +15,7 @@ from muniment.access import records
 from muniment.access.registry import Principal, Session
 from muniment.errors import Malformed, NotFound, NotPermitted, Unauthenticated
 from muniment.operations import permit, sign_in
-from muniment.operations.delegation import lineage
+from muniment.operations.delegation import check_stands, lineage
 from muniment.operations.request import within_quota
 from muniment.operations.service import Caller, Service, content, record_of, until_it_stands
 from muniment.operations.sign_in import LONGEST_CHAIN, SignedIn
@@ -120,6 +121,10 @@ async def _open(
     grounds = service.rests_on(*(service.registry.principals[id_] for id_ in chain))
     for session in sessions:
         grounds.add(session.case, session.head)
+    for each in (giver, agent):
+        check_stands(service, each)
+    if not all(service.registry.principals[id_].active for id_ in chain):
+        raise Unauthenticated("somebody in this chain is disabled")
     record = records.SessionOpened(
         actor=service.actor(agent),
         principal=actor.id,
@@ -218,10 +223,14 @@ async def end_task(service: Service, caller: Caller, task: str) -> list[Session]
 
 def _delegations(service: Service) -> list[Session]:
     """Those that are open, and expired ones under which something is still to be had."""
-    named = [session.case for session in list(service.registry.sessions.values())]
-    for case in list(service.registry.open_cases):
-        sign_in_ = service.read(case)[0].requested.actor.sign_in
-        named += [sign_in_.session] if sign_in_ is not None else []
+    registry = service.registry
+    named = [each.case for each in list(registry.sessions.values()) if each.opened.delegation]
+    for case, (_, _, requester) in list(registry.open_cases.items()):
+        if registry.principals[requester].type != "agent":
+            continue  # nobody else acts for somebody
+        with contextlib.suppress(NotFound):  # decided just now, and not yet under a head
+            sign_in_ = service.read(case)[0].requested.actor.sign_in
+            named += [sign_in_.session] if sign_in_ is not None else []
     found: dict[str, Session] = {}
     for name in named:
         for entry in lineage(service, name):

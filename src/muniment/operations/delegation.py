@@ -30,7 +30,9 @@ def within(service: Service, caller: Caller, resource: str, role: str, seconds: 
 
 
 def check_stands(service: Service, caller: Caller) -> None:
-    """Raises `Unauthenticated` for a session that rests on something that is over."""
+    """Raises `Unauthenticated` for what was shown if it, or what it rests on, is over by now."""
+    if caller.token is not None and caller.token not in service.registry.tokens:
+        raise Unauthenticated("this token was revoked")
     if caller.session is not None and broken(service, caller.session):
         raise Unauthenticated("what this delegation rested on has ended")
 
@@ -45,6 +47,11 @@ def broken(service: Service, session: Session) -> str:
     signal = registry.signalled.get(opened.person)
     if signal is not None and registry.indexes[session.head] < signal.sessions:
         return "signal"
+    # a code was shown in the place of a static token, which of them no record says
+    if opened.method == "code" and registry.indexes[session.head] < registry.revoked.get(
+        opened.principal, -1
+    ):
+        return "revoked"
     if delegation is None:
         return ""
     shown = (delegation.parent, delegation.credential)

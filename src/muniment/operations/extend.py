@@ -63,6 +63,7 @@ async def _ask(
     role = service.role(request.resource, request.role)
     # heads before facts: see `request`
     grounds = service.rests_on(principal, role=role, session=caller.session)
+    delegation.check_stands(service, caller)
     actor = service.actor(caller)
     first = service.section(entries[0], "reason")
     facts = access_facts(

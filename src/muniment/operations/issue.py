@@ -125,6 +125,7 @@ async def _authorize(
     ]
     # heads before facts: see `request`
     grounds = service.rests_on(requester, *approvers, role=role, session=caller.session)
+    delegation.check_stands(service, caller)
     decision = ask_request(
         service.policy(), _facts_again(service, case, entries, requester, role, now)
     )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from muniment.ports import Secret, TokenVerifier
 
@@ -63,3 +64,18 @@ class Providers:
     signing_in: dict[bytes, Turn] = field(default_factory=dict)
     #: directories write one after the other: each decides on what the one before it wrote
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+def claim(claims: Mapping[str, Any], path: str) -> str | None:
+    """
+    One claim as text; a dot leads into an object, unless a name has one: `kubernetes.io.pod.uid`.
+    """
+    parts = path.split(".")
+    for count in range(len(parts), 0, -1):
+        value = claims.get(".".join(parts[:count]))
+        rest = ".".join(parts[count:])
+        if isinstance(value, Mapping) and rest:
+            return claim(value, rest)
+        if value is not None and not rest:
+            return str(value) if isinstance(value, str | int) else None
+    return None

@@ -171,6 +171,7 @@ def draft(service: Service, caller: Caller, ask: AccessAsk, came: Submission) ->
     # heads before facts: what moves in between is then noticed, and all of it is evaluated again
     actor = service.actor(caller)
     grounds = service.rests_on(principal, role=role, session=caller.session)
+    delegation.check_stands(service, caller)
     for person in actor.persons if ask.emergency else ():
         grounds.reads[glass_counter(person)] = service.log.head(glass_counter(person))
     facts = access_facts(

@@ -56,6 +56,8 @@ class Caller:
     assurance: str
     #: None where a static token was shown
     session: Session | None = None
+    #: SHA-256 of the static token that was shown; None where it is not known, or there is a session
+    token: bytes | None = None
 
     @property
     def sign_in(self) -> SignIn | None:
@@ -222,7 +224,8 @@ class Service:
             raise Unavailable(f"no connector is configured for `{resource}`") from None
 
     def actor(self, caller: Caller) -> Actor:
-        principal = caller.principal
+        # as the log has it now: an attempt that lost is made again
+        principal = self.registry.principals[caller.principal.id]
         return Actor(
             principal=principal.id,
             type=principal.type,

@@ -21,7 +21,7 @@ from muniment.access.registry import DIRECTORY, Principal, Session
 from muniment.errors import Conflict, NotFound, Unauthenticated
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
-from muniment.operations.providers import PLATFORMS, ProviderRules, Turn
+from muniment.operations.providers import PLATFORMS, ProviderRules, Turn, claim
 from muniment.operations.service import SESSIONS, Caller, Service, content, new_id, until_it_stands
 from muniment.ports import VerifiedToken
 
@@ -57,14 +57,17 @@ async def by_platform_token(service: Service, token: str) -> Session:
     """
     if service.providers.tokens is None:
         raise Unauthenticated("no provider is configured whose tokens would be believed")
-    hash_ = sha256(token.encode()).digest()
+    hash_, registry = sha256(token.encode()).digest(), service.registry
     async with _one_at_a_time(service, hash_):
-        known = service.registry.sessions.get(hash_)
+        known = registry.sessions.get(hash_)
         if known is not None and known.opened.expires > service.now():
             return known
-        if hash_ in service.registry.spent:
+        if hash_ in registry.spent:
             raise Unauthenticated("the session of this token was closed; show a fresh one")
         verified = await service.providers.tokens.verify(token, service.now(), kinds=PLATFORMS)
+        # else whoever has a token could write its other text, and be back after it was closed
+        if verified.twin_hash in registry.spent or verified.twin_hash in registry.sessions:
+            raise Unauthenticated("this token was shown in another form; show a fresh one")
         opened: Session = await until_it_stands(lambda: _open_platform(service, verified))
         return opened
 
@@ -111,7 +114,9 @@ async def by_token(service: Service, caller: Caller, length: timedelta) -> Signe
     if caller.session is not None and caller.session.opened.method != "code":
         raise Conflict("only who holds a static token signs in by a code")
     token, now = new_token(), service.now()
-    bound = caller.session.opened.expires if caller.session is not None else now + length
+    shown = service.registry.tokens.get(caller.token or b"")
+    rests_on = caller.session.opened if caller.session is not None else shown
+    bound = (rests_on.expires if rests_on is not None else None) or now + length
     record = records.SessionOpened(
         actor=service.actor(caller),
         principal=caller.principal.id,
@@ -153,6 +158,7 @@ async def beside(service: Service, caller: Caller) -> SignedIn:
         service.now(),
         documents=(service.document(keys),) if keys is not None else (),
         follows=(first.head,),
+        reads={first.case: first.head},
     )
     return SignedIn(session=session, token=token)
 
@@ -287,6 +293,9 @@ def _acting(service: Service, verified: VerifiedToken) -> tuple[Principal, Deleg
     person = service.account(verified.issuer, verified.subject)
     if person is None or person.type != "human" or not person.active:
         raise Unauthenticated("the token acts for nobody who is enrolled here")
+    signal, issued = service.registry.signalled.get(person.person), verified.claims.get("iat", 0)
+    if signal is not None and issued < signal.at.timestamp():
+        raise Unauthenticated("a signal about the person came after this token; show a fresh one")
     said = {name: value for name, value in act.items() if name != "act"}
     agent = _by_claims(service, verified, said)
     if agent.type != "agent" or agent.sponsor != person.id:
@@ -319,21 +328,6 @@ def _by_claims(service: Service, verified: VerifiedToken, claims: Mapping[str, A
         why = "no workload or agent is" if not found else "more than one workload or agent is"
         raise Unauthenticated(f"{why} enrolled for what this `{verified.kind}` token says")
     return found[0]
-
-
-def claim(claims: Mapping[str, Any], path: str) -> str | None:
-    """
-    One claim as text; a dot leads into an object, unless a name has one: `kubernetes.io.pod.uid`.
-    """
-    parts = path.split(".")
-    for count in range(len(parts), 0, -1):
-        value = claims.get(".".join(parts[:count]))
-        rest = ".".join(parts[count:])
-        if isinstance(value, Mapping) and rest:
-            return claim(value, rest)
-        if value is not None and not rest:
-            return str(value) if isinstance(value, str | int) else None
-    return None
 
 
 # --- people -----------------------------------------------------------------------------------
@@ -463,9 +457,9 @@ def _methods(verified: VerifiedToken) -> tuple[str, ...]:
 def _authenticated_at(verified: VerifiedToken, now: datetime) -> datetime:
     """`auth_time` where the provider gives one; it cannot be later than now."""
     at = verified.claims.get("auth_time", verified.claims.get("iat"))
-    if not isinstance(at, int):
+    if not isinstance(at, int | float):
         return now
-    return min(now, datetime.fromtimestamp(at, now.tzinfo))
+    return min(now, datetime.fromtimestamp(int(at), now.tzinfo))
 
 
 # --- both -------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ TELLING, TELLING_ONE = 12, 4
 REST = 1.0
 #: seconds between attempts on one case: doubled each time, for ever, at most the second
 FIRST_WAIT, LONGEST_WAIT = 0.25, 300.0
+#: what one thing that lost its ground does not let end keeps no other waiting longer than this
+LONGEST_CASCADE_WAIT = 5.0
 MOST_DUE = 10_000
 SWEEP_EVERY = timedelta(minutes=1)
 POLL_EVERY = timedelta(seconds=30)
@@ -190,7 +192,8 @@ class Worker:
 
     def _put_off(self, case: str) -> None:
         attempts = self._attempts[case] = self._attempts.get(case, 0) + 1
-        wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 16), LONGEST_WAIT)
+        longest = LONGEST_CASCADE_WAIT if case == CASCADE else LONGEST_WAIT
+        wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 16), longest)
         self._not_before[case] = self.service.log.clock.elapsed() + wait
 
     def _has_room(self, work: str) -> bool:

@@ -5,6 +5,7 @@
 
 import re
 from datetime import timedelta
+from time import perf_counter
 
 import pytest
 from browsing import (
@@ -22,6 +23,7 @@ from browsing import (
 )
 from pydantic import ValidationError
 
+from muniment.interfaces.console.browser import local
 from muniment.interfaces.http.one_time import OneTime, as_typed, typed_code
 from muniment.interfaces.pkce import challenge
 from muniment.runtime.settings import Settings
@@ -171,6 +173,13 @@ async def test_no_sign_in_leads_to_another_site(console, to):
     assert (await other.submit("/sign-in", typed)).headers["location"] == "/"
 
 
+def test_whether_a_path_is_ours_is_said_at_once_however_it_is_written():
+    """A pattern that can match one text in many ways takes time that doubles with each letter."""
+    began = perf_counter()
+    assert [local(f"/{'a' * 490}{end}") for end in ("!", "//", "?!")] == ["/"] * 3
+    assert perf_counter() - began < 1
+
+
 async def test_who_is_not_signed_in_is_sent_to_sign_in_and_comes_back(console):
     browser = console.browser()
     sent = await browser.look("/approve/mun_abc")
@@ -286,6 +295,13 @@ def test_what_was_begun_and_never_finished_makes_room(console):
     last = [kept.add(n, now) for n in range(10_000)][-1]
     assert kept.take(first, now) is None
     assert kept.take(last, now) == 9_999
+
+
+async def test_nothing_is_kept_of_a_cookie_that_is_not_as_we_make_them(console):
+    browser = console.browser()
+    await browser.get("/sign-in/corp", headers={"Cookie": f"{VISIT}={'v' * 8000}"})
+    [(_, _, departed)] = console.app.state.under_way.departed._kept.values()
+    assert len(departed.visit) == 43
 
 
 # --- what a cookie is worth -----------------------------------------------------------------------

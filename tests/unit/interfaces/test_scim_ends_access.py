@@ -134,6 +134,7 @@ def token_of(subject: str) -> Any:
         claims={"sub": subject, "groups": ["muniment-admins"]},
         expires=None,
         token_hash=sha256(subject.encode()).digest(),
+        twin_hash=None,
         keys=SimpleNamespace(document=keys, digest=sha256(keys).digest()),
     )
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from muniment.access.registry import Session
 from muniment.identity.tokens import authenticate, new_token, token_hash
+from muniment.interfaces.http.context import held_by
 from muniment.operations import delegate, issue, request, sign_in
 from muniment.operations.delegate import Handed, Origin
 from muniment.operations.facts import Reason
@@ -47,8 +48,7 @@ class Acting:
         service = self.scenario.service
         found = authenticate(service.registry, token, service.now())
         assert found is not None
-        assurance = "token" if found.session is None else "session"
-        return Caller(principal=found.principal, assurance=assurance, session=found.session)
+        return held_by(found, token)
 
     def caller(self, name: str) -> Caller:
         return self.bearer(self.tokens[name])

@@ -260,6 +260,35 @@ async def test_a_revoked_static_token_takes_along_what_was_handed_on_with_it(
     assert ended(scenario, picked).reason == "session-closed"
 
 
+@pytest.mark.parametrize("shown", ["ana", "robo"])
+async def test_a_revoked_token_takes_along_access_also_after_its_delegation_expired(
+    scenario: Scenario, acting: Acting, shown: str
+) -> None:
+    await acting.hand_on("ana", "robo", length=MINUTE)
+    picked = await acting.granted("acting")
+    await scenario.advance(2 * MINUTE)
+    assert scenario.read(picked).state == "issued"
+    await acting.revoke_token(shown)
+    await scenario.work()
+    assert ended(scenario, picked).reason == "session-closed"
+    assert followed(scenario, picked, "grant:revoked") == ["token:revoked"]
+    verify(await scenario.export("aud", picked), scenario.key.verifier)
+
+
+async def test_a_revoked_static_token_takes_along_who_signed_in_with_it(
+    scenario: Scenario, acting: Acting
+) -> None:
+    static = acting.tokens["ana"]
+    session = await acting.sign_in("ana")
+    signed_in = acting.caller("ana")
+    acting.tokens["ana"] = static
+    await acting.revoke_token("ana")
+    with pytest.raises(Unauthenticated):
+        delegation.check_stands(scenario.service, signed_in)
+    await scenario.work()
+    assert closing(scenario, session.case) == "revoked"
+
+
 async def test_a_chain_ends_at_whichever_link_breaks(scenario: Scenario, acting: Acting) -> None:
     await acting.enrol_agent("helper", "ana")
     first = await acting.hand_on("ana", "robo")
@@ -355,6 +384,37 @@ async def test_with_the_log_down_access_is_taken_away_all_the_same(scenario: Sce
     await scenario.advance(10 * MINUTE)
     assert scenario.last(picked, records.GrantRevoked).reason == "principal-disabled"
     assert scenario.read(picked).closed
+
+
+async def test_what_cannot_be_ended_holds_up_no_other_end(
+    scenario: Scenario, acting: Acting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await acting.sign_in("ana")
+    await acting.sign_in("bo")
+    picked = await scenario.granted("ana")
+    close = sign_in.close_sessions
+
+    async def refuse(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(sign_in, "close_sessions", refuse)
+    await scenario.change("ana", active=False)
+    await scenario.change("bo", active=False)
+    with pytest.raises(KeyError):
+        await cascade.settle(scenario.service)
+    left = {scenario.ids["ana"], scenario.ids["bo"]}
+    assert left == {*scenario.service.registry.moved}, "only theirs is tried again"
+    monkeypatch.setattr(sign_in, "close_sessions", close)
+    await scenario.work()
+    assert ended(scenario, picked).reason == "principal-disabled"
+    assert not scenario.service.registry.sessions
+
+
+async def test_an_end_that_fails_does_not_put_off_others_for_long(scenario: Scenario) -> None:
+    for _ in range(20):
+        scenario.worker._put_off(cascade.CASCADE)
+    waits = scenario.worker._not_before[cascade.CASCADE] - scenario.service.log.clock.elapsed()
+    assert waits <= worker.LONGEST_CASCADE_WAIT
 
 
 async def test_the_worker_is_woken_and_does_not_wait_for_its_next_look(

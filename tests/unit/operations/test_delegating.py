@@ -16,9 +16,10 @@ from muniment.errors import (
     NotPermitted,
     Unauthenticated,
 )
-from muniment.operations import carry_away, delegation, extend, sign_in
+from muniment.operations import carry_away, delegate, delegation, extend, request, sign_in
 from muniment.operations.delegate import LONGEST, Handed, Origin
 from muniment.operations.facts import Reason
+from muniment.operations.request import AccessAsk
 from muniment.testing.scenario import Scenario
 
 PROD = "orders-prod/readwrite"
@@ -76,6 +77,18 @@ async def test_evidence_of_more_than_was_delegated_is_invalid(
     with pytest.raises(BundleInvalid, match="more than was delegated") as refused:
         verify(data, scenario.key.verifier)
     assert refused.value.step == 11
+
+
+async def test_evidence_of_a_longer_extension_than_was_delegated_is_invalid(
+    scenario: Scenario, acting: Acting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await acting.hand_on("ana", "robo", max_seconds=600)
+    picked = await acting.granted("acting")
+    monkeypatch.setattr(delegation, "within", lambda *_: None)
+    await extend.extend(scenario.service, acting.caller("acting"), picked.case.id, 700, Reason())
+    data = await carry_away.export(scenario.service, scenario.caller("aud"), picked.case.id, ())
+    with pytest.raises(BundleInvalid, match="more than was delegated"):
+        verify(data, scenario.key.verifier)
 
 
 async def test_an_agent_cannot_claim_a_sponsor_that_its_token_does_not_name(
@@ -203,6 +216,49 @@ async def test_a_disabled_sponsor_is_noticed_before_any_record_of_the_end(
     await scenario.change("ana", active=False)
     with pytest.raises(Unauthenticated):
         delegation.check_stands(scenario.service, caller)
+
+
+async def test_a_request_names_whoever_stands_behind_the_agent_when_it_is_recorded(
+    scenario: Scenario, acting: Acting
+) -> None:
+    """Whoever called was looked up before: the directory may have moved since."""
+    before = acting.caller("robo")
+    await scenario.change("robo", sponsor="dan")
+    ask = AccessAsk(
+        resource="orders-staging", role="readwrite", seconds=600, reason=Reason(ticket="T-1")
+    )
+    asked = await request.request(scenario.service, before, ask)
+    assert asked.case.requested.actor.sponsor == scenario.ids["dan"]
+
+
+async def test_a_session_that_lost_its_ground_asks_for_nothing_though_it_stood_when_it_was_shown(
+    scenario: Scenario, acting: Acting
+) -> None:
+    await acting.hand_on("ana", "robo")
+    before = acting.caller("acting")
+    await scenario.change("robo", sponsor="dan")
+    ask = AccessAsk(
+        resource="orders-staging", role="readwrite", seconds=600, reason=Reason(ticket="T-1")
+    )
+    with pytest.raises(Unauthenticated):
+        await request.request(scenario.service, before, ask)
+
+
+@pytest.mark.parametrize("what", ["disabled", "revoked"])
+async def test_nothing_is_handed_on_by_who_was_disabled_or_lost_his_token_meanwhile(
+    scenario: Scenario, acting: Acting, what: str
+) -> None:
+    before, given, shown = acting.caller("ana"), acting.tokens["ana"], acting.tokens["robo"]
+    if what == "disabled":
+        await scenario.change("ana", active=False)
+    else:
+        await acting.revoke_token("ana")
+    size = scenario.service.log.size
+    with pytest.raises(Unauthenticated):
+        await delegate.delegate(
+            scenario.service, before, given, acting.caller("robo"), shown, Handed()
+        )
+    assert scenario.service.log.size == size
 
 
 async def test_an_agents_session_shows_as_much_as_the_agent_did(acting: Acting) -> None:

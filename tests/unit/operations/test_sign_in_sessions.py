@@ -1,19 +1,22 @@
 """From somebody else's token to a session: who it is, recorded once, and whom it is refused."""
 
 import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from delegations import Acting
 from vouching import FOREIGN, ISSUER, US, believe, sign
 
 from muniment.access import records
 from muniment.access.registry import Session
 from muniment.errors import Conflict, Unauthenticated
+from muniment.identity.tokens import token_hash
 from muniment.operations import delegation, sign_in
-from muniment.operations.providers import ProviderRules
+from muniment.operations.providers import ProviderRules, claim
 from muniment.operations.service import Caller
 from muniment.operations.sign_in import SignedIn
 from muniment.ports import SeenKeys, VerifiedToken
@@ -136,6 +139,24 @@ async def test_a_closed_session_is_not_opened_again_by_the_same_token(
         await shown(platform, text)
 
 
+async def test_a_closed_session_is_not_opened_again_by_the_tokens_other_text(
+    platform: Scenario,
+) -> None:
+    """Of an ECDSA signature (r, s) anybody can make (r, n - s), which holds as well."""
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    text = token(platform, "build")
+    signed, _, signature = text.rpartition(".")
+    pair = urlsafe_b64decode(signature + "==")
+    other = pair[:32] + (order - int.from_bytes(pair[32:])).to_bytes(32)
+    twin = f"{signed}.{urlsafe_b64encode(other).rstrip(b'=').decode()}"
+    session = await shown(platform, text)
+    with pytest.raises(Unauthenticated, match="another form"):
+        await shown(platform, twin)
+    await sign_in.close_sessions(platform.service, [session], "revoked", records.SERVICE)
+    with pytest.raises(Unauthenticated, match="another form"):
+        await shown(platform, twin)
+
+
 async def test_without_providers_no_token_of_others_is_believed(scenario: Scenario) -> None:
     with pytest.raises(Unauthenticated):
         await shown(scenario, token(scenario, "build"))
@@ -161,7 +182,7 @@ def test_a_claim_is_found_by_its_path(path: str, found: str | None) -> None:
         "list": ["x"],
         "kubernetes.io": {"pod": {"uid": "u"}},
     }
-    assert sign_in.claim(claims, path) == found
+    assert claim(claims, path) == found
 
 
 # --- acting for somebody, as an identity provider says it (RFC 8693 section 4.1) ----------------
@@ -217,6 +238,17 @@ async def test_an_agent_of_somebody_else_does_not_act_for_this_person(
         await shown(sponsored, token(sponsored, "sub-ana", act={"sub": "robo-7"}))
 
 
+async def test_a_browsers_session_does_not_outlive_the_token_that_it_was_opened_by(
+    scenario: Scenario,
+) -> None:
+    acting = Acting(scenario)
+    await acting.enrol("ana")
+    hash_, soon = token_hash(acting.tokens["ana"]), scenario.service.now() + timedelta(minutes=5)
+    scenario.tokens[hash_] = replace(scenario.tokens[hash_], expires=soon)
+    await scenario.take_in()
+    assert (await acting.sign_in("ana")).opened.expires == soon
+
+
 # --- people -------------------------------------------------------------------------------------
 
 
@@ -233,6 +265,7 @@ class Vouched:
         self.subject, self.claims = subject, {"sub": subject, **claims}
         self.expires = None
         self.token_hash = b""
+        self.twin_hash = None
         self.keys: SeenKeys = Keys()
 
 
@@ -345,6 +378,9 @@ async def test_when_somebody_authenticated_is_never_later_than_now(people: Scena
     now = people.service.now()
     ago = await vouch(people, groups=[], auth_time=int(now.timestamp()) - 600)
     assert ago.session.opened.authenticated_at == now - timedelta(minutes=10)
+    # a NumericDate may have a fraction (RFC 7519 section 2)
+    broken = await vouch(people, groups=[], auth_time=now.timestamp() - 599.5)
+    assert broken.session.opened.authenticated_at == now - timedelta(minutes=10)
     ahead = await vouch(people, groups=[], auth_time=int(now.timestamp()) + 600)
     assert ahead.session.opened.authenticated_at == now
 

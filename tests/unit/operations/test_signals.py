@@ -266,6 +266,27 @@ async def test_a_session_that_a_signal_closed_is_not_opened_again_by_its_token(
         await sign_in.by_platform_token(scenario.service, acting.tokens["ana"])
 
 
+async def test_a_token_from_before_the_signal_opens_no_session_for_its_person(
+    scenario: Scenario, line: Line
+) -> None:
+    known = {"issuer": ISSUER, "kind": "workload", "claims": {"sub": "robo-7"}}
+    await scenario.change("robo", identity={"identities": [known]})
+    believe(scenario, RULES, replace(RULES, name="platform", kind="workload", workload=None))
+
+    def acting_for_ana() -> str:
+        at = int(scenario.clock.wall.timestamp())
+        said = {"iss": ISSUER, "aud": US, "iat": at, "exp": at + 300, "sub": "sub-ana"}
+        return sign({**said, "act": {"sub": "robo-7"}})
+
+    kept = acting_for_ana()
+    await scenario.advance(timedelta(seconds=2))
+    await take(scenario, event(scenario))
+    with pytest.raises(Unauthenticated, match="a signal"):
+        await sign_in.by_platform_token(scenario.service, kept)
+    await scenario.advance(timedelta(seconds=2))
+    await sign_in.by_platform_token(scenario.service, acting_for_ana())
+
+
 # --- pushed (RFC 8935) --------------------------------------------------------------------------
 
 

@@ -29,8 +29,14 @@ SESSION: Final = "muniment"
 #: a browser that is not signed in yet: what it begins is not finished by another
 VISIT: Final = "muniment-visit"
 #: a path of ours with its query: no second slash, no backslash, no dots that lead back up, and
-#: nothing encoded to be one of them
-_LOCAL: Final = re.compile(r"/(?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*/?)*(?:\?[A-Za-z0-9_~.=&-]*)?")
+#: nothing encoded to be one of them. One way only to match each text: else anybody could write one
+#: over which we sit for ever
+_LOCAL: Final = re.compile(
+    r"/(?:[A-Za-z0-9_~-][A-Za-z0-9_~.-]*(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*/?)?"
+    r"(?:\?[A-Za-z0-9_~.=&-]*)?"
+)
+#: as `visit_of` makes them
+_VISIT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _LONGEST_PATH: Final = 500
 
 
@@ -99,7 +105,9 @@ def drop_cookie(request: Request, response: Response, name: str) -> None:
 
 def visit_of(request: Request) -> str:
     """A browser's own random value before anybody is signed in; a new one where there is none."""
-    return cookie(request, VISIT) or secrets.token_urlsafe(32)
+    kept = cookie(request, VISIT)
+    # it is kept here while the browser is away: no more of it than we gave
+    return kept if _VISIT.fullmatch(kept) else secrets.token_urlsafe(32)
 
 
 def keep_visit(request: Request, response: Response, visit: str) -> None:

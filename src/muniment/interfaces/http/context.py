@@ -47,8 +47,15 @@ async def _bearer(service: Service, token: str) -> Caller:
         opened = await sign_in.by_platform_token(service, token)
         principal = service.registry.principals[opened.opened.principal]
         return Caller(principal=principal, assurance="session", session=opened)
-    assurance = "token" if found.session is None else "session"
-    return Caller(principal=found.principal, assurance=assurance, session=found.session)
+    return held_by(found, token)
+
+
+def held_by(found: tokens.Authenticated, token: str) -> Caller:
+    """Whoever bears a token that we made."""
+    if found.session is not None:
+        return Caller(principal=found.principal, assurance="session", session=found.session)
+    hash_ = tokens.token_hash(token)
+    return Caller(principal=found.principal, assurance="token", token=hash_)
 
 
 async def _described_caller(

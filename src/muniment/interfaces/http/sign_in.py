@@ -13,7 +13,7 @@ from muniment.evidence import moment
 from muniment.identity import tokens
 from muniment.interfaces.http.authzen.profile import base_url
 from muniment.interfaces.http.cases import Body, named
-from muniment.interfaces.http.context import CallerDep, ServiceDep
+from muniment.interfaces.http.context import CallerDep, ServiceDep, held_by
 from muniment.interfaces.http.one_time import CODE_HOLDS, UnderWay
 from muniment.interfaces.pkce import challenge
 from muniment.operations import delegation, sign_in
@@ -101,8 +101,7 @@ def holder(service: Service, token: str) -> Caller:
     found = tokens.authenticate(service.registry, token, service.now())
     if found is None:
         raise Unauthenticated("this is no token of ours")
-    assurance = "token" if found.session is None else "session"
-    caller = Caller(principal=found.principal, assurance=assurance, session=found.session)
+    caller = held_by(found, token)
     delegation.check_stands(service, caller)
     return caller
 
