@@ -33,6 +33,8 @@ class ProviderRules:
     #: of signals: whom they have to be meant for, who may act on them, and how they come
     audience: str = ""
     workload: str | None = None
+    #: issuers of the people whom its signals may be about
+    speaks_of: frozenset[str] = frozenset()
     poll: str | None = None
     allow: tuple[str, ...] = ()
     poll_token: Secret | None = None

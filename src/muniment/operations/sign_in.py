@@ -355,7 +355,8 @@ async def _open_person(service: Service, verified: VerifiedToken, token: str) ->
         authenticated_at=_authenticated_at(verified, now),
         amr=methods,
         acr=acr if acr.isascii() else "",
-        mfa=rules.factor(frozenset((*methods, acr))),
+        # how old a factor is nobody knows who is not told when it was shown
+        mfa=rules.factor(frozenset((*methods, acr))) if "auth_time" in verified.claims else "",
         attested=False,
         keys=verified.keys.digest,
     )

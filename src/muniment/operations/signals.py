@@ -140,7 +140,7 @@ async def _record(
     if service.log.head(counter) is not None:
         return  # RFC 8935 section 2: it may come again, and is taken as it was the first time
     [(event, said)] = verified.claims["events"].items()
-    source, about = _source(service, rules), _about(service, verified.claims["sub_id"])
+    source, about = _source(service, rules), _about(service, rules, verified.claims["sub_id"])
     action, why = _action(service, source, about, consequence(event, said))
     grounds = service.rests_on(*(each for each in (source, about) if each is not None))
     received = records.SignalReceived(
@@ -185,11 +185,15 @@ def _source(service: Service, rules: ProviderRules) -> Principal | None:
     return None if id_ is None else service.registry.principals[id_]
 
 
-def _about(service: Service, subject: Mapping[str, Any]) -> Principal | None:
-    """RFC 9493: by issuer and subject, or the `user` of a complex subject; never by an address."""
+def _about(service: Service, rules: ProviderRules, subject: Mapping[str, Any]) -> Principal | None:
+    """
+    RFC 9493: by issuer and subject, or the `user` of a complex subject; never by an address.
+
+    Nobody of a provider of whom this source has nothing to say.
+    """
     if subject.get("format") == "complex":
         subject = subject.get("user", {})
-    if subject.get("format") != "iss_sub":
+    if subject.get("format") != "iss_sub" or subject["iss"] not in rules.speaks_of:
         return None
     return service.account(subject["iss"], subject["sub"])
 

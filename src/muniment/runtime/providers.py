@@ -39,7 +39,7 @@ def read_providers(settings: Settings, folder: Path, outbound: Outbound) -> Read
         for name, section in settings.providers.items()
         if section.kind == "people"
     }
-    rules = {name: _rules(name, section, folder) for name, section in settings.providers.items()}
+    rules = {name: _rules(settings, name, folder) for name in settings.providers}
     tokens = Tokens(list(known.values()), keys) if known else None
     return ReadProviders(providers=Providers(rules=rules, tokens=tokens), sign_ins=sign_ins)
 
@@ -61,7 +61,9 @@ def _secret(reference: str | None, where: str, folder: Path) -> Secret | None:
     return None if reference is None else read_secret(reference, where, folder)
 
 
-def _rules(name: str, section: Section, folder: Path) -> ProviderRules:
+def _rules(settings: Settings, name: str, folder: Path) -> ProviderRules:
+    section = settings.providers[name]
+    others = (settings.providers[other].issuer for other in section.speaks_of)
     return ProviderRules(
         name=name,
         kind=section.kind,
@@ -78,6 +80,7 @@ def _rules(name: str, section: Section, folder: Path) -> ProviderRules:
         scim_subject=section.scim_subject,
         audience=section.audience,
         workload=section.workload,
+        speaks_of=frozenset(others) or frozenset((section.issuer,)),
         poll=section.poll,
         allow=section.allow,
         poll_token=_secret(section.poll_token, f"providers.{name}.poll_token", folder),

@@ -218,6 +218,8 @@ class Provider(_Section):
     scim_subject: Literal["externalId", "userName"] = "externalId"
     #: of `signals`: the workload as which it acts; what it may bring about, the rules on it say
     workload: Name | None = None
+    #: of `signals`: the providers whose people it may speak of; empty: those of its own issuer
+    speaks_of: tuple[Name, ...] = ()
     #: of `signals`: where they are fetched (RFC 8936); without it they are pushed to us (RFC 8935)
     poll: str | None = None
     #: `env:NAME` or `file:PATH`: the bearer token that we show there
@@ -398,6 +400,8 @@ class Settings(_Section):
                     f"`providers.{name}`: `workload`, `poll`, `poll_token` and `push_token` are "
                     "for signals"
                 )
+            if unknown := set(provider.speaks_of) - self.providers.keys():
+                raise ValueError(f"`providers.{name}.speaks_of`: no provider is `{min(unknown)}`")
             if provider.workload is not None and provider.workload not in self.workloads:
                 raise ValueError(
                     f"`providers.{name}.workload` names no workload: `{provider.workload}`"

@@ -371,7 +371,13 @@ async def test_somebody_disabled_is_refused(people: Scenario) -> None:
 async def test_the_second_factor_is_what_the_operator_takes_for_one(
     people: Scenario, amr: Any, factor: str
 ) -> None:
-    assert (await vouch(people, groups=[], amr=amr)).session.opened.mfa == factor
+    at = int(people.service.now().timestamp())
+    opened = (await vouch(people, groups=[], amr=amr, auth_time=at)).session.opened
+    assert opened.mfa == factor
+
+
+async def test_a_factor_of_which_nobody_says_when_it_was_shown_is_none(people: Scenario) -> None:
+    assert (await vouch(people, groups=[], amr=["hwk"])).session.opened.mfa == ""
 
 
 async def test_when_somebody_authenticated_is_never_later_than_now(people: Scenario) -> None:

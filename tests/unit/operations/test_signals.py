@@ -27,7 +27,12 @@ CAEP = "https://schemas.openid.net/secevent/caep/event-type/"
 RISC = "https://schemas.openid.net/secevent/risc/event-type/"
 SSF = "https://schemas.openid.net/secevent/ssf/event-type/"
 RULES = ProviderRules(
-    name="watch", kind="signals", issuer=ISSUER, audience=US, workload="watcher", poll=None
+    name="watch",
+    kind="signals",
+    issuer=ISSUER,
+    audience=US,
+    workload="watcher",
+    speaks_of=frozenset((ISSUER,)),
 )
 MAY_REVOKE = policy_with(
     """
@@ -196,6 +201,14 @@ async def test_the_same_subject_of_another_issuer_is_somebody_else(
 ) -> None:
     subject = {"format": "iss_sub", "iss": "https://other.example", "sub": "sub-ana"}
     assert (await take(scenario, event(scenario, sub_id=subject))).about is None
+
+
+async def test_a_source_speaks_of_nobody_but_the_people_it_was_trusted_with(
+    scenario: Scenario, line: Line
+) -> None:
+    believe(scenario, replace(RULES, speaks_of=frozenset(("https://other.example",))))
+    taken = await take(scenario, event(scenario))
+    assert (taken.action, taken.why, taken.about) == ("none", "unknown-subject", None)
 
 
 async def test_a_crash_before_the_effect_is_made_good_after_the_restart(
