@@ -58,6 +58,8 @@ def _answer(caller: str, body: AccessRequest) -> Response:
 
 async def serve() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    # as the service's: asyncio sets it for sockets that name their protocol, which this does not
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print(f"serves on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201
     gc.collect()
     gc.freeze()

@@ -56,6 +56,9 @@ def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
     app.state.opened, app.state.folder = opened, folder
     app.state.under_way = UnderWay()
     app.router.routes.append(
+        Route("/access/v1/evaluation", authzen.evaluate_directly, methods=["POST"])
+    )
+    app.router.routes.append(
         Route("/access/v1/requests", authzen.submit_directly, methods=["POST"])
     )
     for module in (

@@ -8,14 +8,14 @@ where each demand of the two texts is tested.
 
 from fastapi import APIRouter
 
+from muniment.interfaces.http.authzen.direct import evaluate_directly, submit_directly
 from muniment.interfaces.http.authzen.evaluation import router as evaluation_router
 from muniment.interfaces.http.authzen.metadata import router as metadata_router
 from muniment.interfaces.http.authzen.requests import router as requests_router
-from muniment.interfaces.http.authzen.requests import submit_directly
 from muniment.interfaces.http.authzen.search import router as search_router
 from muniment.interfaces.http.authzen.tasks import router as tasks_router
 
-__all__ = ["PARTS", "router", "submit_directly"]
+__all__ = ["PARTS", "evaluate_directly", "router", "submit_directly"]
 
 PARTS = (metadata_router, evaluation_router, search_router, requests_router, tasks_router)
 router = APIRouter(tags=["AuthZEN"])

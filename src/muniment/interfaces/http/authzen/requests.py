@@ -4,8 +4,6 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 
 from muniment.errors import Conflict, Malformed, NotFound, NotPermitted
 from muniment.interfaces.http.authzen import chain, denial, structure, tasks
@@ -19,7 +17,7 @@ from muniment.interfaces.http.authzen.messages import (
     Resource,
 )
 from muniment.interfaces.http.authzen.profile import POLL_SECONDS, base_url, problem
-from muniment.interfaces.http.context import CallerDep, ServiceDep, get_caller, get_service
+from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.interfaces.http.problems import ProfileProblem
 from muniment.operations import batch, callback, evaluate, request, request_together
 from muniment.operations.request import AccessAsk, IdempotencyKey, Submission
@@ -70,26 +68,6 @@ async def submit(
         headers=headers,
         media_type="application/json",
     )
-
-
-async def submit_directly(http: Request) -> Response:
-    """
-    The hot route: `submit` as a plain Starlette route, past the framework's dependency injection.
-
-    `submit` itself stays registered, for the OpenAPI document.
-    """
-    caller = await get_caller(http)
-    key = http.headers.get("idempotency-key")
-    if key is not None and len(key) > MAX_KEY:
-        raise Malformed(f"an Idempotency-Key has at most {MAX_KEY} characters")
-    if http.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Malformed("the body has to be `application/json`")
-    try:
-        body = AccessRequest.model_validate_json(await http.body())
-    except ValidationError as error:
-        lines = [{**trouble, "loc": ("body", *trouble["loc"])} for trouble in error.errors()]
-        raise RequestValidationError(lines) from error
-    return await submit(await get_service(http), caller, http, body, key)
 
 
 async def _one(
