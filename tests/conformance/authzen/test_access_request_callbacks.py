@@ -326,6 +326,7 @@ async def test_a_notice_that_was_not_taken_is_sent_again(api: Api, post: Post) -
     assert (found.outcome, found.status) == ("delivered", 204)
 
 
+@pytest.mark.deep
 async def test_a_notice_is_given_up_after_a_day_and_that_is_recorded(api: Api, post: Post) -> None:
     post.next = [Unavailable("no answer")] * 1000
     task = await called_back(api)

@@ -238,6 +238,7 @@ async def test_groups_are_found_by_what_providers_ask(api, text, found):
 # --- bounds -------------------------------------------------------------------------------------
 
 
+@pytest.mark.deep
 async def test_a_thousand_members_in_one_patch_stand_at_once(tmp_path):
     async with Scenario(tmp_path, checking=False) as scenario:
         api = await ScimApi(scenario, tmp_path).start()

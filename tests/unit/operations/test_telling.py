@@ -318,6 +318,7 @@ async def test_what_was_not_taken_is_tried_again_until_it_is(
     assert record.attempts > 3
 
 
+@pytest.mark.deep
 async def test_after_a_day_it_is_given_up_and_that_is_recorded(
     scenario: Scenario, mail: Told
 ) -> None:
