@@ -25,8 +25,6 @@ from muniment.operations.providers import PLATFORMS, ProviderRules, Turn, claim
 from muniment.operations.service import SESSIONS, Caller, Service, content, new_id, until_it_stands
 from muniment.ports import VerifiedToken
 
-#: what `session:closed` can say
-REASONS = ("signed-out", "revoked", "principal-disabled", "parent-closed", "task-closed", "signal")
 #: begins every bearer token of a session that we make
 PREFIX = "muniment-"
 #: principals in a chain of delegation, the sponsor among them
