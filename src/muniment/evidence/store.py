@@ -64,6 +64,26 @@ class Batch:
     companions: Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """An RFC 3161 token over the text of a checkpoint, as its authority gave it."""
+
+    #: our name for the authority
+    authority: str
+    #: DER of the TimeStampToken
+    token: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A checkpoint as others are shown it."""
+
+    size: int
+    #: signed by the log, and cosigned by those witnesses that answered
+    note: bytes = field(repr=False)
+    stamps: tuple[Stamp, ...] = ()
+
+
 class Transaction(Protocol):
     """One open write transaction. Nobody else can write until it ends."""
 
@@ -135,6 +155,23 @@ class LogStore(Protocol):
 
     def checkpoint_at_or_after(self, size: int) -> tuple[int, bytes] | None:
         """Size and note of the smallest checkpoint over at least `size` entries."""
+        ...
+
+    def publish(self, published: Published) -> None:
+        """
+        Keep a checkpoint with what others put to it; one of the same size is replaced.
+
+        Durable when it returns. Whatever is kept here can be asked for again: it is no evidence
+        that the log itself rests on.
+        """
+        ...
+
+    def published(self) -> Published | None:
+        """The largest that was published."""
+        ...
+
+    def published_at_or_after(self, size: int) -> Published | None:
+        """The smallest that was published over at least `size` entries."""
         ...
 
     def erase(self, index: int, section: str, rule: str) -> None:

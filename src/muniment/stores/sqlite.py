@@ -15,7 +15,7 @@ from typing import Any
 
 from muniment.errors import Conflict, LogInvalid, LogUnavailable
 from muniment.evidence.record import Sealed
-from muniment.evidence.store import Batch, Tail
+from muniment.evidence.store import Batch, Published, Stamp, Tail
 from muniment.ports import Answer, CaseRow, Due
 from muniment.stores.migrations import migrate, refuse_foreign
 
@@ -42,6 +42,12 @@ READ_TOMBSTONES = "SELECT name, rule FROM tombstones WHERE idx = ?"
 READ_DOCUMENT = "SELECT content FROM documents WHERE digest = ?"
 READ_CHECKPOINT = "SELECT note FROM checkpoints WHERE size = ?"
 READ_NEXT_CHECKPOINT = "SELECT size, note FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1"
+PUT_PUBLISHED = "INSERT OR REPLACE INTO published (size, note) VALUES (?, ?)"
+CLEAR_STAMPS = "DELETE FROM stamps WHERE size = ?"
+INSERT_STAMP = "INSERT INTO stamps (size, authority, token) VALUES (?, ?, ?)"
+READ_PUBLISHED = "SELECT size, note FROM published ORDER BY size DESC LIMIT 1"
+READ_NEXT_PUBLISHED = "SELECT size, note FROM published WHERE size >= ? ORDER BY size LIMIT 1"
+READ_STAMPS = "SELECT authority, token FROM stamps WHERE size = ? ORDER BY authority"
 DELETE_SECTION = "DELETE FROM sections WHERE idx = ? AND name = ?"
 INSERT_TOMBSTONE = "INSERT OR IGNORE INTO tombstones (idx, name, rule) VALUES (?, ?, ?)"
 
@@ -130,6 +136,13 @@ class SQLiteStore:
             if busy:
                 raise LogUnavailable("the erased bytes are still in the write-ahead log: a reader")
 
+    def publish(self, published: Published) -> None:
+        stamps = [(published.size, each.authority, each.token) for each in published.stamps]
+        with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
+            connection.execute(PUT_PUBLISHED, (published.size, published.note))
+            connection.execute(CLEAR_STAMPS, (published.size,))
+            connection.executemany(INSERT_STAMP, stamps)
+
     # --- reading the log ---------------------------------------------------------------------
 
     def tail(self) -> Tail | None:
@@ -168,6 +181,20 @@ class SQLiteStore:
     def checkpoint_at_or_after(self, size: int) -> tuple[int, bytes] | None:
         rows = self._rows(READ_NEXT_CHECKPOINT, size)
         return (rows[0][0], rows[0][1]) if rows else None
+
+    def published(self) -> Published | None:
+        return self._published(READ_PUBLISHED)
+
+    def published_at_or_after(self, size: int) -> Published | None:
+        return self._published(READ_NEXT_PUBLISHED, size)
+
+    def _published(self, query: str, *values: Any) -> Published | None:
+        rows = self._rows(query, *values)
+        if not rows:
+            return None
+        size, note = rows[0]
+        stamps = tuple(Stamp(*row) for row in self._rows(READ_STAMPS, size))
+        return Published(size, note, stamps)
 
     # --- projections -------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from muniment.evidence.store import (
     Entry,
     HeadStore,
     LogStore,
+    Published,
     Tail,
     Transaction,
     entry_of,
@@ -187,6 +188,16 @@ class FaultyStore:
 
     def checkpoint_at_or_after(self, size: int) -> tuple[int, bytes] | None:
         return self._store.checkpoint_at_or_after(size)
+
+    def publish(self, published: Published) -> None:
+        with self._disk.step("publish"):
+            self._store.publish(published)
+
+    def published(self) -> Published | None:
+        return self._store.published()
+
+    def published_at_or_after(self, size: int) -> Published | None:
+        return self._store.published_at_or_after(size)
 
     def erase(self, index: int, section: str, rule: str) -> None:
         self._store.erase(index, section, rule)

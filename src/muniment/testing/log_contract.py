@@ -21,6 +21,8 @@ from muniment.evidence.store import (
     Batch,
     HeadStore,
     LogStore,
+    Published,
+    Stamp,
 )
 from muniment.ports import Due
 from muniment.testing.faulty import Growing, add, new_case
@@ -209,6 +211,27 @@ class LogStoreContract:
         assert store.checkpoint_at_or_after(2) == (4, b"checkpoint of 4")
         assert store.checkpoint_at_or_after(4) == (4, b"checkpoint of 4")
         assert store.checkpoint_at_or_after(6) is None
+
+    def test_what_was_published_is_kept_with_its_stamps(
+        self, store: LogStore, open_store: Callable[[], LogStore]
+    ) -> None:
+        assert store.published() is None
+        assert store.published_at_or_after(0) is None
+        first = Published(1, b"one", (Stamp("a", b"token a"), Stamp("b", b"token b")))
+        third = Published(3, b"three")
+        store.publish(third)
+        store.publish(first)
+        for each in (store, open_store()):
+            assert each.published() == third
+            assert each.published_at_or_after(0) == first
+            assert each.published_at_or_after(2) == third
+            assert each.published_at_or_after(4) is None
+
+    def test_what_is_published_again_is_replaced_as_a_whole(self, store: LogStore) -> None:
+        store.publish(Published(1, b"one", (Stamp("a", b"token a"),)))
+        again = Published(1, b"one, cosigned", (Stamp("b", b"token b"),))
+        store.publish(again)
+        assert store.published() == again
 
     def test_sections_and_documents_lie_beside_their_record(
         self, store: LogStore, growing: Growing
