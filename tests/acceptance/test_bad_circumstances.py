@@ -797,14 +797,24 @@ def test_it_speaks_tls_to_others_with_the_certificate_it_is_given(place: Place) 
             httpx.get(url.replace("https", "http") + "/healthz")
 
 
-@pytest.mark.parametrize("behind", [pytest.param(False, marks=pytest.mark.deep), True])
-def test_what_a_proxy_says_counts_only_where_one_is_declared(place: Place, behind: bool) -> None:
-    place.edit("muniment.toml", "[server]\n", f"[server]\nbehind_proxy = {str(behind).lower()}\n")
+@pytest.mark.parametrize(
+    ("behind", "proxy", "believed"),
+    [
+        pytest.param(False, "127.0.0.1", False, marks=pytest.mark.deep),
+        pytest.param(True, "10.0.0.1", False, marks=pytest.mark.deep),
+        (True, "127.0.0.1", True),
+    ],
+)
+def test_what_a_proxy_says_counts_only_where_that_one_is_declared(
+    place: Place, behind: bool, proxy: str, believed: bool
+) -> None:
+    declared = f'[server]\nbehind_proxy = {str(behind).lower()}\nproxies = ["{proxy}"]\n'
+    place.edit("muniment.toml", "[server]\n", declared)
     forwarded = {"X-Forwarded-Proto": "https", "Host": "muniment.example"}
     with place.serving("0.0.0.0:0" if behind else "127.0.0.1:0") as service:
         url = service.url.replace("0.0.0.0", "127.0.0.1")
         answer = httpx.get(url + "/.well-known/authzen-configuration", headers=forwarded).json()
-    scheme = "https" if behind else "http"
+    scheme = "https" if believed else "http"
     assert answer["policy_decision_point"] == f"{scheme}://muniment.example"
 
 

@@ -176,6 +176,9 @@ class _Bench:
                 == (request.definition, request.environment),
                 f"`{id}` follows another definition of the role than was asked for",
             )
+        handed = self._asked_under(request) if decision.question == "extend" else None
+        if handed is not None:
+            self._check_handed(entry, request, handed)
         if decision.question == "request":
             _require(
                 decision.actor == request.actor, f"`{id}` is about somebody else than who asked"
@@ -203,14 +206,27 @@ class _Bench:
     def _check_delegation(
         self, entry: Entry, actor: records.Actor, handed: records.Delegation | None
     ) -> None:
-        """Who acts for somebody asked for no more than was handed to him."""
-        request = self._request
-        if handed is None or request is None:
+        """Who acts for somebody does so under a delegation to him."""
+        if handed is None or self._request is None:
             return
         _require(
             (handed.sponsor, handed.chain[-1:]) == (actor.sponsor, (actor.principal,)),
             f"`{entry.header.id}` was done under a delegation of somebody else",
         )
+        self._check_handed(entry, self._request, handed)
+
+    def _asked_under(self, request: records.AccessRequested) -> records.Delegation | None:
+        """What had been handed to whoever first asked; an extension may not go beyond it."""
+        shown = request.actor.sign_in
+        for leaf, opened in self._typed.items():
+            if isinstance(opened, records.SessionOpened) and shown is not None:
+                if self._by_leaf[leaf].header.case == shown.session:
+                    return opened.delegation
+        return None
+
+    def _check_handed(
+        self, entry: Entry, request: records.AccessRequested, handed: records.Delegation
+    ) -> None:
         role, asked = f"{request.resource}/{request.role}", self._before(entry)
         seconds = (asked if isinstance(asked, records.ExtensionRequested) else request).seconds
         _require(

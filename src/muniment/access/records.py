@@ -713,6 +713,20 @@ class LogHeartbeat(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogIndexed(Record):
+    """Which cases there were, and where each ended: that one went no further can be proved by it."""
+
+    KIND = "log:indexed"
+
+    #: the index covers the entries before this one; others may stand between them and this record
+    size: int
+    #: how many cases there were
+    cases: int
+    #: root of the tree over them, sorted by id: see `evidence.case_index`
+    root: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClockStepped(Record):
     """An operator vouches for a wall clock that had moved on its own."""
 

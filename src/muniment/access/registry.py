@@ -73,6 +73,8 @@ class InForce:
 class Token:
     principal: str
     expires: datetime | None
+    #: where it was enrolled
+    index: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,15 @@ class Signal:
     #: the record of the newest
     leaf: bytes
     at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexed:
+    """The newest index of cases: where its record stands, and what it says."""
+
+    index: int
+    at: datetime
+    record: records.LogIndexed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +160,8 @@ class Registry:
     moved: dict[str, None] = field(default_factory=dict)
     #: by person: the newest signal that sessions, or access too, had to end for
     signalled: dict[str, Signal] = field(default_factory=dict)
+    #: by person: where a human last showed who he is, or was given a token, in the log
+    shown: dict[str, int] = field(default_factory=dict)
     #: every grant that was authorised and was not seen gone
     grants: dict[str, OpenGrant] = field(default_factory=dict)
     #: where the records lie that others follow
@@ -157,6 +170,7 @@ class Registry:
     sessions_before_sweep: int = 10_000
     log_case: str = ""
     log_head: bytes = b""
+    indexed: Indexed | None = None
 
     def take(self, entry: Entry) -> None:
         """Take in one entry, in the order of the log."""
@@ -187,6 +201,21 @@ class Registry:
     def persons(self, principal: Principal) -> tuple[str, ...]:
         """Person ids of the whole chain."""
         return tuple(dict.fromkeys(link.person for link in self.chain(principal)))
+
+    def is_cut_off(self, principal: Principal) -> bool:
+        """
+        Whether a signal ended the access of the human behind an agent, who was not seen since.
+
+        It may act for him again when he has signed in anew.
+        """
+        signal = self.signalled.get(principal.person) if principal.type == "agent" else None
+        return signal is not None and signal.access > self.shown.get(principal.person, -1)
+
+    def is_outdated(self, token: Token) -> bool:
+        """Whether a human's static token is older than a signal that ended his access."""
+        holder = self.principals[token.principal]
+        signal = self.signalled.get(holder.person) if holder.type == "human" else None
+        return signal is not None and token.index < signal.access
 
     def glass_since(self, person: str, since: datetime, before: datetime | None = None) -> int:
         """How often a person broke glass from `since` on, and, where it is given, `before` then."""
@@ -267,9 +296,11 @@ def _group(registry: Registry, entry: Entry, record: Any) -> None:
 
 def _token(registry: Registry, entry: Entry, record: Any) -> None:
     case = entry.header.case
-    registry.tokens[record.token] = Token(principal=case, expires=record.expires)
+    registry.tokens[record.token] = Token(principal=case, expires=record.expires, index=entry.index)
     registry.revocations.pop(record.token, None)
-    registry.principals[case] = replace(registry.principals[case], head=entry.leaf)
+    principal = registry.principals[case] = replace(registry.principals[case], head=entry.leaf)
+    if principal.type == "human":
+        registry.shown[principal.person] = entry.index
 
 
 def _token_gone(registry: Registry, entry: Entry, record: Any) -> None:
@@ -295,6 +326,8 @@ def _session(registry: Registry, entry: Entry, record: Any) -> None:
         case=entry.header.case, head=entry.leaf, opened=record
     )
     registry.session_tokens[entry.header.case] = record.token
+    if record.method == "oidc":
+        registry.shown[record.person] = entry.index
 
 
 def _session_gone(registry: Registry, entry: Entry, _record: Any) -> None:
@@ -399,6 +432,11 @@ def _log(registry: Registry, entry: Entry, _record: Any) -> None:
     registry.log_case, registry.log_head = entry.header.case, entry.leaf
 
 
+def _indexed(registry: Registry, entry: Entry, record: Any) -> None:
+    _log(registry, entry, record)
+    registry.indexed = Indexed(index=entry.index, at=entry.header.at, record=record)
+
+
 #: kinds of one record or few, which records of many cases follow
 FOLLOWED = (
     "principal:enrolled",
@@ -438,5 +476,6 @@ _MOVES: dict[str, Any] = {
     "case:closed": _closed,
     "log:started": _log,
     "log:heartbeat": _log,
+    "log:indexed": _indexed,
     "clock:stepped": _log,
 }

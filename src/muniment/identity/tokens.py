@@ -51,6 +51,10 @@ def authenticate(registry: Registry, token: str, now: datetime) -> Authenticated
             principal=registry.principals[session.opened.principal], session=session
         )
     elif known is not None and (known.expires is None or known.expires > now):
+        if registry.is_outdated(known):
+            raise Unauthenticated(
+                "a signal ended the access of this token's holder; a new token has to be enrolled"
+            )
         found = Authenticated(principal=registry.principals[known.principal], session=None)
     elif token.startswith(_PREFIX) or session is not None:
         raise Unauthenticated("this token is unknown, revoked or expired")

@@ -160,6 +160,7 @@ def _end_of(service: Service, name: str) -> Iterator[Ended]:
 
 
 def _by_signal(service: Service, requester: Principal, entries: Sequence[Entry]) -> Ended | None:
+    # whoever acts for a human counts as the same person
     signal = service.registry.signalled.get(requester.person)
     if signal is None or entries[0].index >= signal.access:
         return None

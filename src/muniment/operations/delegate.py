@@ -16,7 +16,6 @@ from muniment.access.registry import Principal, Session
 from muniment.errors import Malformed, NotFound, NotPermitted, Unauthenticated
 from muniment.operations import permit, sign_in
 from muniment.operations.delegation import check_stands, lineage
-from muniment.operations.request import within_quota
 from muniment.operations.service import Caller, Service, content, record_of, until_it_stands
 from muniment.operations.sign_in import LONGEST_CHAIN, SignedIn
 
@@ -82,7 +81,6 @@ async def delegate(
     Raises `Unauthenticated` where the tokens do not bear it, `NotPermitted` for more than the giver
     has, and `TooMany` above the quota: none is recorded.
     """
-    within_quota(service, agent)
     token = sign_in.new_token()
 
     async def attempt() -> Session:

@@ -8,17 +8,53 @@ as long as all of that does, also while the record of its end is still to be wri
 from collections.abc import Iterator
 
 from muniment.access import records
+from muniment.access.case import AccessCase
 from muniment.access.registry import Session
 from muniment.errors import NotPermitted, Unauthenticated
 from muniment.evidence.store import Entry
 from muniment.operations.service import SESSIONS, Caller, Service, record_of
 
 
-def within(service: Service, caller: Caller, resource: str, role: str, seconds: int) -> None:
-    """A delegated caller asks for no more than was handed to him. Raises `NotPermitted`."""
-    delegation = caller.session.opened.delegation if caller.session is not None else None
-    if delegation is None:
-        return
+def within(
+    service: Service,
+    caller: Caller,
+    resource: str,
+    role: str,
+    seconds: int,
+    *,
+    asked: AccessCase | None = None,
+) -> None:
+    """
+    A delegated caller asks for no more than was handed to him. Raises `NotPermitted`.
+
+    Of what was `asked` for under a delegation, nobody gets more than that one allowed.
+    """
+    for delegation in (_held(caller), _asked_under(service, asked)):
+        if delegation is not None:
+            _check_within(service, delegation, resource, role, seconds)
+
+
+def covers(caller: Caller, resource: str, role: str) -> bool:
+    """Whether this role was handed to the caller; every one is, where nothing limits him."""
+    delegation = _held(caller)
+    return delegation is None or not delegation.roles or f"{resource}/{role}" in delegation.roles
+
+
+def _held(caller: Caller) -> records.Delegation | None:
+    return caller.session.opened.delegation if caller.session is not None else None
+
+
+def _asked_under(service: Service, case: AccessCase | None) -> records.Delegation | None:
+    shown = case.requested.actor.sign_in if case is not None else None
+    for opened in lineage(service, shown.session) if shown is not None else ():
+        record = record_of(opened)
+        return record.delegation if isinstance(record, records.SessionOpened) else None
+    return None
+
+
+def _check_within(
+    service: Service, delegation: records.Delegation, resource: str, role: str, seconds: int
+) -> None:
     why = ""
     if delegation.roles and f"{resource}/{role}" not in delegation.roles:
         why = f"`{resource}/{role}` is not among the roles that were delegated to you"
@@ -31,8 +67,11 @@ def within(service: Service, caller: Caller, resource: str, role: str, seconds: 
 
 def check_stands(service: Service, caller: Caller) -> None:
     """Raises `Unauthenticated` for what was shown if it, or what it rests on, is over by now."""
-    if caller.token is not None and caller.token not in service.registry.tokens:
+    token = service.registry.tokens.get(caller.token) if caller.token is not None else None
+    if caller.token is not None and (token is None or service.registry.is_outdated(token)):
         raise Unauthenticated("this token was revoked")
+    if service.registry.is_cut_off(service.registry.principals[caller.principal.id]):
+        raise Unauthenticated("a signal ended the access of the human behind you; he signs in anew")
     if caller.session is not None and broken(service, caller.session):
         raise Unauthenticated("what this delegation rested on has ended")
 
@@ -68,7 +107,9 @@ def _still_shown(service: Service, named: str) -> bool:
     if named.startswith(SESSIONS):
         return False
     token = service.registry.tokens.get(bytes.fromhex(named))
-    return token is not None and (token.expires is None or token.expires > now)
+    if token is None or service.registry.is_outdated(token):
+        return False
+    return token.expires is None or token.expires > now
 
 
 def lineage(service: Service, session: str) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from muniment.access.fields import to_json
 from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
-from muniment.operations import permit
+from muniment.operations import delegation, permit
 from muniment.operations.facts import approval_facts, at_best
 from muniment.operations.service import Caller, Service, record_of
 from muniment.policy.decide import ask_approve
@@ -140,7 +140,11 @@ def mine(
         permit.require(service, caller, "read")
     requester = None if everyone else caller.principal.id
     rows = service.projections.cases(requester=requester, states=states, before=before)
-    return [replace(row, marked=row.marked and unreviewed(service, row.case)) for row in rows]
+    return [
+        replace(row, marked=row.marked and unreviewed(service, row.case))
+        for row in rows
+        if delegation.covers(caller, row.resource, row.role)
+    ]
 
 
 def waiting_for(service: Service, caller: Caller) -> list[AccessCase]:

@@ -53,7 +53,7 @@ async def _ask(
     permit.require(service, caller, "read", case)
     permit.require(service, caller, "extend", case)
     wanted = case.requested
-    delegation.within(service, caller, wanted.resource, wanted.role, seconds)
+    delegation.within(service, caller, wanted.resource, wanted.role, seconds, asked=case)
     _must_be_extendable(service, case, caller, seconds)
     connector = service.connector(case.requested.resource)
     if not connector.capabilities.extends_live:

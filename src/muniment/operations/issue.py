@@ -27,7 +27,8 @@ from muniment.operations import delegation, permit
 from muniment.operations.decision import decision_draft
 from muniment.operations.end import ATTEMPT
 from muniment.operations.facts import Reason, access_facts, approval_facts
-from muniment.operations.request import IdempotencyKey, answer, answered, within_quota
+from muniment.operations.quota import within_quota
+from muniment.operations.request import IdempotencyKey, answer, answered
 from muniment.operations.service import Caller, Service, target_clock, until_it_stands
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
@@ -69,7 +70,8 @@ async def _pick_up(
     if case_id in service.ordering:
         raise Conflict("a credential for this case is being made at this moment")
     if not service.read(case_id)[0].break_glass:
-        within_quota(service, caller)  # each pick-up is recorded, also one that is denied
+        # each pick-up is recorded, also one that is denied
+        within_quota(service, caller.principal.id)
     service.ordering.add(case_id)
     try:
         authorized: _Authorized = await until_it_stands(

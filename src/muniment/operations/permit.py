@@ -3,6 +3,7 @@
 from muniment.access.case import AccessCase
 from muniment.errors import NotFound, NotPermitted
 from muniment.evidence import moment
+from muniment.operations import delegation
 from muniment.operations.facts import case_facts, mfa, principal_facts
 from muniment.operations.service import Caller, Service
 from muniment.policy.decide import Decision, ask_operate
@@ -21,14 +22,20 @@ def ask(service: Service, caller: Caller, operation: str, case: AccessCase | Non
     return ask_operate(service.policy(), facts)
 
 
+def _handed(caller: Caller, case: AccessCase) -> bool:
+    return delegation.covers(caller, case.requested.resource, case.requested.role)
+
+
 def require(
     service: Service, caller: Caller, operation: str, case: AccessCase | None = None
 ) -> None:
     """Raises `NotPermitted` with the policy's own words; counted, not recorded."""
     decision = ask(service, caller, operation, case)
-    if decision.outcome != "permit":
+    handed = case is None or _handed(caller, case)
+    if decision.outcome != "permit" or not handed:
         service.count("not-permitted")
         if operation == "read" and case is not None:
             raise NotFound(f"there is no access case `{case.id}` that you may see")
         where = "" if case is None else " on this case"
-        raise NotPermitted(f"you may not `{operation}`{where}: {'; '.join(decision.why)}")
+        why = "; ".join(decision.why) if handed else "it is about what was not delegated to you"
+        raise NotPermitted(f"you may not `{operation}`{where}: {why}")

@@ -3,7 +3,6 @@
 import contextlib
 import hmac
 import unicodedata
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,13 +12,14 @@ from typing import Any
 from muniment.access import records
 from muniment.access.case import AccessCase
 from muniment.access.registry import glass_counter
-from muniment.errors import Conflict, Malformed, TooMany
+from muniment.errors import Conflict, Malformed
 from muniment.evidence import moment
 from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
 from muniment.operations import delegation
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
+from muniment.operations.quota import within_quota
 from muniment.operations.review import review_drafts
 from muniment.operations.service import (
     Caller,
@@ -110,7 +110,7 @@ async def request(
         return before
     service.role(ask.resource, ask.role)
     if not ask.emergency:
-        within_quota(service, caller)
+        within_quota(service, caller.principal.id)
     with first_with(service, caller, key, came.token):
         asked: Asked = await until_it_stands(lambda: _request(service, caller, ask, key, came))
     return asked
@@ -270,16 +270,3 @@ def answer(caller: Caller, operation: str, key: IdempotencyKey, case: str, at: d
         case=case,
         at=moment.text(at),
     )
-
-
-def within_quota(service: Service, caller: Caller) -> None:
-    """The quota binds asking, never breaking glass; what is above it is counted, not recorded."""
-    now, recent = service.log.clock.elapsed(), service.asks.setdefault(caller.principal.id, deque())
-    while recent and recent[0] <= now - 60:
-        recent.popleft()
-    if len(recent) >= service.limits.asks_per_minute:
-        service.count("too-many")
-        raise TooMany(
-            f"at most {service.limits.asks_per_minute} requests a minute; try again in a minute"
-        )
-    recent.append(now)

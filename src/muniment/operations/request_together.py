@@ -10,6 +10,7 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations.batch import MAX_ITEMS, members
 from muniment.operations.projection import call_back, project
+from muniment.operations.quota import within_quota
 from muniment.operations.request import (
     AccessAsk,
     Drafted,
@@ -19,7 +20,6 @@ from muniment.operations.request import (
     answered,
     draft,
     first_with,
-    within_quota,
 )
 from muniment.operations.service import Caller, Service, new_id, until_it_stands
 
@@ -55,7 +55,7 @@ async def request_together(
         raise Malformed("in an emergency ask for one thing at a time")
     for item in items:
         service.role(item.ask.resource, item.ask.role)
-        within_quota(service, caller)
+        within_quota(service, caller.principal.id)
     with first_with(service, caller, key, *(item.came.token for item in items)):
         asked: AskedTogether = await until_it_stands(lambda: _request(service, caller, items, key))
     return asked

@@ -134,7 +134,7 @@ class Service:
     #: answered without a record since the last heartbeat, by reason
     unrecorded: dict[str, int] = field(default_factory=dict)
     #: when each principal asked lately, in elapsed seconds
-    asks: dict[str, deque[float]] = field(default_factory=dict)
+    asks: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
     #: idempotency keys whose first request is being answered at this moment
     answering: set[tuple[str, str]] = field(default_factory=set)
     _identities: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from muniment.errors import Conflict, NotFound, Unauthenticated
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.operations.providers import PLATFORMS, ProviderRules, Turn, claim
+from muniment.operations.quota import within_quota
 from muniment.operations.service import SESSIONS, Caller, Service, content, new_id, until_it_stands
 from muniment.ports import VerifiedToken
 
@@ -176,8 +177,10 @@ async def open_session(
     """
     `before` are drafts about the principal that have to stand first.
 
-    `follows` and `reads` are what it rests on besides the principal. May raise `Stale`.
+    `follows` and `reads` are what it rests on besides the principal. May raise `Stale`, and
+    `TooMany` above the quota.
     """
+    within_quota(service, principal.id, "sign-ins")
     case = new_id(SESSIONS.removesuffix("_"))
     leaf: bytes | int = len(before) - 1 if before else principal.leaf
     draft = record.draft(

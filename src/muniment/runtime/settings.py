@@ -5,6 +5,7 @@ Paths are relative to the file. Secrets stand here by reference only: `env:NAME`
 """
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -124,6 +126,8 @@ class Server(_Section):
     listen: str = "127.0.0.1:8417"
     #: a proxy in front speaks TLS; without it, and without a certificate, only loopback is allowed
     behind_proxy: bool = False
+    #: addresses or networks of that proxy, whose `X-Forwarded-For` and `-Proto` are believed
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     #: the server's certificate with its chain, as PEM; read at start, together with `tls_key`
     tls_certificate: Path | None = None
     #: the certificate's private key, as PEM and without a password
@@ -137,6 +141,16 @@ class Server(_Section):
             raise ValueError("`tls_certificate` and `tls_key` go together")
         return self
 
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for each in proxies:
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                raise ValueError(f"`{each}` is no address and no network") from None
+        return proxies
+
 
 class Log(_Section):
     """How the log looks after itself."""
@@ -145,6 +159,9 @@ class Log(_Section):
     reserve: Size = 64 << 20
     #: how often silence is recorded
     heartbeat: Length = timedelta(hours=1)
+    #: whoever reaches the service may fetch what is below `/log/`: headers of all records, which
+    #: name nobody but tell who did what by pseudonyms; without it the policy is asked (`follow`)
+    public: bool = False
 
 
 class LimitsSection(_Section):
@@ -158,7 +175,8 @@ class LimitsSection(_Section):
     order_timeout: Length = timedelta(seconds=10)
     #: how long a review of broken glass may take where the rule does not say
     review_window: Length = timedelta(hours=24)
-    #: requests and pick-ups of one principal within a minute; ends and decisions are not counted
+    #: requests and pick-ups of one principal within a minute, and as many sign-ins; ends and
+    #: decisions are not counted
     asks_per_minute: int = Field(default=60, ge=1, le=1_000_000)
 
 
@@ -388,6 +406,13 @@ class Settings(_Section):
                 self._check_identity(login, identity)
         self._check_scim()
         self._check_signals()
+        return self
+
+    @model_validator(mode="after")
+    def _linked(self) -> "Settings":
+        # else whoever asks would choose, by a header, which links others are sent
+        if self.callbacks and self.server.public_url is None:
+            raise ValueError("`callbacks` carry links: set `server.public_url`")
         return self
 
     def _check_signals(self) -> None:

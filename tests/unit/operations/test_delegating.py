@@ -16,7 +16,16 @@ from muniment.errors import (
     NotPermitted,
     Unauthenticated,
 )
-from muniment.operations import carry_away, delegate, delegation, extend, request, sign_in
+from muniment.operations import (
+    carry_away,
+    delegate,
+    delegation,
+    end,
+    explain,
+    extend,
+    request,
+    sign_in,
+)
 from muniment.operations.delegate import LONGEST, Handed, Origin
 from muniment.operations.facts import Reason
 from muniment.operations.request import AccessAsk
@@ -71,7 +80,7 @@ async def test_evidence_of_more_than_was_delegated_is_invalid(
     scenario: Scenario, acting: Acting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await acting.hand_on("ana", "robo", roles=(PROD,))
-    monkeypatch.setattr(delegation, "within", lambda *_: None)
+    monkeypatch.setattr(delegation, "within", lambda *_, **__: None)
     asked = await acting.ask("acting")
     data = await carry_away.export(scenario.service, scenario.caller("aud"), asked.case.id, ())
     with pytest.raises(BundleInvalid, match="more than was delegated") as refused:
@@ -84,7 +93,7 @@ async def test_evidence_of_a_longer_extension_than_was_delegated_is_invalid(
 ) -> None:
     await acting.hand_on("ana", "robo", max_seconds=600)
     picked = await acting.granted("acting")
-    monkeypatch.setattr(delegation, "within", lambda *_: None)
+    monkeypatch.setattr(delegation, "within", lambda *_, **__: None)
     await extend.extend(scenario.service, acting.caller("acting"), picked.case.id, 700, Reason())
     data = await carry_away.export(scenario.service, scenario.caller("aud"), picked.case.id, ())
     with pytest.raises(BundleInvalid, match="more than was delegated"):
@@ -187,7 +196,7 @@ async def test_a_delegated_caller_picks_up_nothing_that_was_not_delegated(
 ) -> None:
     asked = await acting.ask("robo")
     await acting.hand_on("ana", "robo", roles=(PROD,))
-    with pytest.raises(NotPermitted):
+    with pytest.raises(NotFound):
         await acting.pick_up("acting", asked)
 
 
@@ -200,6 +209,45 @@ async def test_an_extension_stays_within_the_delegated_window(
         await extend.extend(
             scenario.service, acting.caller("acting"), picked.case.id, 700, Reason()
         )
+
+
+async def test_the_agents_own_token_stretches_nothing_that_it_asked_for_under_a_delegation(
+    scenario: Scenario, acting: Acting
+) -> None:
+    await acting.hand_on("ana", "robo", max_seconds=600)
+    picked = await acting.granted("acting")
+    with pytest.raises(NotPermitted, match="at most 600 seconds"):
+        await extend.extend(scenario.service, acting.caller("robo"), picked.case.id, 700, Reason())
+
+
+async def test_evidence_of_such_a_stretch_is_invalid(
+    scenario: Scenario, acting: Acting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await acting.hand_on("ana", "robo", max_seconds=600)
+    picked = await acting.granted("acting")
+    monkeypatch.setattr(delegation, "within", lambda *_, **__: None)
+    await extend.extend(scenario.service, acting.caller("robo"), picked.case.id, 700, Reason())
+    data = await carry_away.export(scenario.service, scenario.caller("aud"), picked.case.id, ())
+    with pytest.raises(BundleInvalid, match="more than was delegated"):
+        verify(data, scenario.key.verifier)
+
+
+async def test_a_delegated_caller_sees_and_ends_nothing_that_was_not_delegated(
+    scenario: Scenario, acting: Acting
+) -> None:
+    picked = await acting.granted("robo")
+    await acting.hand_on("ana", "robo", roles=(PROD,))
+    service, caller, case = scenario.service, acting.caller("acting"), picked.case.id
+    with pytest.raises(NotFound):
+        explain.show(service, caller, case)
+    with pytest.raises(NotFound):
+        await end.end(service, caller, case)
+    with pytest.raises(NotFound):
+        await carry_away.export(service, caller, case, ())
+    assert explain.mine(service, caller, everyone=False, states=(), before=None) == []
+    assert scenario.read(picked).state == "issued"
+    await acting.hand_on("ana", "robo", roles=(STAGING,))
+    assert (await end.end(service, acting.caller("acting"), case)).state == "ended"
 
 
 async def test_the_policy_still_asks_about_the_sponsor(scenario: Scenario, acting: Acting) -> None:

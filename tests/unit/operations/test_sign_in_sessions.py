@@ -13,7 +13,7 @@ from vouching import FOREIGN, ISSUER, US, believe, sign
 
 from muniment.access import records
 from muniment.access.registry import Session
-from muniment.errors import Conflict, Unauthenticated
+from muniment.errors import Conflict, TooMany, Unauthenticated
 from muniment.identity.tokens import token_hash
 from muniment.operations import delegation, sign_in
 from muniment.operations.providers import ProviderRules, claim
@@ -57,6 +57,19 @@ async def platform(scenario: Scenario) -> Scenario:
 
 async def shown(scenario: Scenario, text: str) -> Session:
     return await sign_in.by_platform_token(scenario.service, text)
+
+
+async def test_nobody_fills_the_log_with_sessions(platform: Scenario) -> None:
+    platform.service.limits = platform.limits = type(platform.limits)(asks_per_minute=2)
+    for number in range(2):
+        await shown(platform, token(platform, "build", jti=str(number)))
+    size = platform.service.log.size
+    with pytest.raises(TooMany, match="at most 2 sign-ins a minute"):
+        await shown(platform, token(platform, "build", jti="3"))
+    assert platform.service.log.size == size
+    await shown(platform, token(platform, "robo-7"))  # others are not concerned
+    await platform.advance(timedelta(minutes=1))
+    await shown(platform, token(platform, "build", jti="4"))
 
 
 # --- workloads and agents -----------------------------------------------------------------------

@@ -15,8 +15,10 @@ from vouching import FOREIGN, ISSUER, US, Line, believe, sign
 from muniment.access import records
 from muniment.errors import Unauthenticated
 from muniment.interfaces.http.app import make_app
-from muniment.operations import sign_in, signals
+from muniment.operations import request, sign_in, signals
+from muniment.operations.facts import Reason
 from muniment.operations.providers import ProviderRules
+from muniment.operations.request import AccessAsk
 from muniment.operations.take_in import ProposedPrincipal
 from muniment.ports import Secret
 from muniment.runtime.settings import Settings
@@ -26,6 +28,9 @@ from muniment.testing.scenario import Scenario
 CAEP = "https://schemas.openid.net/secevent/caep/event-type/"
 RISC = "https://schemas.openid.net/secevent/risc/event-type/"
 SSF = "https://schemas.openid.net/secevent/ssf/event-type/"
+ASK = AccessAsk(
+    resource="orders-staging", role="readwrite", seconds=600, reason=Reason(ticket="T-1")
+)
 RULES = ProviderRules(
     name="watch",
     kind="signals",
@@ -139,6 +144,49 @@ async def test_a_lesser_signal_only_asks_for_a_fresh_sign_in(
     assert (await take(scenario, token)).action == "close-sessions"
     assert scenario.service.registry.sessions == {}
     assert scenario.read(picked).state == "issued"
+
+
+async def test_a_static_token_from_before_a_signal_that_ends_access_is_worth_nothing(
+    scenario: Scenario, line: Line
+) -> None:
+    acting = Acting(scenario)
+    await acting.enrol("ana", "bo")
+    before = acting.caller("ana")
+    await take(scenario, event(scenario))
+    with pytest.raises(Unauthenticated, match="a new token has to be enrolled"):
+        acting.caller("ana")
+    with pytest.raises(Unauthenticated):
+        await request.request(scenario.service, before, ASK)
+    acting.caller("bo")
+    await scenario.restart()
+    with pytest.raises(Unauthenticated, match="a new token has to be enrolled"):
+        acting.caller("ana")
+    await acting.enrol("ana")
+    assert acting.caller("ana").principal.id == scenario.ids["ana"]
+
+
+async def test_a_static_token_survives_a_lesser_signal(scenario: Scenario, line: Line) -> None:
+    acting = Acting(scenario)
+    await acting.enrol("ana")
+    await take(
+        scenario, event(scenario, f"{CAEP}risk-level-change", said={"current_level": "MEDIUM"})
+    )
+    acting.caller("ana")
+
+
+async def test_a_signal_about_its_sponsor_ends_what_an_agent_asked_for_itself(
+    scenario: Scenario, line: Line
+) -> None:
+    """Until the sponsor is seen again, the agent acts for nobody."""
+    acting = Acting(scenario)
+    await acting.enrol("ana", "robo")
+    agents = await acting.granted("robo")
+    await take(scenario, event(scenario, f"{RISC}account-disabled"))
+    assert scenario.last(agents, records.GrantRevoked).reason == "signal"
+    with pytest.raises(Unauthenticated, match="he signs in anew"):
+        await acting.ask("robo")
+    await acting.enrol("ana")
+    assert (await acting.ask("robo")).case.state == "approved"
 
 
 async def test_access_from_after_the_signal_stands(scenario: Scenario, line: Line) -> None:

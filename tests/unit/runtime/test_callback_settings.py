@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from muniment.errors import ConfigInvalid
 from muniment.runtime.callbacks import read_callbacks
-from muniment.runtime.settings import Settings
+from muniment.runtime.settings import Server, Settings
 
 KEY = "whsec_" + base64.b64encode(bytes(32)).decode()
 PEP = "https://pep.example.com/callbacks"
@@ -16,6 +17,7 @@ PEP = "https://pep.example.com/callbacks"
 
 def settings(**callbacks: dict[str, Any]) -> Settings:
     value = {"installation": {"origin": "muniment.example/log"}, "callbacks": callbacks}
+    value |= {"server": {"public_url": "https://muniment.example"}}
     return Settings.model_validate(value)
 
 
@@ -65,3 +67,16 @@ def test_one_endpoint_is_registered_once(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     with pytest.raises(ConfigInvalid, match="same endpoint"):
         read_callbacks(settings(one=one(), other=one(principals=["bo"])), tmp_path)
+
+
+def test_callbacks_without_an_address_of_our_own_are_refused() -> None:
+    """Else whoever asks would choose, by his `Host`, which links others are sent."""
+    value = {"installation": {"origin": "muniment.example/log"}, "callbacks": {"pep": one()}}
+    with pytest.raises(ValidationError, match=r"set `server\.public_url`"):
+        Settings.model_validate(value)
+
+
+def test_only_addresses_and_networks_are_proxies() -> None:
+    assert Server(proxies=("10.0.0.0/8", "::1")).proxies == ("10.0.0.0/8", "::1")
+    with pytest.raises(ValidationError, match=r"`proxy\.internal` is no address and no network"):
+        Server(proxies=("proxy.internal",))

@@ -6,11 +6,12 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, Path, Query, Request, Response
 
 from muniment.errors import Conflict, NotFound, Unauthenticated
-from muniment.interfaces.console import browser
+from muniment.interfaces.console import browser, departure
 from muniment.interfaces.console.browser import NotSignedIn, PersonDep
+from muniment.interfaces.console.departure import Departure
 from muniment.interfaces.console.pages import PageRoute, page, redirect
 from muniment.interfaces.http.context import ServiceDep, get_opened
-from muniment.interfaces.http.one_time import Departed, Promised, as_typed
+from muniment.interfaces.http.one_time import Promised, as_typed
 from muniment.interfaces.http.sign_in import CODE_SESSION, holder, under_way
 from muniment.operations import sign_in
 from muniment.operations.service import Caller, Service
@@ -100,21 +101,20 @@ async def _person(request: Request) -> Caller | None:
 @router.get(CALLBACK)
 async def come_back(request: Request, service: ServiceDep) -> Response:
     """The provider sent the browser back: to the sign-in that this same browser began."""
-    params, now = dict(request.query_params), service.now()
-    departed = under_way(request).departed.take(params.get("state", "")[:200], now)
-    if departed is None or browser.cookie(request, browser.VISIT) != departed.visit:
-        service.count("unauthenticated")
-        raise Unauthenticated("this sign-in was not begun in this browser, or is too old")
-    provider = get_opened(request).sign_ins.get(departed.provider)
-    if provider is None:
-        raise Conflict("this provider was taken out of the configuration meanwhile")
+    params, state = dict(request.query_params), request.query_params.get("state", "")
     try:
-        verified = await provider.finish(departed.begun, params, now)
+        departed = departure.take_back(request, state)
+        provider = get_opened(request).sign_ins.get(departed.provider)
+        if provider is None:
+            raise Conflict("this provider was taken out of the configuration meanwhile")
+        verified = await provider.finish(departed.begun, params, service.now())
         signed_in = await sign_in.by_person(service, verified)
     except Unauthenticated:
         service.count("unauthenticated")
         raise
-    return await _enter(request, service, signed_in, departed.onward)
+    answer = await _enter(request, service, signed_in, departed.onward)
+    departure.forget(request, answer, state)
+    return answer
 
 
 @router.get("/sign-in/cli")
@@ -161,15 +161,14 @@ async def depart(
     if chosen is None:
         raise NotFound("there is no provider of that name")
     again = await _person(request) is not None
-    now = service.now()
     begun = await chosen.begin(
-        f"{browser.here(request)}{CALLBACK}", now=now, prompt="login" if again else None
+        f"{browser.here(request)}{CALLBACK}",
+        now=service.now(),
+        prompt="login" if again else None,
     )
     answer = redirect(request, begun.url)
-    visit = browser.visit_of(request)
-    browser.keep_visit(request, answer, visit)
-    departed = Departed(provider=provider, begun=begun, visit=visit, onward=browser.local(onward))
-    under_way(request).departed.add(departed, now, key=begun.state)
+    departed = Departure(provider=provider, begun=begun, onward=browser.local(onward))
+    departure.keep(request, answer, departed)
     return answer
 
 

@@ -1,8 +1,8 @@
 """
-What may be used once, and soon: sign-ins under way, and codes that stand for a session.
+What may be used once, and soon: codes that stand for a session.
 
-All of it lies in this process and is gone with it: whoever was in the middle of a sign-in begins
-again. Nothing here grows without bound, however many begin and never come back.
+All of it lies in this process and is gone with it: whoever was about to use one asks for another.
+Nothing here grows without bound, however many begin and never come back.
 """
 
 import secrets
@@ -14,7 +14,6 @@ from hashlib import sha256
 from typing import Final, Generic, TypeVar
 
 from muniment.errors import TooMany
-from muniment.identity.oidc import PATIENCE, Begun
 from muniment.ports import Secret
 
 T = TypeVar("T")
@@ -50,7 +49,7 @@ class OneTime(Generic[T]):
     new_key: Callable[[], str] = _unguessable
     _kept: dict[bytes, tuple[datetime, str, T]] = field(default_factory=dict)
 
-    def add(self, value: T, now: datetime, *, key: str | None = None, owner: str = "") -> str:
+    def add(self, value: T, now: datetime, *, owner: str = "") -> str:
         """The key. What the same `owner` had before works no more."""
         if owner:
             self._kept = {hash_: kept for hash_, kept in self._kept.items() if kept[1] != owner}
@@ -59,7 +58,7 @@ class OneTime(Generic[T]):
             if self._kept[oldest][0] > now and len(self._kept) < _MOST:
                 break
             del self._kept[oldest]
-        made = key or self.new_key()
+        made = self.new_key()
         self._kept[_hash(made)] = (now + self.holds, owner, value)
         return made
 
@@ -94,18 +93,6 @@ class Guesses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Departed:
-    """Somebody is at a provider, and will come back with the same browser."""
-
-    provider: str
-    begun: Begun
-    #: of the cookie that this browser was given
-    visit: str = field(repr=False)
-    #: the local path to go to afterwards
-    onward: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Promised:
     """A session that a program on the same machine may fetch, if it is the one that asked."""
 
@@ -117,9 +104,8 @@ class Promised:
 
 @dataclass
 class UnderWay:
-    """Every sign-in that has begun here."""
+    """Every code that was given out here."""
 
-    departed: OneTime[Departed] = field(default_factory=lambda: OneTime(PATIENCE))
     #: static tokens, by a code that their holder types into the page
     codes: OneTime[Secret] = field(default_factory=lambda: OneTime(CODE_HOLDS, typed_code))
     promised: OneTime[Promised] = field(default_factory=lambda: OneTime(_MINUTE))

@@ -72,6 +72,7 @@ async def _run(
         log_config=None,
         access_log=False,
         proxy_headers=opened.settings.server.behind_proxy,
+        forwarded_allow_ips=list(opened.settings.server.proxies),
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
         timeout_graceful_shutdown=15,
