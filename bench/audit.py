@@ -14,12 +14,20 @@ from pathlib import Path
 from bench.context import Bench
 from bench.figures import Figure, at_most, median
 from bench.installation import MUNIMENT, Failed, environment
+from bench.requests import Requests
 from muniment.evidence.audit import SUBTREE, audit
+from muniment.evidence.audit_tiles import audit_tiles
 from muniment.evidence.note import VerifierKey
+from muniment.evidence.store import Published
+from muniment.evidence.tile_log import TileLog
 from muniment.interfaces.cli.audit import ReadOnlyStore
+from muniment.operations import mirror
+from muniment.stores.tile_directory import TileDirectory
 
 #: `muniment audit` uses a second core from this size on
 _SPREADS = 4 * SUBTREE
+#: a bundle of 256 entries of 64 KiB
+_MOST = 1 << 24
 
 
 async def run(bench: Bench) -> list[Figure]:
@@ -40,7 +48,16 @@ async def run(bench: Bench) -> list[Figure]:
     yardstick = median(floor)
     figure = partial(Figure, unit="s", beside=beside, yardstick=yardstick)
     spread = size >= _SPREADS
+    tiles = await _mirrored(bench, requests)
+    alone = [_tiles(tiles, key) for _ in range(bench.sizes.rounds)]
+    whole = [_command(tiles, installation.vkey) for _ in range(bench.sizes.rounds)]
     return [
+        figure(what=f"audit {of} from tiles, one core", value=median(alone), goal=at_most(3)),
+        figure(
+            what=f"`muniment audit` {of} from tiles, {'all cores' if spread else 'one core'}",
+            value=median(whole),
+            goal=at_most(1.8) if spread else None,
+        ),
         figure(what=f"audit {of}, one core", value=median(quick), goal=at_most(3.5)),
         figure(
             what=f"`muniment audit` {of}, start to end, {'all cores' if spread else 'one core'}",
@@ -67,6 +84,23 @@ def _timed(store: ReadOnlyStore, key: VerifierKey, *, full: bool) -> float:
     seconds = time.perf_counter() - began
     if not found.holds:
         raise Failed(f"the log does not hold: {found.bad}")
+    return seconds
+
+
+async def _mirrored(bench: Bench, requests: Requests) -> Path:
+    """The same log as a folder of tiles."""
+    log, folder = requests.service.log, bench.folder("tiles")
+    await mirror.copy(log, TileDirectory(folder), Published(log.size, log.checkpoint))
+    return folder
+
+
+def _tiles(folder: Path, key: VerifierKey) -> float:
+    tiles = TileDirectory(folder)
+    began = time.perf_counter()
+    found = audit_tiles(TileLog(lambda path: tiles.get(path, _MOST)), key)
+    seconds = time.perf_counter() - began
+    if not found.holds:
+        raise Failed(f"the tiles do not hold: {found.bad}")
     return seconds
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import time, timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, UnionType
 from typing import Any
 
 import click
@@ -29,11 +29,20 @@ from muniment import errors
 from muniment.access import check, lifecycle, records, window
 from muniment.connectors.postgresql import settings as postgresql
 from muniment.evidence import record as envelope
-from muniment.evidence import verify
+from muniment.evidence import verdict, verify
 from muniment.interfaces.cli import main as cli
 from muniment.interfaces.console import approvals
 from muniment.interfaces.console import sign_in as sign_in_pages
-from muniment.interfaces.http import authzen, cases, evidence, problems, sign_in, system
+from muniment.interfaces.http import (
+    authzen,
+    case_index,
+    cases,
+    evidence,
+    log,
+    problems,
+    sign_in,
+    system,
+)
 from muniment.interfaces.http.authzen import profile
 from muniment.policy import bundle, obligations, questions, starter
 from muniment.runtime import settings
@@ -131,6 +140,9 @@ _TYPES: Mapping[str, str] = {
     "Path": "path",
     "Name": "name",
     "_Name": "name",
+    "_Bucket": "name",
+    "_KeyPrefix": "text",
+    "Reference": "reference",
     "Prefix": "name",
     "str": "text",
     "bool": "true or false",
@@ -171,6 +183,8 @@ def settings_page() -> Iterator[str]:
 def _sections() -> Iterator[tuple[str, str, Any]]:
     for name, field in settings.Settings.model_fields.items():
         annotation = field.annotation
+        if isinstance(annotation, UnionType):  # a section that may be left out
+            annotation = annotation.__args__[0]
         keyed = getattr(annotation, "__origin__", None) is dict
         model = annotation.__args__[1] if keyed and annotation else annotation
         yield name, f"[{name}.NAME]" if keyed else f"[{name}]", model
@@ -525,15 +539,8 @@ def errors_page() -> Iterator[str]:
     yield ""
     steps = {**verify.STEPS, **check.STEPS}
     yield from table(("step", "establishes"), ((str(n), text) for n, text in steps.items()))
-    lines = inspect.getsource(verify.Verdict).splitlines()
-    comments = {
-        line.split("=")[1].strip().strip('"'): lines[at - 1].strip().removeprefix("#: ")
-        for at, line in enumerate(lines)
-        if " = " in line
-    }
-    comments["INVALID"] = "a step failed; the file proves nothing"
     yield from table(
-        ("verdict", "meaning"), ((code(v.value), comments[v.value]) for v in verify.Verdict)
+        ("grade", "what it proves"), ((code(name), text) for name, text in verdict.PROVES.items())
     )
 
 
@@ -604,7 +611,8 @@ def http_page() -> Iterator[str]:
     yield "`/access/v1` and refused under `/v1`."
     yield "Case ids may be shortened to a unique beginning under `/v1/cases`."
     yield ""
-    for module in (authzen, cases, evidence, sign_in, system, approvals, sign_in_pages):
+    modules = (authzen, cases, evidence, case_index, log, sign_in, system, approvals, sign_in_pages)
+    for module in modules:
         yield f"## {_title(module)}"
         yield ""
         yield from table(
@@ -650,7 +658,7 @@ def pages() -> dict[str, str]:
 
 
 #: pages that stand beside the generated ones, and have a test of their own
-BY_HAND = ("authzen.md",)
+BY_HAND = ("authzen.md", "tamper-matrix.md")
 
 
 def stale(folder: Path = FOLDER) -> list[str]:

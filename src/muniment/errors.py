@@ -8,6 +8,7 @@ A denial, an unmet rule and a person's refusal are *results*: they are recorded,
     │   ├── NotCanonical           bytes are not the one form that a value has
     │   ├── NoteInvalid            a signed note cannot be read, or a known key's signature fails
     │   ├── ProofInvalid           a Merkle proof does not lead where it claims
+    │   ├── StampInvalid           a time stamp cannot be read, or does not say what it should
     │   ├── BundleInvalid          an evidence bundle fails a numbered step
     │   ├── LogInvalid             the log contradicts itself or its head store
     │   └── FoldInvalid            records do not form a possible life of a case
@@ -51,6 +52,10 @@ class NoteInvalid(EvidenceError):
 
 class ProofInvalid(EvidenceError):
     """the Merkle proof does not verify"""
+
+
+class StampInvalid(EvidenceError):
+    """the time stamp does not verify"""
 
 
 class BundleInvalid(EvidenceError):

@@ -164,6 +164,8 @@ class MissingRight:
     endpoint: str
     right: str
     remedy: str
+    #: without it nothing can be granted; else only evidence of the target's own is missing
+    needed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

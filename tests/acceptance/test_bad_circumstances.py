@@ -29,6 +29,8 @@ from cryptography.x509.oid import NameOID
 from acceptance.conftest import PROGRAM, RESOURCE, Installation
 from muniment.connectors.postgresql import scram_verifier, setup_sql
 
+#: each of them starts a service, some several: a minute of `make test` that few changes need
+pytestmark = pytest.mark.deep
 #: root may read and write whatever it likes; these capabilities are why
 LIKE_ANYBODY: Final = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
 RULE: Final = '\n@id("x")\npermit (principal, action, resource) when { principal.nonsense };\n'
@@ -356,25 +358,9 @@ REFUSALS: Final[tuple[tuple[Attack, int, str], ...]] = (
 )
 
 
-#: what is left to `make test-deep`: parts of these are also tested where they live
-EVERYDAY: Final = {
-    the_key_of_another_log,
-    a_key_that_others_may_read,
-    an_older_copy_of_the_database,
-    no_head_store,
-    an_unknown_setting,
-    a_certificate_that_is_not_there,
-}
-
-
 @pytest.mark.parametrize(
     ("attack", "code", "says"),
-    [
-        pytest.param(
-            *row, id=row[0].__name__, marks=[] if row[0] in EVERYDAY else [pytest.mark.deep]
-        )
-        for row in REFUSALS
-    ],
+    [pytest.param(*row, id=row[0].__name__) for row in REFUSALS],
 )
 def test_the_service_does_not_start_and_says_why(
     place: Place, made: Made, attack: Attack, code: int, says: str
@@ -400,7 +386,6 @@ def test_the_service_does_not_start_and_says_why(
         (RULES, 0o000, 2, "10-request.cedar` cannot be read: Permission denied"),
     ],
 )
-@pytest.mark.deep
 def test_what_may_not_be_read_or_written_is_named(
     place: Place, path: str, mode: int, code: int, says: str
 ) -> None:
@@ -712,7 +697,6 @@ def until_dead(session: "psycopg.Connection[Any]", seconds: float = 15) -> None:
     assert session.closed, "the session is still alive"
 
 
-@pytest.mark.deep
 @pytest.mark.target
 def test_below_the_reserve_nobody_may_ask_and_access_ends_all_the_same(
     on_small_disk: OnSmallDisk,
@@ -733,7 +717,6 @@ def test_below_the_reserve_nobody_may_ask_and_access_ends_all_the_same(
     assert on_small_disk.ask(600).status_code == 201
 
 
-@pytest.mark.deep
 @pytest.mark.target
 def test_on_a_disk_without_a_byte_left_access_expires_and_is_recorded_once_there_is_room(
     on_small_disk: OnSmallDisk,
@@ -753,7 +736,6 @@ def test_on_a_disk_without_a_byte_left_access_expires_and_is_recorded_once_there
     assert on_small_disk.ask(600).status_code == 201
 
 
-@pytest.mark.deep
 @pytest.mark.target
 def test_on_a_disk_without_a_byte_left_access_that_is_given_back_ends(
     on_small_disk: OnSmallDisk,
@@ -764,7 +746,6 @@ def test_on_a_disk_without_a_byte_left_access_that_is_given_back_ends(
         until_dead(session, 5)
 
 
-@pytest.mark.deep
 @pytest.mark.target
 def test_an_end_that_could_not_be_recorded_says_so_and_is_recorded_once_there_is_room(
     on_small_disk: OnSmallDisk,
@@ -800,8 +781,8 @@ def test_it_speaks_tls_to_others_with_the_certificate_it_is_given(place: Place) 
 @pytest.mark.parametrize(
     ("behind", "proxy", "believed"),
     [
-        pytest.param(False, "127.0.0.1", False, marks=pytest.mark.deep),
-        pytest.param(True, "10.0.0.1", False, marks=pytest.mark.deep),
+        (False, "127.0.0.1", False),
+        (True, "10.0.0.1", False),
         (True, "127.0.0.1", True),
     ],
 )

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from acceptance.conftest import Installation
+from muniment.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.target
 
@@ -103,6 +104,22 @@ def test_an_approved_case_gives_a_credential_that_works_until_its_end(
             connection.execute("select 1")
     with pytest.raises(psycopg.OperationalError):
         _connect(picked["credential"])
+
+
+def test_whoever_is_given_a_credential_is_shown_a_head_of_the_log_to_keep(
+    installation: Installation,
+) -> None:
+    case = installation.approved()
+    picked = installation.muniment("credential", case)
+    size, root = picked.stderr.splitlines()[-1].removeprefix("# the log's head: ").split()
+    data = SQLiteStore(installation.folder / "data/muniment.db")
+    try:
+        kept = data.checkpoint(int(size))
+    finally:
+        data.close()
+    assert kept is not None
+    assert kept.decode().splitlines()[1:3] == [size, root]
+    installation.json("end", case)
 
 
 def test_a_case_tells_its_whole_life_to_its_end(installation: Installation) -> None:
@@ -198,6 +215,7 @@ def test_run_gives_its_command_access_and_ends_it_after(installation: Installati
     assert installation.json("show", case)["state"] == "ended"
 
 
+@pytest.mark.deep
 def test_run_ends_the_access_of_a_command_that_fails_and_has_its_exit_code(
     installation: Installation,
 ) -> None:
@@ -208,6 +226,7 @@ def test_run_ends_the_access_of_a_command_that_fails_and_has_its_exit_code(
     assert installation.json("show", case)["closed"] is True
 
 
+@pytest.mark.deep
 def test_run_passes_a_signal_on_and_ends_the_access(installation: Installation) -> None:
     patient = "import time; print('ready', flush=True); time.sleep(60)"
     process = installation.start("run", *_ASK, "--", sys.executable, "-c", patient)
@@ -220,6 +239,7 @@ def test_run_passes_a_signal_on_and_ends_the_access(installation: Installation) 
     assert installation.json("show", case)["state"] == "ended"
 
 
+@pytest.mark.deep
 def test_run_withdraws_what_nobody_approves_in_time(installation: Installation) -> None:
     done = installation.muniment("run", *_ASK, "--wait-for", "1s", "--", "true")
     assert done.returncode == 1
@@ -227,6 +247,7 @@ def test_run_withdraws_what_nobody_approves_in_time(installation: Installation) 
     assert installation.json("show", case)["state"] == "withdrawn"
 
 
+@pytest.mark.deep
 def test_run_withdraws_when_a_signal_ends_the_wait(installation: Installation) -> None:
     process = installation.start("run", *_ASK, "--", "true")
     case = _waiting(installation)
@@ -235,6 +256,7 @@ def test_run_withdraws_when_a_signal_ends_the_wait(installation: Installation) -
     assert installation.json("show", case)["state"] == "withdrawn"
 
 
+@pytest.mark.deep
 def test_run_exits_with_1_when_the_request_is_refused(installation: Installation) -> None:
     process = installation.start("run", *_ASK, "--", "true")
     case = _waiting(installation)

@@ -184,6 +184,7 @@ def test_nothing_that_is_kept_or_printed_holds_a_secret(played: Played) -> None:
         assert [secret for secret in played.secrets if secret.encode() in data] == []
 
 
+@pytest.mark.deep
 @pytest.mark.target
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

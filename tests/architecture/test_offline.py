@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from muniment.testing.cases import WrittenCase, WrittenLog
+from muniment.testing.vouching import Vouchers
 
 HOOK = """
 import os, sys
@@ -83,6 +84,9 @@ class Files:
     bundle: str
     key: str
     head: str
+    witnessed: str
+    policy: str
+    root: str
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
         "log.vkey": written.key.verifier.vkey.encode(),
         "head": written.store.checkpoint(4) or b"",
     }
+    vouchers = Vouchers()
+    contents["witnessed.json"] = vouchers.export(written, case.id)
+    contents["witnesses"] = vouchers.policy.encode()
+    contents["root.pem"] = vouchers.authority.issuer.pem
     for name, data in contents.items():
         (folder / name).write_bytes(data)
     yield Files(*(str(folder / name) for name in contents))
@@ -123,6 +131,18 @@ def test_verify_touches_nothing_but_the_files_of_its_arguments(files: Files) -> 
     value, loaded = verified(files)
     assert value["verdict"] == "SELF-WITNESSED"
     assert loaded.splitlines()[-1] == "loaded "
+
+
+def test_witnesses_and_time_stamps_are_verified_from_the_files_of_the_arguments_alone(
+    files: Files,
+) -> None:
+    done = run(
+        RUN, "", "verify", files.witnessed, "--log-key", files.key, "--json",
+        "--witnesses", files.policy, "--tsa-root", files.root,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["grade"] == "WITNESSED 2/3, TIME-STAMPED 2026-11-22T03:00:01Z"
+    assert done.stderr.splitlines()[-1] == "loaded "
 
 
 def test_replay_touches_nothing_but_the_files_of_its_arguments(files: Files) -> None:

@@ -20,6 +20,7 @@ from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, sign
 from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey
+from muniment.evidence.signer import Keyring
 from muniment.stores.head_file import HeadFile
 from muniment.stores.sqlite import SQLiteStore
 
@@ -51,10 +52,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     place = tmp_path_factory.mktemp("log")
     key = SigningKey.generate("test.example/log")
     store, heads = SQLiteStore(place / "muniment.db"), HeadFile(place / "head")
-    found_log(store, heads, key, lambda v: records.LogStarted(
+    found_log(store, heads, Keyring.of(key), lambda v: records.LogStarted(
         actor=records.SERVICE, origin=key.name, key=str(v), nonce=secrets.token_bytes(16)
     ).draft(case("log"), now()))  # fmt: skip
-    log = Log(store, heads, key, SteadyClock(now, time.monotonic), counters=registry.counters)
+    log = Log(store, heads, Keyring.of(key), SteadyClock(now, time.monotonic), counters=registry.counters)
     log.open(registry.Registry().take)
     signed = [log.checkpoint]
     for size in HEADS[1:]:

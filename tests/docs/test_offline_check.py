@@ -13,7 +13,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from muniment.evidence.proof import Receipt
+from muniment.evidence.verdict import PROVES
 from muniment.testing.cases import WrittenCase, WrittenLog
+from muniment.testing.vouching import Vouchers
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "check-evidence-offline.md"
 TOOLS = ("bash", "jq", "xxd", "openssl", "sha256sum")
@@ -36,6 +38,10 @@ def evidence(tmp_path: Path) -> Path:
     (folder / "ana.receipt").write_bytes(kept.format())
     (folder / "case.json").write_bytes(written.export(case.id, sizes=(size,)))
     (folder / "log.vkey").write_text(written.key.verifier.vkey + "\n")
+    vouchers = Vouchers()
+    (folder / "witnessed.json").write_bytes(vouchers.export(written, case.id))
+    (folder / "witnesses").write_text(vouchers.policy)
+    (folder / "tsa-root.pem").write_bytes(vouchers.authority.issuer.pem)
     written.close()
     return folder
 
@@ -58,9 +64,17 @@ def test_every_step_holds_for_a_bundle_that_holds(evidence: Path) -> None:
     done = follow(evidence, blocks())
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SELF-WITNESSED, COMPLETE" in done.stdout
-    assert "Signature Verified Successfully" in done.stdout
+    assert done.stdout.count("Signature Verified Successfully") == 2
+    assert "WITNESSED 2/3, TIME-STAMPED 2026-11-22T03:00:01Z" in done.stdout
+    assert "Time stamp: Nov 22 03:00:00 2026 GMT" in done.stdout
+    assert "Verification: OK" in done.stdout + done.stderr
     assert "all records are under the signed root" in done.stdout
     assert "NOT" not in done.stdout.partition("Signature Verified")[2]
+
+
+def test_the_page_has_the_sentences_that_the_commands_print() -> None:
+    rows = [row for row in PAGE.read_text("utf-8").splitlines() if row.startswith("| `")]
+    assert rows == [f"| `{grade}` | {sentence} |" for grade, sentence in PROVES.items()]
 
 
 def longer_window(bundle: dict[str, Any]) -> None:
@@ -83,6 +97,7 @@ def later_checkpoint(bundle: dict[str, Any]) -> None:
     bundle["checkpoint"] = "\n".join([origin, str(int(size) + 1), *rest])
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -1,8 +1,9 @@
 """
-A process that appends, while its system calls fail or kill it, is killed, or runs out of disk.
+A process that appends and publishes, while its system calls fail or kill it, or the disk is full.
 
 After every run: the log opens again, a full audit finds nothing, and every record that the process
-had a receipt for is there as it was. The process is this file run as a program.
+had a receipt for, and every checkpoint that it published, is there as it was. The process is this
+file run as a program.
 """
 
 import contextlib
@@ -23,7 +24,9 @@ from typing import Any
 import pytest
 
 from muniment.errors import LogUnavailable, Stale
+from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.note import SigningKey
+from muniment.evidence.store import Published
 from muniment.stores import sqlite
 from muniment.testing.faulty import ORIGIN, TrialLog, new_case
 
@@ -45,6 +48,8 @@ SYSCALLS = {
 #: what an append does besides: our own pipe, and memory of which Python has some, too
 OTHERS = {"write", "read", "mmap"}
 APPENDS = 6
+#: one of so many appends is followed by a publication of its checkpoint
+PUBLISHES = 3
 PATIENCE = 60
 
 
@@ -82,12 +87,17 @@ def appender(folder: Path, skey: str, appends: int, writers: int) -> None:
 def append(trial: TrialLog, appends: int) -> None:
     """Until so many were written; an error is the disk's, and is followed by another try."""
     case = new_case()
-    for _ in range(appends):
+    for number in range(appends):
         try:
             reads = {case: trial.log.head(case)}
             draft = trial.draft(case, sections={"note": os.urandom(3000)})
             for entry in trial.append(draft, reads=reads):
                 say(f"{entry.index} {entry.leaf.hex()}")
+            if number % PUBLISHES == PUBLISHES - 1:
+                note = trial.log.checkpoint
+                size = int(note.split(b"\n")[1])
+                trial.log.store.publish(Published(size, note))
+                say(f"published {size}")
         except (LogUnavailable, Stale) as error:  # stale: one that was kept unseen
             say(f"refused: {error}")
 
@@ -128,6 +138,7 @@ class Run:
             (int(index), bytes.fromhex(leaf))
             for index, leaf in (line.split() for line in lines if re.match(r"\d+ ", line))
         ]
+        self.published = [int(line.split()[1]) for line in lines if line.startswith("published ")]
         self.refused = [line for line in lines if line.startswith("refused: ")]
         self.done = lines[-1:] == ["done"]
         assert b"Traceback" not in errors, errors.decode()
@@ -162,6 +173,10 @@ def assert_sound(folder: Path, key: SigningKey, runs: list[Run]) -> None:
     for run in runs:
         for index, leaf in run.acknowledged:
             assert leaves[index] == leaf, f"record {index} was acknowledged"
+        for size in run.published:
+            kept = trial.store.published_at_or_after(size)
+            assert kept is not None, f"size {size} was published"
+            open_checkpoint(kept.note, ORIGIN, [key.verifier])
     trial.fill(1)
     trial.check()
     trial.close()

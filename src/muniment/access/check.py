@@ -27,7 +27,8 @@ from muniment.evidence import moment
 from muniment.evidence.bundle import Erased, Withheld
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.store import Entry
-from muniment.evidence.verify import Proved, Step, Verdict
+from muniment.evidence.verdict import NOBODY, Reader, Verdict, not_proved
+from muniment.evidence.verify import Proved, Step
 from muniment.evidence.verify import verify as verify_bytes
 
 STEPS: Final[Mapping[int, str]] = {
@@ -70,9 +71,11 @@ class Checked:
                 yield record, name, f"ERASED under rule `{section.rule}`"
 
 
-def verify(data: bytes, key: VerifierKey, heads: Sequence[bytes] = ()) -> Checked:
+def verify(
+    data: bytes, key: VerifierKey, heads: Sequence[bytes] = (), reader: Reader = NOBODY
+) -> Checked:
     """All twelve steps over the bytes of a file. Raises `BundleInvalid` with the step's number."""
-    return check(verify_bytes(data, key, heads))
+    return check(verify_bytes(data, key, heads, reader))
 
 
 def check(proved: Proved) -> Checked:
@@ -219,9 +222,9 @@ class _Bench:
         """What had been handed to whoever first asked; an extension may not go beyond it."""
         shown = request.actor.sign_in
         for leaf, opened in self._typed.items():
-            if isinstance(opened, records.SessionOpened) and shown is not None:
-                if self._by_leaf[leaf].header.case == shown.session:
-                    return opened.delegation
+            case = self._by_leaf[leaf].header.case
+            if isinstance(opened, records.SessionOpened) and shown and case == shown.session:
+                return opened.delegation
         return None
 
     def _check_handed(
@@ -322,9 +325,7 @@ def _reviewed(proved: Proved, case: AccessCase) -> bool:
 
 
 def _not_proved(proved: Proved, case: AccessCase | None) -> Iterator[str]:
-    if proved.verdict is Verdict.UNANCHORED:
-        yield "that the log shows everybody this history (give a head that you kept with --head)"
-    yield "that the times are right (no time-stamp from outside)"
+    yield from not_proved(proved.verdict, proved.vouched)
     yield "that the directory, role and policy records followed were the newest (audit the log)"
     if proved.closed_at is None:
         yield f"what happened after log size {proved.as_of}"

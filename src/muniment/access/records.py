@@ -713,6 +713,31 @@ class LogHeartbeat(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeyAdded(Record):
+    """From the checkpoint that covers this record on, this key signs, too. In the log's own case."""
+
+    KIND = "key:added"
+
+    #: C2SP verifier key
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyRetired(Record):
+    """This key signs no checkpoint after the one that covers this record, and never again."""
+
+    KIND = "key:retired"
+
+    #: C2SP verifier key
+    key: str
+    #: `rotated`; `compromised`: others may have it
+    reason: str
+    #: of a compromised one: above this size of the log its signature alone is not to be believed,
+    #: as far as the operator knows
+    since: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LogIndexed(Record):
     """Which cases there were, and where each ended: that one went no further can be proved by it."""
 
@@ -724,6 +749,24 @@ class LogIndexed(Record):
     cases: int
     #: root of the tree over them, sorted by id: see `evidence.case_index`
     root: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogWitnessed(Record):
+    """
+    The quorum of witnesses came or went; or a grant had to wait for it, and follows this.
+
+    Their cosignatures are no part of the log: they stand on its published checkpoints.
+    """
+
+    KIND = "log:witnessed"
+
+    #: what they were asked to cosign: the checkpoint of this size
+    size: int
+    #: vkeys of those who did, sorted
+    cosigned: tuple[str, ...]
+    #: whether that is the quorum of the configuration in force
+    quorum: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,14 @@ class Signal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Witnessed:
+    """What was last recorded of witnesses."""
+
+    leaf: bytes
+    record: records.LogWitnessed
+
+
+@dataclass(frozen=True, kw_only=True)
 class Indexed:
     """The newest index of cases: where its record stands, and what it says."""
 
@@ -171,6 +179,9 @@ class Registry:
     log_case: str = ""
     log_head: bytes = b""
     indexed: Indexed | None = None
+    witnessed: Witnessed | None = None
+    #: what was recorded of signing keys after the first: leaf hash by log index
+    keys: dict[int, bytes] = field(default_factory=dict)
 
     def take(self, entry: Entry) -> None:
         """Take in one entry, in the order of the log."""
@@ -432,6 +443,17 @@ def _log(registry: Registry, entry: Entry, _record: Any) -> None:
     registry.log_case, registry.log_head = entry.header.case, entry.leaf
 
 
+def _witnessed(registry: Registry, entry: Entry, record: Any) -> None:
+    _log(registry, entry, record)
+    registry.witnessed = Witnessed(leaf=entry.leaf, record=record)
+
+
+def _key(registry: Registry, entry: Entry, record: Any) -> None:
+    """Which keys sign is the log's own to know; an export carries the records along."""
+    _log(registry, entry, record)
+    registry.keys[entry.index] = entry.leaf
+
+
 def _indexed(registry: Registry, entry: Entry, record: Any) -> None:
     _log(registry, entry, record)
     registry.indexed = Indexed(index=entry.index, at=entry.header.at, record=record)
@@ -450,6 +472,9 @@ FOLLOWED = (
     "signal:received",
     "review:opened",
     "log:started",
+    "log:witnessed",
+    "key:added",
+    "key:retired",
 )
 
 _MOVES: dict[str, Any] = {
@@ -477,5 +502,8 @@ _MOVES: dict[str, Any] = {
     "log:started": _log,
     "log:heartbeat": _log,
     "log:indexed": _indexed,
+    "log:witnessed": _witnessed,
+    "key:added": _key,
+    "key:retired": _key,
     "clock:stepped": _log,
 }

@@ -7,34 +7,43 @@ that the auditor kept:
 1. the newest checkpoint is signed by the named key;
 2. the entries are there without a gap, and give exactly the root that it signs;
 3. entry 0 names this key and origin;
-4. every head that the auditor kept is the root at its size.
+4. every head that the auditor kept, and the newest that was published, is the root at its size.
 
 The full audit goes on, over bytes that now are known to be the signed ones:
 
 5. every checkpoint that was kept is signed, and is the root at its size;
 6. every entry is a canonical record that continues its case, and follows earlier records only;
 7. leaf hashes and tiles beside the log, which serve proofs, are those of the entries;
-8. every section is what was sealed, or has a tombstone that a `record:erased` explains;
-9. every document that a record names is there.
+8. every section is what was sealed, or has a tombstone that a `record:erased` explains; those that
+   a restored copy came without are counted;
+9. every document that a record names is there;
+10. every index of cases is that of the entries before it.
 
 Whatever fails names the first bad entry. Memory: a hash for every 65,536 entries; in the full audit
 a hash for every entry.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
-from muniment.errors import EvidenceError, LogInvalid, NotCanonical
-from muniment.evidence import merkle
+from muniment.errors import (
+    EvidenceError,
+    LogInvalid,
+    LogUnavailable,
+    NotCanonical,
+    NoteInvalid,
+)
+from muniment.evidence import merkle, verdict
 from muniment.evidence.blame import Bad, Found, first_bad, gap
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.inspection import Count, Inspection, Progress
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Header
-from muniment.evidence.store import LogStore
-from muniment.evidence.verify import LOG_STARTED, Compared, Verdict
+from muniment.evidence.store import LogStore, Published
+from muniment.evidence.verdict import Compared, Reader, Verdict, Vouched
+from muniment.evidence.verify import LOG_STARTED
 
 #: leaves of the subtrees that are hashed one at a time, or by one process each
 SUBTREE: Final = 1 << 16
@@ -49,6 +58,12 @@ class Audited:
 
     verdict: Verdict
     checkpoint: Checkpoint | None
+    #: the newest checkpoint as it was shown, with whatever others put to it
+    note: bytes = field(default=b"", repr=False)
+    #: the newest that was published from this database, with time stamps
+    published: Published | None = None
+    #: who else stands behind what was published, as far as the auditor trusts him
+    vouched: Vouched | None = None
     bad: Bad | None = None
     compared: tuple[Compared, ...] = ()
     full: bool = False
@@ -57,13 +72,20 @@ class Audited:
     cases: int = 0
     sections: int = 0
     erased: int = 0
+    #: sections that this copy came without: a mirror, from which it was restored, has none
+    lost: int = 0
+    #: indexes of cases, each made anew from the entries
+    indexes: int = 0
     documents: int = 0
     #: sections whose erasure is recorded, but which are still there
     unfinished: tuple[tuple[str, str], ...] = ()
 
     @property
     def holds(self) -> bool:
-        return self.verdict in (Verdict.UNANCHORED, Verdict.SELF_WITNESSED)
+        return self.verdict not in (Verdict.INVALID, Verdict.DIVERGED)
+
+
+FoundT = TypeVar("FoundT", bound=Audited)
 
 
 def audit(
@@ -81,34 +103,62 @@ def audit(
     What is wrong is a result and not an error. `roots` may spread the hashing over processes.
     """
     checkpoint: Checkpoint | None = None
+    note = b""
     compared: tuple[Compared, ...] = ()
     try:
-        checkpoint = _newest(store, key)
-        kept = [_open_kept(note, key) for note in heads]
+        note = _newest(store)
+        checkpoint = open_newest(note, key)
+        kept = [open_kept(head, key) for head in heads]
         tree = _Subtrees(store, checkpoint.size, progress, roots or _one_by_one(store))
         _check_root(store, key, checkpoint, tree)
-        _check_first(store, key)
+        check_first(store.entries(0, 1), key)
+        published = _published(store, key, tree, checkpoint.size)
         compared = tuple(_compare(head, tree, checkpoint.size) for head in kept)
         # a head that is larger than the log contradicts it, too: entries are gone
         if not all(one.agrees for one in compared):
-            return Audited(verdict=Verdict.DIVERGED, checkpoint=checkpoint, compared=compared)
+            return Audited(
+                verdict=Verdict.DIVERGED, checkpoint=checkpoint, note=note, compared=compared
+            )
         count = Inspection(store, key, checkpoint, progress).run() if full else Count()
     except Found as found:
         return Audited(
-            verdict=Verdict.INVALID, checkpoint=checkpoint, bad=found.bad, compared=compared
+            verdict=Verdict.INVALID,
+            checkpoint=checkpoint,
+            note=note,
+            bad=found.bad,
+            compared=compared,
         )
     return Audited(
         verdict=Verdict.SELF_WITNESSED if compared else Verdict.UNANCHORED,
         checkpoint=checkpoint,
+        note=note,
+        published=published,
         compared=compared,
         full=full,
         checkpoints=count.checkpoints,
         cases=count.cases,
         sections=count.sections,
         erased=count.erased,
+        lost=count.lost,
+        indexes=count.indexes,
         documents=len(count.documents),
         unfinished=tuple(sorted(count.unfinished)),
     )
+
+
+def graded(found: FoundT, key: VerifierKey, reader: Reader) -> FoundT:
+    """The same audit, with the grade that witnesses and time stamps give it for this reader."""
+    if not found.holds:
+        return found
+    shown = found.published or Published(0, found.note)
+    try:
+        tokens = [stamp.token for stamp in shown.stamps]
+        vouched = verdict.graded(shown.note, key, tokens, reader)
+    except NoteInvalid as error:
+        bad = Bad(what=f"the published checkpoint: {error}")
+        return replace(found, verdict=Verdict.INVALID, bad=bad)
+    agrees = found.verdict is Verdict.SELF_WITNESSED
+    return replace(found, verdict=verdict.grade(vouched, agrees=agrees), vouched=vouched)
 
 
 def subtree_root(store: LogStore, start: int, stop: int) -> bytes:
@@ -136,17 +186,23 @@ def _one_by_one(store: LogStore) -> Roots:
 # --- steps 1 to 4 -----------------------------------------------------------------------------
 
 
-def _newest(store: LogStore, key: VerifierKey) -> Checkpoint:
+def _newest(store: LogStore) -> bytes:
     tail = store.tail()
     if tail is None:
         raise Found(Bad(what="there is no log in this database"))
+    return tail.checkpoint
+
+
+def open_newest(note: bytes, key: VerifierKey) -> Checkpoint:
+    """Step 1."""
     try:
-        return open_checkpoint(tail.checkpoint, key.name, [key])
+        return open_checkpoint(note, key.name, [key])
     except EvidenceError as error:
         raise Found(Bad(what=f"the newest checkpoint: {error}")) from error
 
 
-def _open_kept(note: bytes, key: VerifierKey) -> Checkpoint:
+def open_kept(note: bytes, key: VerifierKey) -> Checkpoint:
+    """A head that the auditor gave."""
     try:
         kept = open_checkpoint(note, key.name, [key])
     except EvidenceError as error:
@@ -154,6 +210,24 @@ def _open_kept(note: bytes, key: VerifierKey) -> Checkpoint:
     if not kept.size:
         raise Found(Bad(what="a head of size 0 says nothing"))
     return kept
+
+
+def _published(store: LogStore, key: VerifierKey, tree: "_Subtrees", size: int) -> Published | None:
+    """What was published last, if it is a beginning of this tree."""
+    try:
+        published = store.published()
+    except LogUnavailable:
+        return None  # a database of an earlier version has no place for it
+    if published is None:
+        return None
+    shown, tail = open_newest(published.note, key), store.tail()
+    if tail is None or shown.size > tail.size:
+        raise Found(Bad(what=f"entries are gone: {shown.size} were published"))
+    if shown.size > size:
+        return None  # the log went on while this audit read
+    if tree.root(shown.size) != shown.root:
+        raise Found(Bad(what=f"the checkpoint published at size {shown.size} is not of this log"))
+    return published
 
 
 class _Subtrees:
@@ -195,8 +269,9 @@ def _check_root(store: LogStore, key: VerifierKey, checkpoint: Checkpoint, tree:
             raise Found(Bad(index=index, what="stands behind the newest checkpoint, unsigned"))
 
 
-def _check_first(store: LogStore, key: VerifierKey) -> None:
-    for index, data in store.entries(0, 1):
+def check_first(first: Iterable[tuple[int, bytes]], key: VerifierKey) -> None:
+    """Step 3."""
+    for index, data in first:
         try:
             header = Header.parse(data)
         except NotCanonical as error:

@@ -9,21 +9,32 @@ No value is decoration. What no hash and no signature covers by itself (which se
 from which sizes there are proofs) is covered by two digests in the bundle's last record, which
 says that it was exported.
 
-These bytes are frozen: a change is a new `FORMAT`, and this one stays readable.
+The second version has what others put to the checkpoint once it was published: cosignatures of
+witnesses, and RFC 3161 tokens over its text. That came after the last record was written, so no
+record can fix it: whoever holds the file can take a cosignature and its key out, or a time stamp,
+and the bundle then shows less. He can change neither, nor put in a witness that the log's own
+policy does not name. A time stamp more he can put in: he asked an authority for it, and it is as
+good as its root. With nothing of either kind the first version is written, byte for byte.
+
+These bytes are frozen: a change is a new format, and those here stay readable.
 """
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any, ClassVar, Final, Self, TypeAlias
 
-from muniment.errors import NotCanonical
+from muniment.errors import NotCanonical, NoteInvalid
 from muniment.evidence import canonical
-from muniment.evidence.note import from_base64
+from muniment.evidence.note import MAX_SIGNATURES, KeyType, VerifierKey, from_base64
 from muniment.evidence.record import Sealed
+from muniment.evidence.stamp import MAX_TOKEN
 
 FORMAT: Final = "muniment-bundle/v1"
+#: with what others put to the checkpoint
+FORMAT_2: Final = "muniment-bundle/v2"
 #: a reader with 1 GiB of memory has to be able to check it
 MAX_BUNDLE: Final = 64 * 1024 * 1024
 MAX_DEPTH: Final = 6
@@ -31,7 +42,12 @@ MAX_RECORDS: Final = 10_000
 MAX_HEADS: Final = 10_000
 #: a path in a tree of at most 2**63 entries
 MAX_PROOF: Final = 64
+#: the log's own signature stands beside them
+MAX_WITNESSES: Final = MAX_SIGNATURES - 1
+MAX_STAMPS: Final = 16
 
+_FIELDS: Final = ("format", "checkpoint", "records", "documents", "heads")
+_FIELDS_2: Final = (*_FIELDS, "witnesses", "stamps")
 _HASH: Final = 64
 _WITHHELD: Final = "withheld"
 
@@ -89,10 +105,14 @@ class Bundle:
     records: tuple[BundledRecord, ...]
     documents: Mapping[bytes, bytes]
     heads: tuple[Head, ...]
+    #: whose cosignatures stand on the checkpoint, in the order of their vkeys
+    witnesses: tuple[VerifierKey, ...] = ()
+    #: RFC 3161 tokens over the checkpoint's text, in the order of their bytes
+    stamps: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
         """The bytes of the file. Raises `NotCanonical` if it would be too large."""
-        value = {
+        value: dict[str, Any] = {
             "format": FORMAT,
             "checkpoint": self.checkpoint.decode("utf-8"),
             "records": [_record_value(record) for record in self.records],
@@ -102,6 +122,10 @@ class Bundle:
                 for head in self.heads
             ],
         }
+        if self.witnesses or self.stamps:
+            value["format"] = FORMAT_2
+            value["witnesses"] = sorted(witness.vkey for witness in self.witnesses)
+            value["stamps"] = [_text(token) for token in sorted(self.stamps)]
         data = canonical.encode(value, max_depth=MAX_DEPTH)
         if len(data) > MAX_BUNDLE:
             raise NotCanonical(f"a bundle of {len(data)} bytes; at most {MAX_BUNDLE} are allowed")
@@ -111,11 +135,13 @@ class Bundle:
     def parse(cls, data: bytes) -> Self:
         """Raises `NotCanonical` for anything but the bytes that `encode` gives."""
         value = canonical.decode(data, max_bytes=MAX_BUNDLE, max_depth=MAX_DEPTH)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise NotCanonical(f"this is no bundle of the format `{FORMAT}`")
-        form = _fields(
-            value, ("format", "checkpoint", "records", "documents", "heads"), "the bundle"
-        )
+        fields = _FORMATS.get(str(value.get("format"))) if isinstance(value, dict) else None
+        if fields is None:
+            raise NotCanonical(f"this is no bundle of the formats {' and '.join(_FORMATS)}")
+        form = _fields(value, fields, "the bundle")
+        witnesses, stamps = _witnesses(form.get("witnesses", [])), _stamps(form.get("stamps", []))
+        if fields is _FIELDS_2 and not (witnesses or stamps):
+            raise NotCanonical(f"a bundle without witnesses and stamps has the format `{FORMAT}`")
         return cls(
             checkpoint=_string(form["checkpoint"], "checkpoint").encode(),
             records=tuple(_record(item) for item in _list(form["records"], "records", MAX_RECORDS)),
@@ -124,7 +150,12 @@ class Bundle:
                 for name, text in _object(form["documents"], "documents").items()
             },
             heads=tuple(_head(item) for item in _list(form["heads"], "heads", MAX_HEADS)),
+            witnesses=witnesses,
+            stamps=stamps,
         )
+
+
+_FORMATS: Final = {FORMAT: _FIELDS, FORMAT_2: _FIELDS_2}
 
 
 def records_digest(leaves: Iterable[bytes]) -> bytes:
@@ -204,6 +235,31 @@ def _head(value: object) -> Head:
     return Head(
         size=_count(form["size"], "size"), root=_hash(form["root"]), proof=_proof(form["proof"])
     )
+
+
+def _witnesses(value: object) -> tuple[VerifierKey, ...]:
+    names = [_string(item, "witness") for item in _list(value, "witnesses", MAX_WITNESSES)]
+    _check_rising(names, "witnesses")
+    try:
+        keys = tuple(VerifierKey.parse(name) for name in names)
+    except NoteInvalid as error:
+        raise NotCanonical(f"a witness: {error}") from error
+    if any(key.type is not KeyType.COSIGNER for key in keys):
+        raise NotCanonical("the key of a witness is not one for cosignatures")
+    return keys
+
+
+def _stamps(value: object) -> tuple[bytes, ...]:
+    tokens = [_bytes(item, "stamp") for item in _list(value, "stamps", MAX_STAMPS)]
+    _check_rising(tokens, "stamps")
+    if any(len(token) > MAX_TOKEN for token in tokens):
+        raise NotCanonical(f"a stamp is longer than {MAX_TOKEN} bytes")
+    return tuple(tokens)
+
+
+def _check_rising(values: Sequence[Any], what: str) -> None:
+    if any(before >= after for before, after in pairwise(values)):
+        raise NotCanonical(f"`{what}` are not in order, or one stands there twice")
 
 
 def _proof(value: object) -> tuple[bytes, ...]:

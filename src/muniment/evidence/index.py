@@ -46,6 +46,10 @@ class Index:
         found = self._cases.get(case)
         return self._under.last_of(case) if found is None and self._under is not None else found
 
+    def lasts(self) -> dict[str, Last]:
+        """A copy, by case: not for an overlay."""
+        return dict(self._cases)
+
     def head(self, key: str) -> bytes | None:
         last = self.last_of(key)
         return last.leaf if last is not None else self._count(key)

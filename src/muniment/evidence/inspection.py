@@ -4,18 +4,22 @@ The full part of an audit: one walk over all entries, and over everything that l
 The bytes of the entries are known to be the signed ones by then, so that blame is exact.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
 from muniment.errors import EvidenceError, NotCanonical
 from muniment.evidence.blame import Bad, Found, checkpoints, trouble_in
+from muniment.evidence.case_index import CaseIndex
+from muniment.evidence.case_proof import INDEXED, MAX_LAG
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
-from muniment.evidence.index import Index
+from muniment.evidence.index import Index, Last
 from muniment.evidence.merkle import HASH_SIZE
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Header, digest
-from muniment.evidence.store import Entry, LogStore, entry_of
+from muniment.evidence.store import LOST, Entry, LogStore, entry_of
 from muniment.evidence.tiles import WIDTH
 from muniment.evidence.tree import Tree
 from muniment.evidence.verify import ERASED
@@ -30,8 +34,61 @@ class Count:
     cases: int = 0
     sections: int = 0
     erased: int = 0
+    #: sections that this copy of the log came without
+    lost: int = 0
+    #: `log:indexed` records, each made anew
+    indexes: int = 0
     documents: set[bytes] = field(default_factory=set)
     unfinished: set[tuple[str, str]] = field(default_factory=set)
+
+
+class Headers:
+    """Step 6 of an audit: what the entries say is in order."""
+
+    def __init__(self) -> None:
+        self._index = Index(lambda _header: ())
+        self._leaves: set[bytes] = set()
+        #: of the newest entries: their case, and its newest record before them
+        self._moved: deque[tuple[str, Last | None]] = deque(maxlen=MAX_LAG)
+        self.cases = 0
+        self.indexes = 0
+
+    def take(self, place: int, data: bytes) -> Entry:
+        try:
+            entry = entry_of(place, data)
+        except NotCanonical as error:
+            raise Found(Bad(index=place, what=str(error))) from error
+        self._moved.append((entry.header.case, self._index.last_of(entry.header.case)))
+        if (trouble := trouble_in(self._index, entry)) is not None:
+            raise _found(entry, trouble)
+        for leaf in entry.header.follows:
+            if leaf not in self._leaves:
+                raise _found(entry, "follows a record that is not earlier in the log")
+        self._leaves.add(entry.leaf)
+        self.cases += entry.header.position == 0
+        if entry.header.kind == INDEXED:
+            self._check_index(entry)
+        return entry
+
+    def _check_index(self, entry: Entry) -> None:
+        """An index of cases is made anew, as of the size that it speaks of."""
+        body = entry.header.body
+        size = body.get("size")
+        if not isinstance(size, int) or not 0 < size <= entry.index:
+            raise _found(entry, "is an index of entries that come after it")
+        since = entry.index + 1 - size
+        if since > len(self._moved):
+            raise _found(entry, f"is an index from more than {MAX_LAG} entries before it")
+        lasts = self._index.lasts()
+        for case, before in islice(reversed(self._moved), since):
+            if before is None:
+                del lasts[case]
+            else:
+                lasts[case] = before
+        found = CaseIndex(lasts)
+        if (body.get("cases"), body.get("root")) != (found.count, found.root.hex()):
+            raise _found(entry, "is not the index of the cases that there were")
+        self.indexes += 1
 
 
 class Inspection:
@@ -45,10 +102,9 @@ class Inspection:
         self._size = newest.size
         self._progress = progress
         self._count = Count()
-        self._index = Index(lambda _header: ())
+        self._headers = Headers()
         self._tree = Tree()
         self._log_id = b""
-        self._leaves: set[bytes] = set()
         self._tiles: dict[tuple[int, int], bytes] = {}
         #: stored leaf hashes of the tile at hand
         self._stored = b""
@@ -69,26 +125,14 @@ class Inspection:
                 self._progress(self._tree.size, self._size)
         self._check_tiles(last=True)
         for (_, name), (entry, _) in self._tombs.items():
-            raise self._found(entry, f"section `{name}` was erased, but no record says so")
+            raise _found(entry, f"section `{name}` was erased, but no record says so")
+        self._count.cases, self._count.indexes = self._headers.cases, self._headers.indexes
         return self._count
 
-    def _found(self, entry: Entry, what: str) -> Found:
-        return Found(Bad(index=entry.index, record=entry.header.id, what=what))
-
     def _check_record(self, place: int, data: bytes) -> Entry:
-        try:
-            entry = entry_of(place, data)
-        except NotCanonical as error:
-            raise Found(Bad(index=place, what=str(error))) from error
-        if (trouble := trouble_in(self._index, entry)) is not None:
-            raise self._found(entry, trouble)
-        for leaf in entry.header.follows:
-            if leaf not in self._leaves:
-                raise self._found(entry, "follows a record that is not earlier in the log")
+        entry = self._headers.take(place, data)
         self._log_id = self._log_id or entry.leaf
-        self._leaves.add(entry.leaf)
         self._tree.push(entry.leaf)
-        self._count.cases += entry.header.position == 0
         return entry
 
     def _check_checkpoint(self, size: int, note: bytes) -> None:
@@ -104,11 +148,11 @@ class Inspection:
 
     def _check_beside(self, entry: Entry) -> None:
         if self._stored_leaf(entry.index) != entry.leaf:
-            raise self._found(entry, "the hash that is stored for it is another")
+            raise _found(entry, "the hash that is stored for it is another")
         if entry.header.sections:
             self._check_sections(entry)
         elif self._store.sections(entry.index):
-            raise self._found(entry, "has a section that it does not name")
+            raise _found(entry, "has a section that it does not name")
         if entry.header.kind == ERASED:
             self._check_erasure(entry)
         for name in entry.header.documents:
@@ -123,18 +167,21 @@ class Inspection:
     def _check_sections(self, entry: Entry) -> None:
         kept = self._store.sections(entry.index)
         for name in kept.keys() - entry.header.sections.keys():
-            raise self._found(entry, f"has a section `{name}` that it does not name")
+            raise _found(entry, f"has a section `{name}` that it does not name")
         for name, committed in entry.header.sections.items():
             self._count.sections += 1
             if name not in kept:
                 self._check_tomb(entry, name)
             elif kept[name].commitment(self._log_id, entry.header.id, name) != committed:
-                raise self._found(entry, f"section `{name}` is not what was sealed")
+                raise _found(entry, f"section `{name}` is not what was sealed")
 
     def _check_tomb(self, entry: Entry, name: str) -> None:
         erased = self._store.erased(entry.index)
         if name not in erased:
-            raise self._found(entry, f"section `{name}` is gone, and nothing says why")
+            raise _found(entry, f"section `{name}` is gone, and nothing says why")
+        if erased[name] == LOST:
+            self._count.lost += 1
+            return
         self._tombs[entry.header.id, name] = (entry, erased[name])
         self._count.erased += 1
 
@@ -144,7 +191,7 @@ class Inspection:
         if (record, name) not in self._tombs:
             self._check_unfinished(record, name)
         elif self._tombs[record, name][1] != rule:
-            raise self._found(entry, f"`{name}` of `{record}` was erased under another rule")
+            raise _found(entry, f"`{name}` of `{record}` was erased under another rule")
         self._tombs.pop((record, name), None)
 
     def _check_unfinished(self, record: str, name: str) -> None:
@@ -160,7 +207,7 @@ class Inspection:
         content = self._store.document(name)
         if content is None or digest(content) != name:
             what = "is missing" if content is None else "is not what it is called"
-            raise self._found(entry, f"document `{name.hex()}` {what}")
+            raise _found(entry, f"document `{name.hex()}` {what}")
         self._count.documents.add(name)
 
     def _check_tiles(self, *, last: bool = False) -> None:
@@ -176,3 +223,7 @@ class Inspection:
                 first = number * WIDTH ** (level + 1)
                 what = f"tile {level}/{number}, which begins with it, has other hashes"
                 raise Found(Bad(index=first, what=what))
+
+
+def _found(entry: Entry, what: str) -> Found:
+    return Found(Bad(index=entry.index, record=entry.header.id, what=what))

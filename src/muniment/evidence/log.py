@@ -5,7 +5,7 @@ One thread writes. It takes everything that waits, places it in one transaction 
 the signed checkpoint, makes the new head durable in the head store, and only then answers. Nothing
 in a batch is believed because a database says so:
 
-1. the last checkpoint carries our own signature;
+1. the last checkpoint carries the signature of every key that signs;
 2. the frontier, the size and the last row give that checkpoint's root;
 3. the checkpoint is the one this process wrote or checked last;
 4. every head that a decision read is still the head, in an index built from checked entries;
@@ -23,6 +23,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from muniment.errors import (
+    ConfigInvalid,
     Conflict,
     EvidenceError,
     LogInvalid,
@@ -32,13 +33,15 @@ from muniment.errors import (
 )
 from muniment.evidence import merkle, moment
 from muniment.evidence.append import Appended, Outcome, Proposal
-from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, sign
+from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.clock import SteadyClock
-from muniment.evidence.index import Index
-from muniment.evidence.note import SigningKey, VerifierKey
+from muniment.evidence.index import Index, Last
+from muniment.evidence.keys import LogKeys
+from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Draft, Header
 from muniment.evidence.recovery import take_in
 from muniment.evidence.sequencer import Sequencer, Staged, check_last
+from muniment.evidence.signer import Extension, Keyring
 from muniment.evidence.store import (
     Batch,
     Entry,
@@ -57,21 +60,23 @@ _log = logging.getLogger(__name__)
 
 
 def found_log(
-    store: LogStore, heads: HeadStore, key: SigningKey, drafted: Callable[[VerifierKey], Draft]
+    store: LogStore, heads: HeadStore, keyring: Keyring, drafted: Callable[[VerifierKey], Draft]
 ) -> Entry:
     """
-    Write entry 0, `log:started`. Its leaf hash is the log id.
+    Write entry 0, `log:started`, which names the first key of the ring. Its leaf hash is the log id.
 
     Raises `Conflict` where the store or the head store has a log already.
     """
-    draft = drafted(key.verifier)
+    key = keyring.verifiers[0]
+    draft = drafted(key)
     header = Header(
         kind=draft.kind, fold=draft.fold, case=draft.case, position=0,
         at=moment.whole(draft.at), body=draft.body, prev=None,
     )  # fmt: skip
     data = header.encode()
     entry = Entry(0, data, merkle.leaf_hash(data), header)
-    note = sign(Checkpoint(key.name, 1, merkle.root([entry.leaf])), key)
+    text = Checkpoint(key.name, 1, merkle.root([entry.leaf])).format()
+    note = keyring.sign(Extension(size=0, peaks=(), leaves=(entry.leaf,), text=text), [key])
     with heads.lock():
         if heads.read() is not None:
             raise Conflict("the head store remembers a log already; it belongs to another data set")
@@ -87,7 +92,7 @@ class Log:
         self,
         store: LogStore,
         heads: HeadStore,
-        key: SigningKey,
+        keyring: Keyring,
         clock: SteadyClock,
         *,
         counters: Callable[[Header], Iterable[str]] = lambda _: (),
@@ -97,10 +102,10 @@ class Log:
     ) -> None:
         self.store = store
         self.clock = clock
-        self.origin = key.name
-        self.verifier = key.verifier
+        self.origin = keyring.name
         self._heads = heads
-        self._key = key
+        self._keyring = keyring
+        self._keys = LogKeys()
         self._sequencer = Sequencer(clock, space, reserve)
         self._give_way = give_way
         self._index = Index(counters)
@@ -146,6 +151,31 @@ class Log:
         return self._tree.first
 
     @property
+    def keys(self) -> LogKeys:
+        """Every key that the log ever had, as its records name them."""
+        return self._keys
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The key to verify receipts and bundles with: the oldest of those that sign."""
+        return self._keys.signers(self.size)[0]
+
+    @property
+    def keyring(self) -> Keyring:
+        """What is at hand to sign with."""
+        return self._keyring
+
+    def hold(self, keyring: Keyring) -> None:
+        """
+        Sign with these from the next batch on, as far as the records have them sign.
+
+        Raises `ConfigInvalid` if they are of another log.
+        """
+        if keyring.name != self.origin:
+            raise ConfigInvalid(f"the signing key is of `{keyring.name}`, not of `{self.origin}`")
+        self._keyring = keyring
+
+    @property
     def trouble(self) -> str | None:
         """Why nothing can be appended at the moment; None when all is well."""
         return self._stopped
@@ -182,6 +212,17 @@ class Log:
             else:
                 self._queue.put((item, future))
         return future
+
+    def lasts(self) -> tuple[int, dict[str, Last]]:
+        """The newest record of every case, and the size of the log that this is the state of."""
+        with self._mutex:
+            return self._signed.checkpoint.size, self._index.lasts()
+
+    def halt(self, why: str) -> None:
+        """Sign nothing any more: somebody else remembers another history. For a person to see."""
+        with self._mutex:
+            self._broken, self._stopped = True, why
+        _log.critical("the log stopped: %s", why)
 
     def read_case(self, case: str) -> list[Entry]:
         """
@@ -300,13 +341,27 @@ class Log:
                 if tree.size == self._tree.size:
                     return staged
                 signed = Checkpoint(self.origin, tree.size, tree.root())
-                note = sign(signed, self._key)
+                keys, note = self._sign(signed, [part for _, part in staged])
                 self._add(transaction, [part for _, part in staged], tree, note)
             # Crash here: the database is ahead of the head store by a checkpoint of our own, which
             # extends the head and is taken in at the next start. Nobody has a receipt yet.
             self._heads.write(note, tree.size)
-        self._believe(tree, index, _Signed(note, signed), index.staged)
+        self._believe(tree, index, _Signed(note, signed), index.staged, keys)
         return staged
+
+    def _sign(self, signed: Checkpoint, staged: Sequence[Staged]) -> tuple[LogKeys, bytes]:
+        """The note, and the keys as they are once the batch stands."""
+        entries = [entry for part in staged for entry in part.entries]
+        keys = self._keys.after(entries)
+        extension = Extension(
+            size=self._tree.size,
+            peaks=self._tree.peaks,
+            leaves=tuple(entry.leaf for entry in entries),
+            text=signed.format(),
+        )
+        # a key that is retired here signs this checkpoint once more: it vouches for its own end
+        leaving = self._keys.signers(self._tree.size)
+        return keys, self._keyring.sign(extension, keys.signers(signed.size), leaving)
 
     def _stage_all(
         self, waiting: _Waiting, transaction: Transaction, tree: Tree, index: Index
@@ -362,21 +417,32 @@ class Log:
 
     def _open_own(self, note: bytes, place: str) -> Checkpoint:
         try:
-            return open_checkpoint(note, self.origin, [self.verifier])
+            return self._keys.open(note)
+        except NoteInvalid as error:
+            raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
+
+    def _open_held(self, note: bytes, place: str) -> Checkpoint:
+        """What records say of keys is believed once a key that we hold vouches for the records."""
+        try:
+            return open_checkpoint(note, self.origin, self._keyring.verifiers)
         except NoteInvalid as error:
             raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
 
     def _catch_up(self) -> None:
         with self._heads.lock():
-            known = take_in(self.store, self._tree, self._index, self._heads.read(), self._open_own)
+            known = take_in(
+                self.store, self._tree, self._index, self._keys, self._heads.read(), self._open_held
+            )
             # after an error what can be read in the head store need not be on its disk
             if known.ahead or self._stopped is not None:
                 self._heads.write(known.checkpoint, known.tree.size)
         known.tree.forget_changes()
         signed = _Signed(known.checkpoint, known.signed)
-        self._believe(known.tree, known.index, signed, known.new)
+        self._believe(known.tree, known.index, signed, known.new, known.keys)
 
-    def _believe(self, tree: Tree, index: Index, signed: "_Signed", new: Sequence[Entry]) -> None:
+    def _believe(
+        self, tree: Tree, index: Index, signed: "_Signed", new: Sequence[Entry], keys: LogKeys
+    ) -> None:
         """Durable and checked: from now on this is the log; the listeners are told."""
         for entry in new:
             for listener in self._listeners:
@@ -390,6 +456,7 @@ class Log:
         with self._mutex:
             index.settle()
             self._tree = tree
+            self._keys = keys
             self._signed = signed
 
 

@@ -130,21 +130,12 @@ class SigningKey:
     @classmethod
     def parse(cls, skey: str) -> "SigningKey":
         """The key of Go's text form `PRIVATE+KEY+name+id+key`; raises NoteInvalid."""
-        if not skey.startswith(_SKEY_START):
-            raise NoteInvalid("this is not a private key")
-        name, key_id, key = _split_key(skey.removeprefix(_SKEY_START))
-        if key[0] != KeyType.LOG or len(key) != 1 + _KEY_BYTES:
-            raise NoteInvalid(f"the private key of `{name}` is not an Ed25519 key")
-        parsed = cls(name, Ed25519PrivateKey.from_private_bytes(key[1:]))
-        if parsed.verifier.key_id != key_id:
-            raise NoteInvalid(f"the key id of `{name}` does not belong to its private key")
-        return parsed
+        return cls(*_parse_private(skey, KeyType.LOG))
 
     @property
     def skey(self) -> str:
         """The secret, as Go's `sumdb/note` writes it. Keep it out of logs and messages."""
-        seed = bytes([KeyType.LOG]) + self._private.private_bytes_raw()
-        return _SKEY_START + _join_key(self.name, self.verifier.key_id, seed)
+        return _private_text(self.verifier, self._private)
 
     def derive(self, purpose: str) -> bytes:
         """32 secret bytes for another purpose, that say nothing about this key (RFC 5869)."""
@@ -180,6 +171,59 @@ class Signature:
     def line(self) -> str:
         encoded = base64.b64encode(self.key_id + self.signature).decode()
         return f"{_SIGNATURE_START}{self.name} {encoded}\n"
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class CosigningKey:
+    """
+    The private half of a witness's key. Its secret leaves only through `skey`.
+
+    C2SP tlog-cosignature: what is signed does not hold the name of the cosigner, so one key must
+    not serve under two names.
+    """
+
+    name: str
+    _private: Ed25519PrivateKey
+
+    def __post_init__(self) -> None:
+        _ = self.verifier  # refuses a bad name at once
+
+    @classmethod
+    def generate(cls, name: str) -> "CosigningKey":
+        """A new key from the random numbers of the operating system."""
+        return cls(name, Ed25519PrivateKey.generate())
+
+    @classmethod
+    def parse(cls, skey: str) -> "CosigningKey":
+        """The key of the text form that a log's key has too; raises NoteInvalid."""
+        return cls(*_parse_private(skey, KeyType.COSIGNER))
+
+    @property
+    def skey(self) -> str:
+        """The secret as `PRIVATE+KEY+name+id+key`. Keep it out of logs and messages."""
+        return _private_text(self.verifier, self._private)
+
+    @cached_property
+    def verifier(self) -> VerifierKey:
+        public = self._private.public_key().public_bytes_raw()
+        return VerifierKey(self.name, public, KeyType.COSIGNER)
+
+    def cosign(self, text: str, at: int) -> Signature:
+        """
+        Our cosignature on the text of a checkpoint, made `at` this second since 1970.
+
+        Whoever calls this has made sure that the checkpoint continues every one cosigned before.
+        Raises NoteInvalid if no note can hold the text, or no cosignature the time.
+        """
+        # C2SP tlog-witness: the time must not be zero
+        if not 0 < at <= _MAX_TIME:
+            raise NoteInvalid(f"{at} is not the time of a cosignature")
+        signature = self._private.sign(_cosigned_message(at, _check_text(text)))
+        stamped = at.to_bytes(_TIME_BYTES, "big") + signature
+        return Signature(self.name, self.verifier.key_id, stamped)
+
+    def __repr__(self) -> str:
+        return f"CosigningKey({self.verifier.vkey!r})"
 
 
 @dataclass(frozen=True)
@@ -276,7 +320,30 @@ def _open_cosignature(signature: bytes, text: bytes) -> tuple[bytes, bytes, int]
     at = int.from_bytes(signature[:_TIME_BYTES], "big")
     if len(signature) != _TIME_BYTES + _SIGNATURE_BYTES or at > _MAX_TIME:
         raise NoteInvalid("a cosignature is malformed")
-    return signature[_TIME_BYTES:], f"cosignature/v1\ntime {at}\n".encode() + text, at
+    return signature[_TIME_BYTES:], _cosigned_message(at, text), at
+
+
+def _cosigned_message(at: int, text: bytes) -> bytes:
+    # C2SP tlog-cosignature, section "Ed25519 signed message"
+    return f"cosignature/v1\ntime {at}\n".encode() + text
+
+
+def _parse_private(skey: str, kind: KeyType) -> tuple[str, Ed25519PrivateKey]:
+    """The name and the key in Go's text form."""
+    if not skey.startswith(_SKEY_START):
+        raise NoteInvalid("this is not a private key")
+    name, key_id, key = _split_key(skey.removeprefix(_SKEY_START))
+    if key[0] != kind or len(key) != 1 + _KEY_BYTES:
+        raise NoteInvalid(f"the private key of `{name}` is not an Ed25519 key of type 0x{kind:02x}")
+    private = Ed25519PrivateKey.from_private_bytes(key[1:])
+    if VerifierKey(name, private.public_key().public_bytes_raw(), kind).key_id != key_id:
+        raise NoteInvalid(f"the key id of `{name}` does not belong to its private key")
+    return name, private
+
+
+def _private_text(verifier: VerifierKey, private: Ed25519PrivateKey) -> str:
+    seed = bytes([verifier.type]) + private.private_bytes_raw()
+    return _SKEY_START + _join_key(verifier.name, verifier.key_id, seed)
 
 
 def _join_key(name: str, key_id: bytes, key: bytes) -> str:

@@ -8,9 +8,10 @@ head store before it is believed.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from muniment.errors import LogInvalid
+from muniment.errors import LogInvalid, NoteInvalid
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.index import Index
+from muniment.evidence.keys import LogKeys
 from muniment.evidence.store import Entry, LogStore, Tail, entry_of
 from muniment.evidence.tree import Tree
 
@@ -23,6 +24,7 @@ class Known:
     #: an overlay over what was known before; to be settled when it is believed
     index: Index
     new: list[Entry]
+    keys: LogKeys
     checkpoint: bytes
     signed: Checkpoint
     #: the head store is behind by checkpoints of our own: it moves on
@@ -33,10 +35,14 @@ def take_in(
     store: LogStore,
     tree: Tree,
     index: Index,
+    keys: LogKeys,
     head: bytes | None,
-    open_own: Callable[[bytes, str], Checkpoint],
+    open_held: Callable[[bytes, str], Checkpoint],
 ) -> Known:
-    """Raises `LogInvalid` saying what contradicts what."""
+    """
+    `open_held` opens what a key that we hold has signed. Raises `LogInvalid` saying what
+    contradicts what.
+    """
     tail = store.tail()
     if tail is None and head is not None:
         raise LogInvalid(
@@ -46,7 +52,7 @@ def take_in(
         raise LogInvalid("there is no log in this database; `muniment init` makes one")
     if head is None:
         raise LogInvalid("the head store is empty, but the database has a log")
-    remembered = open_own(head, "the head store")
+    remembered = open_held(head, "the head store")
     tree, index = tree.copy(), index.overlay()
     root_at_head = tree.root() if tree.size == remembered.size else None
     new: list[Entry] = []
@@ -58,11 +64,14 @@ def take_in(
         new.append(entry)
         if tree.size == remembered.size:
             root_at_head = tree.root()
-    signed = open_own(tail.checkpoint, "the database")
+    signed = open_held(tail.checkpoint, "the database")
     _check_signed(tail, tree, signed)
     _check_remembered(remembered, tree, root_at_head)
     _check_tiles(store, tree)
-    return Known(tree, index, new, tail.checkpoint, signed, remembered.size < tree.size)
+    keys = keys.after(new)
+    _check_keys(keys, head, "the head store")
+    _check_keys(keys, tail.checkpoint, "the database")
+    return Known(tree, index, new, keys, tail.checkpoint, signed, remembered.size < tree.size)
 
 
 def _check_next(entry: Entry, size: int, index: Index) -> None:
@@ -88,13 +97,22 @@ def _check_remembered(remembered: Checkpoint, tree: Tree, root_at_head: bytes | 
     if remembered.size > tree.size:
         raise LogInvalid(
             f"the database has {tree.size} entries, but the head store remembers "
-            f"{remembered.size}: this is an older copy of the database"
+            f"{remembered.size}: this is an older copy of the database; what is missing may be in "
+            "a mirror: `muniment restore --from-mirror`"
         )
     if root_at_head != remembered.root:
         raise LogInvalid(
             f"the first {remembered.size} entries are not those that the head store remembers: "
             "this is another history"
         )
+
+
+def _check_keys(keys: LogKeys, note: bytes, place: str) -> None:
+    """One stolen key of several does not make a history."""
+    try:
+        keys.open(note)
+    except NoteInvalid as error:
+        raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
 
 
 def _check_tiles(store: LogStore, tree: Tree) -> None:

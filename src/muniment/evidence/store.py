@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from muniment.errors import LogInvalid
 from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.record import Header, Sealed
+
+#: instead of a rule: nobody erased the section. No rule that an erasure may name looks like this
+LOST: Final = "(none: this copy of the log came without it)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class LogStore(Protocol):
     def sections(self, index: int) -> dict[str, Sealed]: ...
 
     def erased(self, index: int) -> dict[str, str]:
-        """Tombstones: the rule under which each erased section went."""
+        """Tombstones: the rule under which each erased section went; or `LOST`."""
         ...
 
     def document(self, digest: bytes) -> bytes | None: ...
@@ -180,6 +183,31 @@ class LogStore(Protocol):
 
         When it returns, no byte of the content is left in the database's files.
         """
+        ...
+
+
+class Mirror(Protocol):
+    """
+    A copy of what the log publishes, kept where whoever runs the log cannot change it.
+
+    Resources are named as C2SP tlog-tiles names them, with documents beside them. Every method may
+    block, and raises `Unavailable` where the place does not answer.
+    """
+
+    def put(self, path: str, data: bytes) -> None:
+        """
+        Keep a resource for ever; durable when it returns, and safe to repeat.
+
+        Raises `Conflict` where something else is kept under this path: it is never replaced.
+        """
+        ...
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Keep the newest of something, for the checkpoint alone; durable when it returns."""
+        ...
+
+    def get(self, path: str, most: int) -> bytes | None:
+        """The newest that is kept, None where nothing is; `Conflict` for more than `most` bytes."""
         ...
 
 

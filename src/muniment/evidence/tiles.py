@@ -75,6 +75,16 @@ class Tile:
             raise Malformed("the path is not the one that its tile has")
         return tile
 
+    @property
+    def start(self) -> int:
+        """The first entry under it. C2SP tlog-tiles: its start index."""
+        return self.index * WIDTH << HEIGHT * max(self.level, 0)
+
+    def is_of(self, size: int) -> bool:
+        """Whether a tree of `size` entries, or any smaller one, has this tile."""
+        # a width that no tree ends at is one that a smaller tree ended at
+        return self.index * WIDTH + self.width <= size >> HEIGHT * max(self.level, 0)
+
 
 def tiles_for(size: int, since: int = 0) -> Iterator[Tile]:
     """

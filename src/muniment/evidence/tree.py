@@ -27,6 +27,10 @@ class Tree:
     def size(self) -> int:
         return self._frontier.size
 
+    @property
+    def peaks(self) -> tuple[bytes, ...]:
+        return self._frontier.peaks
+
     def root(self) -> bytes:
         return self._frontier.root()
 
@@ -80,13 +84,14 @@ class StoredTree:
         self._full = lru_cache(maxsize=kept)(self._read_full)
 
     def at(self, size: int) -> TileReader:
-        return TileReader(size, self._tile, full=self._full)
+        return TileReader(size, self.read, full=self._full)
 
-    def _tile(self, level: int, number: int, width: int) -> bytes:
+    def read(self, level: int, number: int, width: int) -> bytes:
+        """The first hashes of a tile; fewer than `width` where the store has fewer."""
         data = self._store.tile(level, number)
         if data is None and level == 0:
             data = self._store.leaves(number * WIDTH, number * WIDTH + width)
         return (data or b"")[: width * HASH_SIZE]
 
     def _read_full(self, level: int, number: int) -> Rows:
-        return rows_of(self._tile(level, number, WIDTH), WIDTH)
+        return rows_of(self.read(level, number, WIDTH), WIDTH)

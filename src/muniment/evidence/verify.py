@@ -4,7 +4,8 @@ Verify an evidence bundle with nothing but the file and the public key of its lo
 The steps, each numbered where it is done; whoever fails step n is told so:
 
 1. the file is one bundle, in the one form that its values have;
-2. its checkpoint is of the log whose key the reader named, and only that key signed it;
+2. its checkpoint is of the log whose key the reader named; nobody else signed it but the witnesses
+   that the bundle lists, each of them did, and every time stamp is about this checkpoint;
 3. entry 0 names this key and origin; its leaf hash is the log id;
 4. every record is canonical, and proved to be under the checkpoint at its index;
 5. the case is whole: positions from 0 without a gap, each naming the one before; the last record of
@@ -12,7 +13,8 @@ The steps, each numbered where it is done; whoever fails step n is told so:
 6. every record that a record follows is there, and nothing that is not connected;
 7. sections that were given are what was sealed, erased ones are explained by a record, and the
    last record agrees on which are which;
-8. the documents are those that the records name, all of them and no others;
+8. the documents are those that the records name, all of them and no others; the witnesses are
+   among those of the policy that the last record names;
 9. each earlier head is a beginning of the checkpoint's tree;
 10. no head that the reader kept contradicts the checkpoint.
 
@@ -22,14 +24,12 @@ Of the kinds of records only four are known here, those that are about evidence 
 `log:started`, `case:closed`, `record:erased`, `evidence:exported`.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
-from muniment.errors import BundleInvalid, EvidenceError
+from muniment.errors import BundleInvalid, ConfigInvalid, EvidenceError
 from muniment.evidence import merkle
 from muniment.evidence.bundle import (
     Bundle,
@@ -40,11 +40,24 @@ from muniment.evidence.bundle import (
     disclosure_digest,
     records_digest,
 )
-from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
+from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, open_cosigned
 from muniment.evidence.index import CASE_CLOSED
-from muniment.evidence.note import VerifierKey, parse_note
+from muniment.evidence.note import Note, VerifierKey, parse_note
 from muniment.evidence.record import Header, Sealed, digest
+from muniment.evidence.stamp import open_token
+from muniment.evidence.steps import failing_as, require
 from muniment.evidence.store import Entry
+from muniment.evidence.verdict import (
+    NOBODY,
+    Compared,
+    Reader,
+    Stamped,
+    Verdict,
+    Vouched,
+    grade,
+    vouch,
+)
+from muniment.evidence.witness_policy import WitnessPolicy
 
 LOG_STARTED: Final = "log:started"
 EXPORTED: Final = "evidence:exported"
@@ -53,7 +66,7 @@ ERASED: Final = "record:erased"
 #: What each step establishes, in a reader's words.
 STEPS: Final[Mapping[int, str]] = {
     1: "the file is one evidence bundle in canonical form",
-    2: "its checkpoint is signed by the log's key",
+    2: "its checkpoint is signed by the log's key; what others added holds",
     3: "the log's first entry names this key",
     4: "every record is in the log, unchanged",
     5: "the case is whole, and was exported as it stands here",
@@ -65,18 +78,6 @@ STEPS: Final[Mapping[int, str]] = {
 }
 
 
-class Verdict(StrEnum):
-    """How much stands behind a bundle. Higher grades need witnesses or a time-stamp."""
-
-    INVALID = "INVALID"
-    #: contradicts a head that the reader gave: the log shows different histories
-    DIVERGED = "DIVERGED"
-    #: nothing but the log's own key vouches
-    UNANCHORED = "UNANCHORED"
-    #: agrees with a head that the reader gave
-    SELF_WITNESSED = "SELF-WITNESSED"
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step that held."""
@@ -85,20 +86,6 @@ class Step:
     title: str
     #: what was seen
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A head that the reader kept, held against the bundle."""
-
-    #: the reader's own head, as signed
-    kept: Checkpoint
-    #: the root that the bundle has at this size; None if it shows none
-    shown: bytes | None
-
-    @property
-    def agrees(self) -> bool:
-        return self.shown == self.kept.root
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +106,8 @@ class Proved:
     documents: Mapping[bytes, bytes] = field(repr=False)
     heads: tuple[Head, ...]
     compared: tuple[Compared, ...]
+    #: who stands behind the checkpoint beside the log, as far as the reader trusts him
+    vouched: Vouched
     verdict: Verdict
     steps: tuple[Step, ...]
 
@@ -148,24 +137,29 @@ class Proved:
         return tuple(by_leaf[leaf] for leaf in entry.header.follows)
 
 
-def verify(data: bytes, key: VerifierKey, heads: Sequence[bytes] = ()) -> Proved:
+def verify(
+    data: bytes, key: VerifierKey, heads: Sequence[bytes] = (), reader: Reader = NOBODY
+) -> Proved:
     """
     Steps 1 to 10 of this module over the bytes of a file.
 
     `heads` are checkpoints (signed notes) of this log that the reader kept. Raises `BundleInvalid`
     with the number of the step that failed; contradicting a kept head is a verdict, not an error.
+    A cosignature or a time stamp of nobody whom the reader trusts is none, either.
     """
     steps: list[Step] = []
 
     def passed(number: int, detail: str) -> None:
         steps.append(Step(number, STEPS[number], detail))
 
-    with _step(1):
+    with failing_as(1):
         bundle = Bundle.parse(data)
     passed(1, f"{len(data):,} bytes")
 
-    checkpoint = _check_signature(bundle.checkpoint, key)
-    passed(2, f"`{checkpoint.origin}` at size {checkpoint.size}")
+    checkpoint, note, stamps = _check_signatures(bundle, key)
+    added = [f"{len(note.cosigned_at)} cosigned"] if bundle.witnesses else []
+    added += [f"{len(stamps)} time-stamped"] if stamps else []
+    passed(2, ", ".join([f"`{checkpoint.origin}` at size {checkpoint.size}", *added]))
 
     log_id = _check_first(bundle.records, key)
     passed(3, f"log id {log_id.hex()[:16]}…")
@@ -185,13 +179,19 @@ def verify(data: bytes, key: VerifierKey, heads: Sequence[bytes] = ()) -> Proved
     passed(7, _count_sections(sections))
 
     _check_documents(bundle.documents, entries)
+    _check_witnesses(bundle.witnesses, export, bundle.documents)
     passed(8, f"{len(bundle.documents)} documents")
 
     _check_heads(bundle.heads, checkpoint)
     passed(9, f"{len(bundle.heads)} earlier heads")
 
     compared = tuple(_compare(head, key, bundle.heads, checkpoint) for head in heads)
-    verdict = _verdict(compared)
+    vouched = vouch(note, checkpoint.size, stamps, reader)
+    verdict = grade(
+        vouched,
+        agrees=any(one.agrees for one in compared),
+        diverged=any(one.shown is not None and not one.agrees for one in compared),
+    )
     if verdict is not Verdict.DIVERGED:
         passed(10, _count_heads(compared))
 
@@ -206,6 +206,7 @@ def verify(data: bytes, key: VerifierKey, heads: Sequence[bytes] = ()) -> Proved
         documents=bundle.documents,
         heads=bundle.heads,
         compared=compared,
+        vouched=vouched,
         verdict=verdict,
         steps=tuple(steps),
     )
@@ -214,29 +215,36 @@ def verify(data: bytes, key: VerifierKey, heads: Sequence[bytes] = ()) -> Proved
 # --- step 2 -----------------------------------------------------------------------------------
 
 
-def _check_signature(note: bytes, key: VerifierKey) -> Checkpoint:
-    with _step(2):
-        checkpoint = open_checkpoint(note, key.name, [key])
-        _, signatures = parse_note(note)
-    # C2SP signed-note has unknown keys ignored; in a bundle nothing may stand that nothing checks
-    _require(2, len(signatures) == 1, "the checkpoint carries signatures of other keys")
-    return checkpoint
+def _check_signatures(bundle: Bundle, key: VerifierKey) -> tuple[Checkpoint, Note, list[Stamped]]:
+    with failing_as(2):
+        keys = [key, *bundle.witnesses]
+        checkpoint, note = open_cosigned(bundle.checkpoint, key.name, keys)
+        text, signatures = parse_note(bundle.checkpoint)
+        # C2SP signed-note has unknown keys ignored, and lines in any order; here nothing may stand
+        # that nothing checks, and there is one order
+        require(
+            2,
+            [(line.name, line.key_id) for line in signatures]
+            == [(each.name, each.key_id) for each in keys],
+            "the signatures on the checkpoint are not those of the log and the listed witnesses",
+        )
+        return checkpoint, note, [Stamped(open_token(t, text.encode())) for t in bundle.stamps]
 
 
 # --- step 3 -----------------------------------------------------------------------------------
 
 
 def _check_first(records: Sequence[BundledRecord], key: VerifierKey) -> bytes:
-    _require(3, bool(records) and records[0].index == 0, "entry 0 of the log is missing")
-    with _step(3):
+    require(3, bool(records) and records[0].index == 0, "entry 0 of the log is missing")
+    with failing_as(3):
         header = Header.parse(records[0].header)
-    _require(
+    require(
         3,
         (header.kind, header.position) == (LOG_STARTED, 0),
         f"entry 0 is not `{LOG_STARTED}`",
     )
-    _require(3, header.body.get("key") == key.vkey, "entry 0 names another key than yours")
-    _require(3, header.body.get("origin") == key.name, "entry 0 names another origin")
+    require(3, header.body.get("key") == key.vkey, "entry 0 names another key than yours")
+    require(3, header.body.get("origin") == key.name, "entry 0 names another origin")
     return merkle.leaf_hash(records[0].header)
 
 
@@ -257,29 +265,29 @@ def _check_entry(record: BundledRecord, checkpoint: Checkpoint) -> Entry:
 
 
 def _check_case(entries: Sequence[Entry]) -> tuple[Entry, tuple[Entry, ...]]:
-    _require(
+    require(
         5,
         all(before.index < after.index for before, after in pairwise(entries)),
         "the records are not in the order of the log",
     )
     _check_chains(entries)
     export = entries[-1]
-    _require(
+    require(
         5,
         (export.header.kind, export.header.position) == (EXPORTED, 0),
         f"the last record is not `{EXPORTED}`: the end was cut off",
     )
     body = export.header.body
     case = tuple(entry for entry in entries if entry.header.case == body.get("about"))
-    _require(5, bool(case) and case[0] != export, "the case that was exported is not here")
+    require(5, bool(case) and case[0] != export, "the case that was exported is not here")
     _check_gaps(case)
-    _require(5, body.get("last") == len(case) - 1, "the end of the case is not the exported one")
-    _require(
+    require(5, body.get("last") == len(case) - 1, "the end of the case is not the exported one")
+    require(
         5,
         body.get("records") == records_digest(entry.leaf for entry in case).hex(),
         "the records of the case are not the exported ones",
     )
-    _require(
+    require(
         5, case[-1].leaf in export.header.follows, "the export does not follow the end of the case"
     )
     return export, case
@@ -292,18 +300,18 @@ def _check_chains(entries: Sequence[Entry]) -> None:
     for entry in entries:
         header = entry.header
         before = last.get(header.case)
-        _require(
+        require(
             5,
             before is None or before.position < header.position,
             f"`{header.id}` is out of the order of its case",
         )
-        _require(
+        require(
             5,
             before is None or before.kind != CASE_CLOSED,
             f"`{header.id}` follows `{CASE_CLOSED}`",
         )
         known = leaves.get(f"{header.case}/{header.position - 1}", header.prev)
-        _require(
+        require(
             5,
             known == header.prev and (header.prev is None) == (header.position == 0),
             f"`{header.id}` does not name the record before it",
@@ -314,7 +322,7 @@ def _check_chains(entries: Sequence[Entry]) -> None:
 def _check_gaps(case: Sequence[Entry]) -> None:
     for position, entry in enumerate(case):
         found = entry.header.position
-        _require(5, found == position, f"record {position} of the case is missing")
+        require(5, found == position, f"record {position} of the case is missing")
 
 
 # --- step 6 -----------------------------------------------------------------------------------
@@ -332,7 +340,7 @@ def _check_connected(entries: Sequence[Entry], export: Entry, case: Sequence[Ent
                 raise BundleInvalid(
                     6, f"`{entry.header.id}` follows a record that is missing ({leaf.hex()[:16]}…)"
                 )
-            _require(
+            require(
                 6,
                 followed.index < entry.index,
                 f"`{entry.header.id}` follows a later record",
@@ -341,7 +349,7 @@ def _check_connected(entries: Sequence[Entry], export: Entry, case: Sequence[Ent
                 reached.add(leaf)
                 waiting.append(followed)
     for entry in entries:
-        _require(6, entry.leaf in reached, f"nothing in the case leads to `{entry.header.id}`")
+        require(6, entry.leaf in reached, f"nothing in the case leads to `{entry.header.id}`")
 
 
 # --- step 7 -----------------------------------------------------------------------------------
@@ -354,7 +362,7 @@ def _sections(
     for record, entry in zip(records, entries, strict=True):
         id = entry.header.id
         missing = entry.header.sections.keys() ^ record.sections.keys()
-        _require(7, not missing, f"`{id}` has not exactly the sections that it names")
+        require(7, not missing, f"`{id}` has not exactly the sections that it names")
         sections |= {(id, name): section for name, section in record.sections.items()}
     return sections
 
@@ -368,7 +376,7 @@ def _check_sections(
         entry = by_id[id]
         if isinstance(section, Sealed):
             committed = entry.header.sections[name]
-            _require(
+            require(
                 7,
                 section.commitment(log_id, id, name) == committed,
                 f"section `{name}` of `{id}` is not what was sealed",
@@ -377,7 +385,7 @@ def _check_sections(
             erasure = erasures.get((id, name))
             if erasure is None or entry.leaf not in erasure.header.follows:
                 raise BundleInvalid(7, f"no record says that `{name}` of `{id}` was erased")
-            _require(
+            require(
                 7,
                 erasure.header.body.get("rule") == section.rule,
                 f"`{name}` of `{id}` was erased under another rule",
@@ -398,7 +406,7 @@ def _check_disclosure(
     export: Entry, sections: Mapping[tuple[str, str], Section], heads: Sequence[Head]
 ) -> None:
     disclosed = disclosure_digest(sections, [head.size for head in heads])
-    _require(
+    require(
         7,
         export.header.body.get("disclosed") == disclosed.hex(),
         "other sections, or proofs from other heads, were exported than stand here",
@@ -418,24 +426,41 @@ def _count_sections(sections: Mapping[tuple[str, str], Section]) -> str:
 def _check_documents(documents: Mapping[bytes, bytes], entries: Sequence[Entry]) -> None:
     named = {name: entry.header.id for entry in entries for name in entry.header.documents}
     for name, content in documents.items():
-        _require(8, digest(content) == name, f"document `{name.hex()}` is not what it is called")
-        _require(8, name in named, f"no record names document `{name.hex()}`")
+        require(8, digest(content) == name, f"document `{name.hex()}` is not what it is called")
+        require(8, name in named, f"no record names document `{name.hex()}`")
     for name, id in named.items():
-        _require(8, name in documents, f"document `{name.hex()}`, named by `{id}`, is missing")
+        require(8, name in documents, f"document `{name.hex()}`, named by `{id}`, is missing")
+
+
+def _check_witnesses(
+    witnesses: Sequence[VerifierKey], export: Entry, documents: Mapping[bytes, bytes]
+) -> None:
+    """What was signed fixes who may have cosigned: nobody adds a witness of his own."""
+    if not witnesses:
+        return
+    named = export.header.documents
+    require(8, len(named) == 1, "the last record does not name the policy of the witnesses")
+    try:
+        # C2SP tlog-policy: a file of octets
+        policy = WitnessPolicy.parse(documents[named[0]].decode("utf-8", "surrogateescape"))
+    except ConfigInvalid as error:
+        raise BundleInvalid(8, str(error)) from error
+    strangers = [key.name for key in witnesses if key not in policy.witness_keys]
+    require(8, not strangers, f"the log's own policy names no witness `{''.join(strangers[:1])}`")
 
 
 # --- step 9 -----------------------------------------------------------------------------------
 
 
 def _check_heads(heads: Sequence[Head], checkpoint: Checkpoint) -> None:
-    _require(
+    require(
         9,
         all(before.size < after.size for before, after in pairwise(heads)),
         "the heads are not in the order of their sizes",
     )
     for head in heads:
         # a head of size 0 says nothing, and one of the checkpoint's own size says it twice
-        _require(
+        require(
             9, 0 < head.size < checkpoint.size, f"{head.size} is not the size of an earlier head"
         )
         try:
@@ -456,17 +481,9 @@ def _compare(
         kept = open_checkpoint(note, key.name, [key])
     except EvidenceError as error:
         raise BundleInvalid(10, f"a head that you kept is not of this log: {error}") from error
-    _require(10, kept.size > 0, "a head of size 0 says nothing")
+    require(10, kept.size > 0, "a head of size 0 says nothing")
     roots = {head.size: head.root for head in heads} | {checkpoint.size: checkpoint.root}
     return Compared(kept, roots.get(kept.size))
-
-
-def _verdict(compared: Sequence[Compared]) -> Verdict:
-    if any(one.shown is not None and not one.agrees for one in compared):
-        return Verdict.DIVERGED
-    if any(one.agrees for one in compared):
-        return Verdict.SELF_WITNESSED
-    return Verdict.UNANCHORED
 
 
 def _count_heads(compared: Sequence[Compared]) -> str:
@@ -474,21 +491,3 @@ def _count_heads(compared: Sequence[Compared]) -> str:
         return "you gave none"
     agree = sum(one.agrees for one in compared)
     return f"{agree} of {len(compared)} agree, {len(compared) - agree} not comparable"
-
-
-# --- what every step uses ---------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _step(number: int) -> Iterator[None]:
-    try:
-        yield
-    except BundleInvalid:
-        raise
-    except EvidenceError as error:
-        raise BundleInvalid(number, str(error)) from error
-
-
-def _require(step: int, holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise BundleInvalid(step, otherwise)

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from muniment.access import records
 from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPermitted
 from muniment.evidence.append import Proposal
-from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.erase import erase_section
-from muniment.operations.export import Plan, assemble, plan
+from muniment.operations.export import Plan, assemble, cover, plan
+from muniment.operations.publish import publish
 from muniment.operations.service import Caller, Service, close, until_it_stands
 
 
@@ -33,7 +34,7 @@ async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[i
     planned = _plan(service, caller, case, sizes)
     export_case, now = service.new_case(), service.now()
     exported = planned.record(service.actor(caller)).draft(
-        export_case, now, follows=planned.follows
+        export_case, now, follows=planned.follows, documents=planned.documents
     )
     appended = await service.append(
         Proposal(
@@ -42,6 +43,8 @@ async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[i
             gives=False,
         )
     )
+    if service.publishing.rules is not None:
+        await cover(partial(publish, service), appended.entries[0].index + 1)
     return assemble(service.log, planned, appended.entries[0])
 
 
@@ -49,6 +52,7 @@ def _plan(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> 
     exporter = service.log.read_entry(caller.principal.index)
     review = service.registry.reviews.get(case)
     reviewed = service.log.read_case(review) if review is not None else []
+    rules = service.publishing.rules
     return plan(
         service.log,
         service.registry,
@@ -57,12 +61,13 @@ def _plan(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> 
         give=lambda _entry, _section: True,  # whoever may export a case gets all of it
         follows=(exporter, *reviewed),
         sizes=sizes,
+        witness_policy=b"" if rules is None else rules.text.encode("utf-8", "surrogateescape"),
     )
 
 
 def _size(service: Service, head: bytes) -> int:
     try:
-        return open_checkpoint(head, service.log.origin, [service.log.verifier]).size
+        return service.log.keys.recognise(head).size
     except EvidenceError as error:
         raise Malformed("a head that this log did not sign: keep it, and look why") from error
 

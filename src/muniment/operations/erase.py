@@ -2,9 +2,11 @@
 Erase one sealed section for good, and once more wherever an older copy brought it back.
 
 The order is: the record `record:erased` (the caller's intent), then the ledger, which no restored
-backup takes back, then content and salt in the database. A crash at any point is finished by
-`reapply`, from the ledger; a record without a line in the ledger is an erasure to be run again.
+backup takes back, then content and salt in the database. What a crash cut short is finished by
+`finish` at the next start, from the log and from the ledger.
 """
+
+from collections.abc import Iterator
 
 from muniment.errors import LogInvalid, NotFound
 from muniment.evidence.log import Log
@@ -16,17 +18,24 @@ class Erasures:
     """Which record erased which section: a listener of the log, for `Log.open`."""
 
     def __init__(self) -> None:
-        self._index: dict[tuple[str, str], int] = {}
+        #: log index of the record, and its rule
+        self._found: dict[tuple[str, str], tuple[int, str]] = {}
 
     def take(self, entry: Entry) -> None:
         if entry.header.kind == ERASED:
             body = entry.header.body
             # the first one erased it; another changes nothing
-            self._index.setdefault((body["record"], body["section"]), entry.index)
+            self._found.setdefault((body["record"], body["section"]), (entry.index, body["rule"]))
 
     def of(self, record_id: str, section: str) -> int | None:
         """Log index of the `record:erased` that explains this section."""
-        return self._index.get((record_id, section))
+        found = self._found.get((record_id, section))
+        return None if found is None else found[0]
+
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        """Record id, section and rule of everything that the log says was erased."""
+        for (record_id, section), (_, rule) in list(self._found.items()):
+            yield record_id, section, rule
 
 
 def erase_section(log: Log, ledger: ErasureLedger, entry: Entry, section: str, rule: str) -> None:
@@ -39,36 +48,46 @@ def erase_section(log: Log, ledger: ErasureLedger, entry: Entry, section: str, r
     if section not in entry.header.sections:
         raise NotFound(f"`{entry.header.id}` has no section `{section}`")
     ledger.add(entry.header.id, section, rule)
-    # Crash here: the section is still there, and `reapply` erases it at the next start.
+    # Crash here: the section is still there, and `finish` erases it at the next start.
     log.store.erase(entry.index, section, rule)
     if section in log.store.sections(entry.index):
         raise LogInvalid(f"section `{section}` of `{entry.header.id}` is still there")
 
 
-def reapply(log: Log, ledger: ErasureLedger) -> int:
+def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
     """
-    Erase again what the ledger remembers; the number of sections that had come back.
+    Erase whatever was erased by the log or by the ledger; the number of sections that were there.
 
-    Run at every start, before anybody reads: the database may be a restored backup. The newest
-    erasure is repeated in any case, as a crash may have left its bytes in the write-ahead log.
+    Run at every start, before anybody reads: the database may be a restored backup, and a crash may
+    have come between record and deletion. A ledger that knows more than the log is the sign of an
+    older copy of the log, as the record always comes first: `LogInvalid`, and nothing is served.
+    The newest erasure is repeated in any case: its bytes may have stayed in the write-ahead log.
     """
-    erasures, count = ledger.erasures(), 0
-    for number, (record_id, section, rule) in enumerate(erasures, 1):
+    known = {(record_id, section) for record_id, section, _ in ledger.erasures()}
+    for record_id, section in known:
+        if erasures.of(record_id, section) is None:
+            raise LogInvalid(
+                f"the erasure ledger knows that `{section}` of `{record_id}` was erased, and this "
+                "log does not: this is an older copy of the log"
+            )
+    count, repeated = 0, False
+    for record_id, section, rule in reversed(list(erasures)):
         entry = _entry(log, record_id)
-        if entry is None:
-            continue  # written after this copy was made; the head store refuses such a copy
-        came_back = section in log.store.sections(entry.index)
-        undone = section not in log.store.erased(entry.index)
-        if came_back or undone or number == len(erasures):
+        if entry is None or section not in entry.header.sections:
+            raise LogInvalid(f"`{section}` of `{record_id}` was erased, but is not in this log")
+        if (record_id, section) not in known:
+            ledger.add(record_id, section, rule)
+        there = section in log.store.sections(entry.index)
+        if there or not repeated or section not in log.store.erased(entry.index):
             log.store.erase(entry.index, section, rule)
-        count += came_back
+        count, repeated = count + there, True
     return count
 
 
 def _entry(log: Log, record_id: str) -> Entry | None:
     case, _, position = record_id.partition("/")
-    for index, data in log.store.case(case, log.size):
-        entry = entry_of(index, data)
-        if entry.header.position == int(position):
-            return entry
-    return None
+    records = log.store.case(case, log.size)
+    if int(position) >= len(records):
+        return None
+    entry = entry_of(*records[int(position)])
+    return entry if entry.header.id == record_id else None

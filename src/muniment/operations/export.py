@@ -2,17 +2,31 @@
 Carry evidence away: choose what a bundle shows, and put it together once the export is recorded.
 
 Two halves, because the record `evidence:exported` stands between them: `plan` says what it must
-hold, the caller appends it, `assemble` writes the file that ends with it.
+hold, the caller appends it, `assemble` writes the file that ends with it. In between `cover` may
+have a checkpoint published that covers the record: its cosignatures and time stamps go along.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from muniment.access import records
 from muniment.access.registry import Registry
-from muniment.errors import Conflict, LogInvalid, Malformed, NotFound
+from muniment.errors import (
+    Conflict,
+    EvidenceError,
+    LogInvalid,
+    Malformed,
+    MunimentError,
+    NoteInvalid,
+    NotFound,
+    StampInvalid,
+)
 from muniment.evidence import merkle
 from muniment.evidence.bundle import (
+    MAX_STAMPS,
     Bundle,
     BundledRecord,
     Erased,
@@ -22,10 +36,20 @@ from muniment.evidence.bundle import (
     disclosure_digest,
     records_digest,
 )
+from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.log import Log
+from muniment.evidence.note import MAX_SIGNATURES, Signature, VerifierKey, parse_note
 from muniment.evidence.record import Header
-from muniment.evidence.store import Entry
+from muniment.evidence.stamp import open_token
+from muniment.evidence.store import LOST, Entry, Published, Stamp
+from muniment.evidence.witness_policy import WitnessPolicy
 from muniment.operations.erase import Erasures
+
+#: how long an export waits for what others put to its checkpoint, in seconds
+COVER_SECONDS: Final = 10.0
+#: Publishes a checkpoint over at least so many entries.
+Publish: TypeAlias = Callable[[int], Awaitable[Published | None]]
+_log = logging.getLogger(__name__)
 
 #: Whether this reader may see this section of this record.
 Give = Callable[[Entry, str], bool]
@@ -46,11 +70,18 @@ class Plan:
     sizes: tuple[int, ...]
     #: what `evidence:exported` has to follow
     follows: tuple[bytes, ...]
+    #: the log's policy on witnesses, word for word (C2SP tlog-policy); empty where it has none
+    witness_policy: bytes = b""
 
     @property
     def reads(self) -> dict[str, bytes | None]:
         """The case must still end where the export says that it does."""
         return {self.case: self.entries[-1].leaf}
+
+    @property
+    def documents(self) -> tuple[bytes, ...]:
+        """What `evidence:exported` has to name: it fixes whose cosignatures may go along."""
+        return (self.witness_policy,) if self.witness_policy else ()
 
     def record(self, actor: records.Actor) -> records.EvidenceExported:
         return records.EvidenceExported(
@@ -71,12 +102,14 @@ def plan(
     give: Give,
     follows: Iterable[Entry] = (),
     sizes: Iterable[int] = (),
+    witness_policy: bytes = b"",
 ) -> Plan:
     """
     What a bundle of this case shows to a reader to whom `give` gives sections.
 
     `follows` are further records that the export shall rest on and carry (who exported, a review of
-    the case); `sizes` are those of heads that the reader keeps. Raises `NotFound` for an unknown
+    the case); `sizes` are those of heads that the reader keeps; `witness_policy` is the file that
+    names the log's witnesses. Raises `NotFound` for an unknown
     case and `Malformed` for a size that the log never had.
     """
     entries = log.read_case(case)
@@ -104,29 +137,143 @@ def plan(
         sections=sections,
         sizes=_sizes(log, entries, sizes),
         follows=tuple(rests_on),
+        witness_policy=witness_policy,
     )
+
+
+async def cover(publish: Publish, size: int) -> None:
+    """
+    Have a checkpoint over `size` entries published, so that a bundle can show who cosigned it.
+
+    Evidence is handed out whatever others do: this takes `COVER_SECONDS` at most, and fails never.
+    """
+    try:
+        async with asyncio.timeout(COVER_SECONDS):
+            await publish(size)
+    except TimeoutError:
+        _log.warning("evidence is handed out without waiting longer for witnesses and time stamps")
+    except MunimentError as error:
+        _log.warning("evidence is handed out without a newly published checkpoint: %s", error)
 
 
 def assemble(log: Log, plan: Plan, export: Entry) -> bytes:
     """
     The bytes of the bundle, with `export` as its last record.
 
-    The same plan and export give the same bytes for ever, as long as no section is erased: the
-    checkpoint is the first that covers the export. Raises `Conflict` if a section was erased since
-    the plan; then plan and export again.
+    The same plan and export give the same bytes, as long as no section is erased and nothing is
+    published: the checkpoint is the first published one that covers the export, where witnesses or
+    time-stamp authorities put something to it, and else the first that was signed. Raises
+    `Conflict` if a section was erased since the plan; then plan and export again.
     """
-    covering = log.store.checkpoint_at_or_after(export.index + 1)
-    if covering is None:
-        raise LogInvalid(f"no checkpoint covers entry {export.index}")
-    size, checkpoint = covering
+    shown = _published(log, plan, export.index + 1) or _signed(log, export.index + 1)
     included = {**plan.included, export.index: export}
     names = {name for entry in included.values() for name in entry.header.documents}
+    records_shown = (_record(log, entry, plan, shown.size) for _, entry in sorted(included.items()))
     return Bundle(
-        checkpoint=checkpoint,
-        records=tuple(_record(log, entry, plan, size) for _, entry in sorted(included.items())),
+        checkpoint=shown.note,
+        records=tuple(records_shown),
         documents={name: _document(log, name) for name in sorted(names)},
-        heads=tuple(_head(log, old, size) for old in plan.sizes),
+        heads=tuple(_head(log, old, shown.size) for old in plan.sizes),
+        witnesses=shown.witnesses,
+        stamps=shown.stamps,
     ).encode()
+
+
+# --- the checkpoint ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shown:
+    """The checkpoint that a bundle shows, with what others put to it."""
+
+    size: int
+    note: bytes
+    witnesses: tuple[VerifierKey, ...] = ()
+    stamps: tuple[bytes, ...] = ()
+
+
+def _signed(log: Log, size: int) -> _Shown:
+    covering = log.store.checkpoint_at_or_after(size)
+    if covering is None:
+        raise LogInvalid(f"no checkpoint covers entry {size - 1}")
+    return _Shown(size=covering[0], note=covering[1])
+
+
+def _published(log: Log, plan: Plan, size: int) -> _Shown | None:
+    """
+    The first published checkpoint over so many entries; None if nobody put anything to it.
+
+    The database is believed nothing: what does not verify is left out, and the bundle shows less.
+    """
+    published = log.store.published_at_or_after(size)
+    if published is None:
+        return None
+    _check_ours(log, published)
+    text, signatures = parse_note(published.note)
+    witnesses: list[VerifierKey] = []
+    lines: list[str] = []
+    for key in _in_order(log, plan):
+        line = _line(key, text, signatures)
+        if line is not None:
+            witnesses += [key] if key != log.verifier else []
+            lines.append(line)
+    stamps = _stamps(published.stamps, text.encode())
+    if not witnesses and not stamps:
+        return None
+    return _Shown(
+        size=published.size,
+        note=f"{text}\n{''.join(lines)}".encode(),
+        witnesses=tuple(witnesses),
+        stamps=stamps,
+    )
+
+
+def _check_ours(log: Log, published: Published) -> None:
+    try:
+        shown = open_checkpoint(published.note, log.origin, [log.verifier])
+    except EvidenceError as error:
+        raise LogInvalid(f"the checkpoint published at size {published.size}: {error}") from error
+    if not 0 < shown.size == published.size <= log.size or (
+        merkle.Frontier.at(shown.size, log.nodes(shown.size)).root() != shown.root
+    ):
+        raise LogInvalid(f"the checkpoint published at size {published.size} is not of this log")
+
+
+def _in_order(log: Log, plan: Plan) -> Sequence[VerifierKey]:
+    """The log's key, and those of the witnesses that its policy names, as a bundle lists them."""
+    if not plan.witness_policy:
+        return (log.verifier,)
+    text = plan.witness_policy.decode("utf-8", "surrogateescape")
+    named = sorted(WitnessPolicy.parse(text).witness_keys, key=lambda key: key.vkey)
+    return (log.verifier, *named)[:MAX_SIGNATURES]
+
+
+def _line(key: VerifierKey, text: str, signatures: Iterable[Signature]) -> str | None:
+    """The line of this key, if it holds."""
+    for line in signatures:
+        if (line.name, line.key_id) == (key.name, key.key_id):
+            try:
+                key.verify(text, line.signature)
+            except NoteInvalid as error:
+                _log.error("a published signature does not hold: %s", error)
+                return None
+            return line.line
+    return None
+
+
+def _stamps(stamps: Iterable[Stamp], text: bytes) -> tuple[bytes, ...]:
+    found: set[bytes] = set()
+    for stamp in stamps:
+        try:
+            open_token(stamp.token, text)
+        except StampInvalid as error:
+            _log.error("a published time stamp of `%s` does not hold: %s", stamp.authority, error)
+        else:
+            found.add(stamp.token)
+    return tuple(sorted(found))[:MAX_STAMPS]
+
+
+# --- its records ------------------------------------------------------------------------------
 
 
 def _record(log: Log, entry: Entry, plan: Plan, size: int) -> BundledRecord:
@@ -166,6 +313,8 @@ def _shown(log: Log, entry: Entry, give: Give) -> dict[str, Section]:
             shown[name] = kept[name] if give(entry, name) else Withheld()
             if kept[name].commitment(log.log_id, entry.header.id, name) != committed:
                 raise LogInvalid(f"section `{name}` of `{entry.header.id}` is not what was sealed")
+        elif erased.get(name) == LOST:
+            shown[name] = Withheld()
         elif name in erased:
             shown[name] = Erased(erased[name])
         else:

@@ -18,12 +18,18 @@ from datetime import datetime, timedelta
 from muniment.access import quorum, records
 from muniment.access.case import LIVE, AccessCase, Ask
 from muniment.access.registry import Principal, Role
-from muniment.errors import Conflict, LogUnavailable, MunimentError, TargetUnavailable
+from muniment.errors import (
+    Conflict,
+    LogUnavailable,
+    MunimentError,
+    TargetUnavailable,
+    Unavailable,
+)
 from muniment.evidence.append import Appended
 from muniment.evidence.proof import Receipt
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
-from muniment.operations import delegation, permit
+from muniment.operations import delegation, permit, publish
 from muniment.operations.decision import decision_draft
 from muniment.operations.end import ATTEMPT
 from muniment.operations.facts import Reason, access_facts, approval_facts
@@ -91,6 +97,8 @@ class _Authorized:
     decision: Decision
     connector: Connector
     order: GrantOrder | None
+    #: so many entries have to be cosigned where witnesses are required
+    size: int = 0
 
 
 # --- steps 1 to 4 -----------------------------------------------------------------------------
@@ -156,7 +164,8 @@ async def _authorize(
         also=[answer(caller, "pick-up", key, case.id, now)] if key is not None else [],
     )
     order = _order(service, after, intent, appended.entries[-1].leaf)
-    return _Authorized(case=after, decision=decision, connector=connector, order=order)
+    size = appended.entries[-1].index + 1
+    return _Authorized(case=after, decision=decision, connector=connector, order=order, size=size)
 
 
 def _facts_again(
@@ -257,11 +266,13 @@ def _order(
 async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrder) -> PickedUp:
     connector, case = authorized.connector, authorized.case
     timeout = service.limits.order_timeout.total_seconds()
+    witnessed = await _witnessed(service, authorized)
     try:
         issued = await asyncio.wait_for(connector.issue(order), timeout)
     except (TimeoutError, MunimentError) as error:
         # Crash from step 4 to here: the order is open in the log, and the worker undoes it.
-        await _record_failure(service, case.id, error)
+        reason = "timeout" if isinstance(error, TimeoutError) else "target-unavailable"
+        await _record_failure(service, case.id, reason)
         raise TargetUnavailable(
             f"the target did not make the credential: {_in_words(error)}; nothing was handed out "
             "and no approval used up; pick up again shortly"
@@ -277,7 +288,10 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
     now = service.now()
     try:
         after, appended = await service.conclude(
-            case.id, lambda state: [record.draft(case.id, now)] if _waits_for(state) else []
+            case.id,
+            lambda state: (
+                [record.draft(case.id, now, follows=witnessed)] if _waits_for(state) else []
+            ),
         )
     except MunimentError:
         # No proof, no privilege: the account goes again, and the secret with it.
@@ -295,6 +309,25 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
     )
 
 
+async def _witnessed(service: Service, authorized: _Authorized) -> tuple[bytes, ...]:
+    """
+    The record of the quorum over the intent, where the resource issues nothing without it.
+
+    Broken glass waits for no witness. Raises `Unavailable`; then nothing was asked of the target.
+    """
+    case, rules = authorized.case, service.publishing.rules
+    if rules is None or case.break_glass or case.requested.resource not in rules.required:
+        return ()
+    leaf = await publish.witnessed(service, authorized.size)
+    if leaf is None:
+        await _record_failure(service, case.id, "witnesses-missing")
+        raise Unavailable(
+            f"`{case.requested.resource}` issues nothing without its witnesses, and too few of "
+            "them cosigned; no approval was used up; pick up again shortly"
+        )
+    return (leaf,)
+
+
 def _waits_for(state: AccessCase) -> bool:
     """Whether the outcome of an order is still to be recorded: not once access has ended."""
     return state.order_open and state.state in LIVE
@@ -310,14 +343,13 @@ def prove(service: Service, entry: Entry, appended: Appended) -> Receipt:
     return Receipt(entry.index, tuple(hashes), appended.checkpoint)
 
 
-async def _record_failure(service: Service, case: str, error: Exception) -> None:
+async def _record_failure(service: Service, case: str, reason: str) -> None:
     """
     `credential:failed`; a grant that never had a credential is undone, by the normal path.
 
     Once nothing of it is left at the target it is approved again, while its pick-up may still come.
     """
     now = service.now()
-    reason = "timeout" if isinstance(error, TimeoutError) else "target-unavailable"
     failed = records.CredentialFailed(actor=records.SERVICE, reason=reason)
 
     def build(state: AccessCase) -> Sequence[Draft]:
@@ -344,4 +376,4 @@ async def _take_back(connector: Connector, case: str) -> None:
 async def undo(service: Service, case: str) -> None:
     """By the worker: an order that nobody is carrying out any more has no outcome on record."""
     if case not in service.ordering:
-        await _record_failure(service, case, TargetUnavailable("interrupted"))
+        await _record_failure(service, case, "target-unavailable")

@@ -15,7 +15,6 @@ from muniment.access import records, window
 from muniment.access.case import AccessCase
 from muniment.access.terms import short_code
 from muniment.evidence import moment
-from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.store import Entry
 from muniment.operations.explain import reason
 from muniment.operations.owed import Event
@@ -110,7 +109,7 @@ def _facts(service: Service, case: AccessCase, entry: Entry, event: Event) -> di
     asked, ask = case.requested, case.current
     why = reason(service, case.id) or {}
     log = service.log
-    head = open_checkpoint(log.checkpoint, log.origin, [log.verifier])
+    head = log.keys.recognise(log.checkpoint)
     return {
         "case": case.id,
         "record": event.about,

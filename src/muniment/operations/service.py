@@ -34,6 +34,7 @@ from muniment.operations.owed import Ways, owed
 from muniment.operations.pace import Pace
 from muniment.operations.projection import call_back, project
 from muniment.operations.providers import Providers
+from muniment.operations.publishing import Publishing
 from muniment.operations.replies import Replies
 from muniment.policy import bundle as policy_bundle
 from muniment.policy.bundle import Bundle
@@ -129,6 +130,7 @@ class Service:
     #: set whenever there may be new due work
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     replies: Replies = field(default_factory=Replies)
+    publishing: Publishing = field(default_factory=Publishing)
     #: who vouches for people and workloads
     providers: Providers = field(default_factory=Providers)
     #: answered without a record since the last heartbeat, by reason

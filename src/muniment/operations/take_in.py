@@ -16,6 +16,7 @@ from muniment.access.registry import Principal, Token
 from muniment.errors import ConfigInvalid
 from muniment.evidence import moment
 from muniment.evidence.append import Appended, Proposal
+from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Draft
 from muniment.operations.service import Service, content, new_id
 from muniment.policy import bundle as policy_bundle
@@ -62,6 +63,17 @@ class ProposedToken:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProposedRetirement:
+    """A signing key that is to sign no more."""
+
+    key: VerifierKey
+    #: `rotated`, `compromised`
+    reason: str
+    #: of a compromised one: above this size of the log its word is not to be believed
+    since: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Proposed:
     """Everything that the files say, validated in itself."""
 
@@ -74,6 +86,9 @@ class Proposed:
     #: where it came from: `file`, `git:<sha>`
     source: str
     author: str
+    #: signing keys that are at hand, the oldest first; empty: nobody looked
+    keys: tuple[VerifierKey, ...] = ()
+    retired: tuple[ProposedRetirement, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +109,7 @@ def differences(service: Service, proposed: Proposed, actor: Actor) -> list[Chan
     now = service.now()
     directory = _Directory(service, proposed, actor, now)
     return [
+        *_signing_keys(service, proposed, actor, now),
         *_configuration(service, proposed, actor, now),
         *_policy(service, proposed, actor, now),
         *_roles(service, proposed, actor, now),
@@ -122,6 +138,53 @@ async def _append(service: Service, changes: list[Change]) -> Appended:
             urgent=True,
         )
     )
+
+
+# --- signing keys -----------------------------------------------------------------------------
+
+
+def _signing_keys(
+    service: Service, proposed: Proposed, actor: Actor, now: datetime
+) -> Iterator[Change]:
+    """Keys that are at hand and not in the log begin to sign; what is to be retired ends."""
+    if not proposed.keys:
+        return
+    log, case = service.log, service.registry.log_case
+    wanted = {each.key: each for each in proposed.retired}
+    signing = log.keys.signers(log.size)
+    added = [key for key in proposed.keys if _is_new(service, key, wanted)]
+    leaving = [wanted[key] for key in signing if key in wanted]
+    staying = [key for key in (*signing, *added) if key not in wanted]
+    if not staying:
+        raise ConfigInvalid(
+            f"`{leaving[0].key.key_id.hex()}` is the only key that signs; `muniment key add` first"
+        )
+    for key in staying:
+        if key not in proposed.keys:
+            raise ConfigInvalid(
+                f"the signing key {key.key_id.hex()} is not here: put its file back, or retire it "
+                "with `muniment key retire`"
+            )
+    for key in added:
+        draft = records.KeyAdded(actor=actor, key=key.vkey).draft(case, now)
+        yield Change(text=f"+ signing key {key.key_id.hex()}", draft=draft)
+    for each in leaving:
+        record = records.KeyRetired(
+            actor=actor, key=each.key.vkey, reason=each.reason, since=each.since
+        )
+        text = f"- signing key {each.key.key_id.hex()} ({each.reason})"
+        yield Change(text=text, draft=record.draft(case, now), narrows=True)
+
+
+def _is_new(service: Service, key: VerifierKey, wanted: Mapping[VerifierKey, object]) -> bool:
+    """Whether the log never had it. One that it retired, and nobody asked for, is refused."""
+    known = service.log.keys.of(key)
+    if known is not None and known.retired is not None and key not in wanted:
+        raise ConfigInvalid(
+            f"the log has retired the signing key {key.key_id.hex()}, and it signs never again: "
+            "put its file away"
+        )
+    return known is None and key not in wanted
 
 
 # --- configuration, policy, roles -------------------------------------------------------------

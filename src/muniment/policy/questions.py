@@ -30,6 +30,7 @@ OPERATIONS: Final = (
     "observe",  # hand in sessions, signals and findings from a target
     "evaluate",  # ask the policy about somebody else
     "audit",  # read the log, policies, people's records and reports; run a backtest
+    "follow",  # fetch the log as tiles: every record's header, no section and no document
     "enrol",  # enrol principals and tokens
     "configure",  # take files into the log, activate a policy, state that a clock stepped
 )

@@ -20,6 +20,7 @@ from muniment.operations.take_in import (
     ProposedToken,
 )
 from muniment.ports import Connector, Secret, TargetSettings
+from muniment.runtime import witnesses
 from muniment.runtime.settings import (
     PlatformIdentity,
     Resource,
@@ -44,7 +45,7 @@ def read_proposed(folder: Path) -> tuple[Settings, Proposed]:
         for role in resource.roles
     ]
     return settings, Proposed(
-        configuration=_configuration(settings),
+        configuration=_configuration(settings, folder),
         policy=read_policy(folder / settings.paths.policy),
         roles=tuple(roles),
         principals=tuple(_principals(settings)),
@@ -139,11 +140,13 @@ def _role(name: str, resource: Resource, role: str, connector: Connector) -> Pro
     )
 
 
-def _configuration(settings: Settings) -> bytes:
+def _configuration(settings: Settings, folder: Path) -> bytes:
     """The settings without people: what is personal is never an unsealed document."""
     public = settings.model_dump(mode="json", exclude={"people", "workloads", "agents"})
     for name, resource in settings.resources.items():
         public["resources"][name] = json.loads(resource.model_dump_json())
+    if settings.witnesses is not None:  # what the file says counts, and not its name
+        public["witnesses"]["policy"] = witnesses.read_policy(folder / settings.witnesses.policy)
     return canonical.encode(public)
 
 

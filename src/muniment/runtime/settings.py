@@ -11,68 +11,27 @@ import tomllib
 from collections.abc import Mapping
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from muniment.access.window import seconds
-from muniment.errors import ConfigInvalid, Malformed
+from muniment.errors import ConfigInvalid
 from muniment.ports import Secret
 from muniment.runtime.callback_section import CallbackSection
+from muniment.runtime.mirror_section import MirrorSection
+from muniment.runtime.setting_values import Length, Name, Prefix, Reference, Size, Zone
+from muniment.runtime.stamp_section import StampSection
+from muniment.runtime.witness_section import WitnessesSection
 
 FILE = "muniment.toml"
-
-
-def _length(value: object) -> timedelta:
-    if isinstance(value, timedelta):
-        return value
-    try:
-        return timedelta(seconds=seconds(str(value)))
-    except Malformed as error:
-        raise ValueError(str(error)) from error
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError(f"there is no time zone `{value}`") from error
-    return value
-
-
-def _reference(value: str) -> str:
-    if not value.startswith(("env:", "file:")):
-        raise ValueError("write a reference, `env:NAME` or `file:PATH`, not the secret")
-    return value
-
-
-def _size(value: object) -> int:
-    units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-    text = str(value)
-    for unit, factor in units.items():
-        if text.endswith(unit) and text.removesuffix(unit).strip().isdecimal():
-            return int(text.removesuffix(unit)) * factor
-    raise ValueError(f"not a size: `{text}`; write for example `64MiB`")
-
-
-Length = Annotated[timedelta, BeforeValidator(_length)]
-Size = Annotated[int, BeforeValidator(_size)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-#: never the secret itself: what is refused is not repeated
-Reference = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_reference)]
-Prefix = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,7}$")]
-
 
 #: claims that nobody else can come to have, by kind of provider: each has to be matched
 IMMUTABLE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -159,6 +118,8 @@ class Log(_Section):
     reserve: Size = 64 << 20
     #: how often silence is recorded
     heartbeat: Length = timedelta(hours=1)
+    #: how often a new checkpoint is shown to witnesses, mirrors and whoever follows the log
+    publish: Length = timedelta(seconds=10)
     #: whoever reaches the service may fetch what is below `/log/`: headers of all records, which
     #: name nobody but tell who did what by pseudonyms; without it the policy is asked (`follow`)
     public: bool = False
@@ -184,7 +145,7 @@ class Calendar(_Section):
     """When it is business hours: `context.businessHours` in the policy."""
 
     #: where the hours are local, as in `Europe/Berlin`
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: Zone = "UTC"
     #: from and until, local time
     hours: tuple[time, time] = (time(8), time(18))
     #: 1 is Monday
@@ -319,6 +280,9 @@ class Resource(_Section):
     data: Name = "internal"
     #: what can be asked for, by name; the connector says what a role is made of
     roles: dict[Name, dict[str, Any]]
+    #: whether a credential waits for the quorum of `[witnesses]`: `require-witnesses`, or
+    #: `best-effort`. Broken glass never waits
+    issue: Literal["best-effort", "require-witnesses"] = "best-effort"
     #: login at the target kept sealed for Muniment's own outage; its use is to be looked into
     emergency_account: str | None = None
 
@@ -374,6 +338,9 @@ class Settings(_Section):
     resources: dict[Name, Resource] = {}
     callbacks: dict[Name, CallbackSection] = {}
     notices: dict[Name, NoticesSection] = {}
+    mirrors: dict[Name, MirrorSection] = {}
+    witnesses: WitnessesSection | None = None
+    stamps: dict[Name, StampSection] = {}
 
     @model_validator(mode="after")
     def _known_people(self) -> "Settings":
@@ -413,6 +380,9 @@ class Settings(_Section):
         # else whoever asks would choose, by a header, which links others are sent
         if self.callbacks and self.server.public_url is None:
             raise ValueError("`callbacks` carry links: set `server.public_url`")
+        strict = [n for n, each in self.resources.items() if each.issue == "require-witnesses"]
+        if strict and self.witnesses is None:
+            raise ValueError(f"`resources.{strict[0]}.issue` asks for witnesses: set `witnesses`")
         return self
 
     def _check_signals(self) -> None:

@@ -1,36 +1,40 @@
 """The only place where ports meet what implements them."""
 
 import contextlib
-import os
+import logging
 import secrets
 import shutil
-import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muniment.access import records
 from muniment.access.registry import Registry, counters
-from muniment.errors import ConfigInvalid, EvidenceError, LogUnavailable
+from muniment.errors import ConfigInvalid, LogUnavailable, MunimentError
 from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey, VerifierKey
 from muniment.evidence.record import Draft
+from muniment.evidence.signer import KeyAtHand, Keyring
 from muniment.identity.oidc import SignIn
-from muniment.operations.erase import Erasures, reapply
+from muniment.operations.erase import Erasures, finish
 from muniment.operations.service import Limits, Service, new_id
 from muniment.operations.sweep import rebuild, wrong_rows
 from muniment.operations.take_in import Proposed, take_in
 from muniment.runtime import clock
 from muniment.runtime.callbacks import read_callbacks
 from muniment.runtime.files import read_proposed
+from muniment.runtime.key_files import KeyFolder, write_key
 from muniment.runtime.notices import read_notifiers
 from muniment.runtime.outbound import CheckedOutbound
 from muniment.runtime.providers import read_providers
+from muniment.runtime.publishing import read_publishing
 from muniment.runtime.settings import Settings
 from muniment.stores.head_file import HeadFile, LedgerFile
 from muniment.stores.spool_file import SpoolFile
 from muniment.stores.sqlite import OneServer, SQLiteStore
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -45,6 +49,7 @@ class Opened:
     only: OneServer | None
     #: where people sign in, by the provider's name
     sign_ins: Mapping[str, SignIn]
+    keys: KeyFolder
 
     async def close(self) -> None:
         for connector in self.service.connectors.values():
@@ -58,18 +63,17 @@ class Opened:
 
 def make_log(folder: Path, settings: Settings) -> SigningKey:
     """The first record of a new log, and its key. Raises `Conflict` where there is one already."""
-    for path in (settings.paths.database, settings.paths.head, settings.paths.key):
+    paths = settings.paths
+    for path in (paths.database, paths.head, paths.erasures, paths.key):
         # sealed content, the key and the head are nobody else's to read
         (folder / path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate(settings.installation.origin)
-    path = folder / settings.paths.key
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(file, "w") as opened:
-        opened.write(key.skey + "\n")
-    path.with_suffix(".vkey").write_text(key.verifier.vkey + "\n")
+    write_key(folder / paths.key, key)
+    KeyFolder(folder / paths.key, key.name).new_sealing()
     store = SQLiteStore(folder / settings.paths.database)
     heads = HeadFile(folder / settings.paths.head)
-    found_log(store, heads, key, _started(key))
+    LedgerFile(folder / paths.erasures).make()
+    found_log(store, heads, Keyring.of(key), _started(key))
     store.close()
     heads.close()
     return key
@@ -92,7 +96,9 @@ def open_service(folder: Path, *, looking: bool = False) -> Opened:
 def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) -> Opened:
     """What is `held` is let go again if anything goes wrong."""
     settings, proposed = read_proposed(folder)
-    key = read_key(folder / settings.paths.key, settings.installation.origin)
+    keys = _key_folder(folder, settings)
+    keyring = read_keyring(keys)
+    proposed = _with_keys(proposed, keys, keyring)
     database = folder / settings.paths.database
     try:
         if not database.exists():
@@ -104,6 +110,8 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         held.callback(only.release)
     store = held.enter_context(contextlib.closing(SQLiteStore(database)))
     heads = held.enter_context(contextlib.closing(HeadFile(folder / settings.paths.head)))
+    ledger = LedgerFile(folder / settings.paths.erasures)
+    ledger.check()
 
     def space() -> int:
         return shutil.disk_usage(database.parent).free
@@ -111,7 +119,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
     log = Log(
         store,
         heads,
-        key,
+        keyring,
         SteadyClock(clock.now, clock.elapsed),
         counters=counters,
         space=space,
@@ -127,7 +135,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         log=log,
         registry=registry,
         projections=store,
-        ledger=LedgerFile(folder / settings.paths.erasures),
+        ledger=ledger,
         erasures=erasures,
         spool=SpoolFile(folder / settings.paths.spool),
         connectors=proposed.connectors,
@@ -140,11 +148,13 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         outbound=outbound,
         notifiers=read_notifiers(settings, folder, outbound),
         public_url=_public_url(settings),
+        publishing=read_publishing(settings, folder),
         providers=read.providers,
-        sealing_key=key.derive("sealing"),
+        sealing_key=keys.sealing(),
     )
     if not looking:
-        reapply(log, service.ledger)
+        settle_keys(log, keys)
+        finish(log, ledger, erasures)
         if wrong_rows(service):
             rebuild(service)
     return Opened(
@@ -155,6 +165,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         heads=heads,
         only=only,
         sign_ins=read.sign_ins,
+        keys=keys,
     )
 
 
@@ -166,35 +177,55 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     callbacks = read_callbacks(settings, folder)
     notifiers = read_notifiers(settings, folder, CheckedOutbound())
     read = read_providers(settings, folder, CheckedOutbound())
+    publishing = read_publishing(settings, folder, opened.service.publishing)
+    keys = _key_folder(folder, settings)
+    keyring = read_keyring(keys)
+    proposed = _with_keys(proposed, keys, keyring)
     before = opened.service.connectors
+    # a key too many does no harm: the log's records say which ones sign
+    opened.service.log.hold(keyring.joined(opened.service.log.keyring))
     changes = await take_in(opened.service, proposed, actor)
+    settle_keys(opened.service.log, keys)
     opened.service.limits = _limits(settings)
     opened.service.business_hours = settings.calendar.open_at
     opened.service.callbacks, opened.service.notifiers = callbacks, notifiers
     opened.service.public_url = _public_url(settings)
+    opened.service.publishing = publishing
     opened.service.providers, opened.sign_ins = read.providers, read.sign_ins
-    opened.settings, opened.proposed = settings, proposed
+    opened.settings, opened.proposed, opened.keys = settings, proposed, keys
     for connector in before.values():
         await connector.close()
     return [change.text for change in changes]
 
 
-def read_key(path: Path, origin: str) -> SigningKey:
-    """Raises `ConfigInvalid` if others may read it, or if it is not this log's."""
+def read_keyring(keys: KeyFolder) -> Keyring:
+    """Whatever could sign. Raises `ConfigInvalid` if there is nothing, or something is no key."""
+    found = keys.keys()
+    if not found:
+        raise ConfigInvalid(f"the signing key `{keys.first}` cannot be read: it is not there")
+    return Keyring(KeyAtHand(key) for key in found.values())
+
+
+def settle_keys(log: Log, keys: KeyFolder) -> None:
+    """
+    Bring the files in line with what the log says of keys, and sign with those that are left.
+
+    Evidence does not hang on it: what cannot be done now is done at the next start.
+    """
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        text = path.read_text("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"the signing key `{path}` cannot be read") from error
-    if mode & 0o077:
-        raise ConfigInvalid(f"others may read the signing key: chmod 600 {path}")
-    try:
-        key = SigningKey.parse(text)
-    except EvidenceError as error:
-        raise ConfigInvalid(f"`{path}` holds no signing key") from error
-    if key.name != origin:
-        raise ConfigInvalid(f"the signing key is of `{key.name}`, not of `{origin}`")
-    return key
+        for path in keys.settle(log.keys, log.size):
+            _log.warning("a key that the log has retired was set aside: `%s`", path)
+        log.hold(read_keyring(keys))
+    except MunimentError as error:
+        _log.error("the files of the signing keys stay as they are: %s", error)
+
+
+def _key_folder(folder: Path, settings: Settings) -> KeyFolder:
+    return KeyFolder(folder / settings.paths.key, settings.installation.origin)
+
+
+def _with_keys(proposed: Proposed, keys: KeyFolder, keyring: Keyring) -> Proposed:
+    return replace(proposed, keys=keyring.verifiers, retired=keys.retirements())
 
 
 def _started(key: SigningKey) -> Callable[[VerifierKey], Draft]:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from muniment.errors import LogInvalid, LogUnavailable, NotCanonical
+from muniment.errors import Conflict, LogInvalid, LogUnavailable, NotCanonical
 from muniment.evidence import canonical
 
 _SLOT = 8192
@@ -96,27 +96,60 @@ class HeadFile:
 
 
 class LedgerFile:
-    """`ErasureLedger` as an append-only file beside the head store, one canonical object a line."""
+    """
+    `ErasureLedger` as an append-only file beside the head store, one canonical object a line.
+
+    It is made once, with the log. That it is gone is never taken for "nothing was erased".
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        #: what it holds, once it was read: only we append to it
+        self._known: dict[tuple[str, str, str], None] | None = None
+
+    def make(self) -> None:
+        """An empty ledger, for a new log. Raises `Conflict` where there is one."""
+        if self._path.exists():
+            raise Conflict(f"there is an erasure ledger at `{self._path}`, of another log")
+        append_durably(self._path, b"")
+
+    def check(self) -> None:
+        """Raises `LogInvalid` where there is no ledger, saying what to do."""
+        if not self._path.exists():
+            raise LogInvalid(
+                f"the erasure ledger `{self._path}` is missing: put it back, as without it a "
+                "restored copy would show what was erased. Only where nothing ever was, make an "
+                f"empty one: touch {self._path}"
+            )
 
     def add(self, record_id: str, section: str, rule: str) -> None:
+        erasure = (record_id, section, rule)
         line = canonical.encode({"record": record_id, "section": section, "rule": rule}) + b"\n"
+        known = self._read()
         # one that is there already need not be on the disk: an earlier call may have failed
-        known = (record_id, section, rule) in self.erasures()
-        append_durably(self._path, b"" if known else line)
+        self._known = None  # what becomes of the file if this fails, it will say itself
+        append_durably(self._path, b"" if erasure in known else line)
+        known[erasure] = None
+        self._known = known
 
     def erasures(self) -> list[tuple[str, str, str]]:
-        found = []
-        for line in read_lines(self._path):
-            try:
-                value: Any = canonical.decode(line)
-                erasure = (value["record"], value["section"], value["rule"])
-            except (NotCanonical, KeyError, TypeError) as error:
-                raise LogInvalid(f"the erasure ledger `{self._path}` is damaged") from error
-            found.append(erasure)
-        return found
+        self._known = None  # as it is now
+        return list(self._read())
+
+    def _read(self) -> dict[tuple[str, str, str], None]:
+        if self._known is None:
+            self._known = dict.fromkeys(
+                _erasure(self._path, line) for line in read_lines(self._path)
+            )
+        return self._known
+
+
+def _erasure(path: Path, line: bytes) -> tuple[str, str, str]:
+    try:
+        value: Any = canonical.decode(line)
+        return (value["record"], value["section"], value["rule"])
+    except (NotCanonical, KeyError, TypeError) as error:
+        raise LogInvalid(f"the erasure ledger `{path}` is damaged") from error
 
 
 def append_durably(path: Path, data: bytes) -> None:

@@ -385,6 +385,8 @@ def _as_log_errors() -> Iterator[None]:
         if type(error) is sqlite3.DatabaseError:  # not a database, or a malformed one
             raise LogInvalid(f"this is not a whole database of ours: {error}") from error
         raise LogUnavailable(f"the database does not answer: {error}") from error
+    except OSError as error:
+        raise LogUnavailable(f"the database cannot be opened: {error.strerror}") from error
 
 
 def _tail(connection: sqlite3.Connection) -> Tail | None:

@@ -21,6 +21,7 @@ from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Draft, digest
+from muniment.evidence.signer import Keyring
 from muniment.evidence.store import Entry
 from muniment.operations import export
 from muniment.operations.erase import Erasures, erase_section
@@ -88,12 +89,16 @@ class WrittenLog:
         self.heads = HeadFile(self.folder / "head")
         self.ledger = LedgerFile(self.folder / "erasures")
         if self.store.tail() is None:
-            found_log(self.store, self.heads, self.key, lambda key: self._started(str(key)))
+            found_log(self.store, self.heads, self.keyring, lambda key: self._started(str(key)))
         self.registry = registry.Registry()
         self.erasures = Erasures()
         clock = SteadyClock(lambda: self.now, self._elapsed)
-        self.log = Log(self.store, self.heads, self.key, clock, counters=registry.counters)
+        self.log = Log(self.store, self.heads, self.keyring, clock, counters=registry.counters)
         self.log.open(self.registry.take, self.erasures.take)
+
+    @property
+    def keyring(self) -> Keyring:
+        return Keyring.of(self.key)
 
     def _started(self, key: str) -> Draft:
         started = records.LogStarted(
@@ -189,16 +194,25 @@ class WrittenLog:
         follows: Iterable[Entry] = (),
         sizes: Iterable[int] = (),
         changed: Callable[[records.EvidenceExported], records.EvidenceExported] = lambda same: same,
+        witness_policy: bytes = b"",
+        publish: Callable[[int], None] = lambda _size: None,
     ) -> bytes:
-        """The bytes of a bundle; `changed` may make its last record say something else."""
+        """
+        The bytes of a bundle; `changed` may make its last record say something else.
+
+        `publish` is called with the size that the bundle has to be covered by.
+        """
         plan = export.plan(
-            self.log, self.registry, self.erasures, case, give=give, follows=follows, sizes=sizes
-        )
+            self.log, self.registry, self.erasures, case, give=give, follows=follows, sizes=sizes,
+            witness_policy=witness_policy,
+        )  # fmt: skip
         record, own = changed(plan.record(records.SERVICE)), new_case("exp")
         closed = records.CaseClosed(actor=records.SERVICE, records=2)
         appended = self.propose(
-            record.draft(own, self.now, follows=plan.follows), closed.draft(own, self.now)
+            record.draft(own, self.now, follows=plan.follows, documents=plan.documents),
+            closed.draft(own, self.now),
         )
+        publish(appended.entries[0].index + 1)
         return export.assemble(self.log, plan, appended.entries[0])
 
 

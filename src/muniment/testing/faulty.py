@@ -30,6 +30,7 @@ from muniment.evidence.index import CASE_CLOSED
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey, VerifierKey
 from muniment.evidence.record import Draft, Header, Sealed, digest
+from muniment.evidence.signer import KeyAtHand, Keyring, Signer
 from muniment.evidence.store import (
     Batch,
     Entry,
@@ -321,6 +322,8 @@ class TrialLog:
 
     folder: Path
     key: SigningKey = field(default_factory=lambda: SigningKey.generate(ORIGIN))
+    #: who else is at hand to sign, once the records say so
+    others: Sequence[Signer] = ()
     #: what the wall clock says
     now: datetime = START
     #: seconds that never step
@@ -342,8 +345,12 @@ class TrialLog:
         self.listen: Callable[[Entry], None] = self.told.append
         if not self.path.exists():
             with contextlib.closing(HeadFile(self.head)) as heads:
-                found_log(SQLiteStore(self.path), heads, self.key, self._started)
+                found_log(SQLiteStore(self.path), heads, self.keyring, self._started)
         self.open()
+
+    @property
+    def keyring(self) -> Keyring:
+        return Keyring([KeyAtHand(self.key), *self.others])
 
     def _started(self, key: VerifierKey) -> Draft:
         body = {"key": key.vkey, "nonce": secrets.token_hex(16), "origin": ORIGIN}
@@ -359,7 +366,7 @@ class TrialLog:
         self.log = Log(
             self.store,
             FaultyHeads(self._heads, self.disk),
-            self.key,
+            self.keyring,
             SteadyClock(lambda: self.now, lambda: self.ticks),
             counters=counted,
             space=lambda: self.free,

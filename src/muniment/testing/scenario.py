@@ -43,6 +43,7 @@ from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Draft
+from muniment.evidence.signer import Keyring
 from muniment.evidence.store import Entry
 from muniment.operations import (
     approve,
@@ -58,7 +59,7 @@ from muniment.operations import (
     withdraw,
 )
 from muniment.operations.approve import Voted
-from muniment.operations.erase import Erasures, reapply
+from muniment.operations.erase import Erasures, finish
 from muniment.operations.extend import Extended
 from muniment.operations.facts import Reason
 from muniment.operations.issue import PickedUp
@@ -132,8 +133,9 @@ class Scenario:
 
     async def __aenter__(self) -> Self:
         self.key = SigningKey.generate(ORIGIN)
+        self.keys = [self.key]
         store, heads = SQLiteStore(self._database), HeadFile(self.folder / "head")
-        found_log(store, heads, self.key, lambda key: self._started(key.vkey))
+        found_log(store, heads, self.keyring, lambda key: self._started(key.vkey))
         store.close()
         heads.close()
         worker_log.addHandler(self._bugs)
@@ -158,7 +160,7 @@ class Scenario:
         log = Log(
             self.store,
             self.heads,
-            self.key,
+            self.keyring,
             SteadyClock(lambda: self.clock.wall, lambda: self.clock.elapsed),
             counters=counters,
             space=lambda: self.space,
@@ -183,7 +185,7 @@ class Scenario:
             notifiers=self.notifiers,
             public_url="https://muniment.example",
         )
-        reapply(log, self.service.ledger)
+        finish(log, self.service.ledger, erasures)
         if sweep.wrong_rows(self.service):
             sweep.rebuild(self.service)
         self.worker = Worker(service=self.service, on_wrong=self.found_wrong.extend)
@@ -222,6 +224,11 @@ class Scenario:
     @property
     def _database(self) -> Path:
         return self.folder / "muniment.db"
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys whose files are there."""
+        return Keyring.of(*self.keys)
 
     def _started(self, key: str) -> Draft:
         record = records.LogStarted(

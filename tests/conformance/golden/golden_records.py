@@ -253,6 +253,25 @@ RECORDS: tuple[Record, ...] = (
         nonce=digest("nonce"),
     ),
     records.LogHeartbeat(actor=records.SERVICE, unrecorded={"not-permitted": 3, "too-many": 1}),
+    records.LogWitnessed(
+        actor=records.SERVICE,
+        size=4096,
+        cosigned=("witness.example+b8a2cf20+BFLN3yikSfFkVAJtrnh/CiY3Zozkoy7clp+P7XB28qUN",),
+        quorum=True,
+    ),
+    records.LogIndexed(
+        actor=records.SERVICE, size=70_000, cases=9_001, root=digest("index of cases")
+    ),
+    records.KeyAdded(
+        actor=records.SERVICE,
+        key="example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx",
+    ),
+    records.KeyRetired(
+        actor=records.SERVICE,
+        key="example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx",
+        reason="compromised",
+        since=70_000,
+    ),
     records.ClockStepped(actor=HUMAN, step_ms=-3_600_000),
 )
 

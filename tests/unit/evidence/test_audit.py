@@ -13,7 +13,7 @@ from muniment.evidence.audit import Audited, audit
 from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.note import SigningKey
 from muniment.evidence.store import Entry
-from muniment.evidence.verify import Verdict
+from muniment.evidence.verdict import Verdict
 from muniment.testing.cases import ORIGIN, WrittenCase, WrittenLog, new_case
 
 Attack = Callable[[sqlite3.Connection], object]

@@ -727,13 +727,13 @@ def test_a_second_log_is_not_founded_over_the_first(trial: TrialLog, tmp_path: P
     store = SQLiteStore(trial.path)
     with contextlib.closing(HeadFile(tmp_path / "new head")) as empty:
         with pytest.raises(Conflict, match="holds a log already"):
-            found_log(store, empty, trial.key, trial._started)
+            found_log(store, empty, trial.keyring, trial._started)
         assert empty.read() is None
     with (
         contextlib.closing(HeadFile(trial.head)) as heads,
         pytest.raises(Conflict, match="the head store remembers a log already"),
     ):
-        found_log(SQLiteStore(tmp_path / "new.db"), heads, trial.key, trial._started)
+        found_log(SQLiteStore(tmp_path / "new.db"), heads, trial.keyring, trial._started)
     store.close()
     trial.fill(1)
     trial.check()
@@ -747,7 +747,7 @@ def test_a_log_that_does_not_begin_with_its_start_does_not_open(tmp_path: Path) 
         file.unlink()
     store = SQLiteStore(trial.path)
     with contextlib.closing(HeadFile(trial.head)) as heads:
-        found_log(store, heads, trial.key, lambda _: trial.draft(new_case()))
+        found_log(store, heads, trial.keyring, lambda _: trial.draft(new_case()))
     store.close()
     with pytest.raises(LogInvalid, match="entry 0 is not `log:started`"):
         trial.open()

@@ -71,7 +71,7 @@ def test_a_good_bundle_shows_every_step_and_says_last_what_was_not_proved(desk: 
     lines = result.output.splitlines()
     assert result.exit_code == 0
     assert sum("✓" in line for line in lines) == 12
-    assert lines[-2].startswith("UNANCHORED, COMPLETE, closed at ")
+    assert lines[-3].startswith("UNANCHORED, COMPLETE, closed at ")
     assert lines[-1].startswith("Not proved: that the log shows everybody this history")
 
 

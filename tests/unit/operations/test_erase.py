@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from muniment.access import check
-from muniment.errors import LogUnavailable, NotFound
+from muniment.access import check, records
+from muniment.errors import LogInvalid, LogUnavailable, NotFound
 from muniment.evidence.bundle import Bundle, Erased
 from muniment.evidence.record import Sealed
-from muniment.operations.erase import erase_section, reapply
-from muniment.testing.cases import WrittenCase, WrittenLog
+from muniment.evidence.store import Entry
+from muniment.operations.erase import erase_section, finish
+from muniment.testing.cases import WrittenCase, WrittenLog, new_case
 
 CONTENT = b'{"text":"orders are stuck","ticket":"OPS-12"}'
 
@@ -60,10 +61,19 @@ def test_everything_still_verifies_and_answers_erased(case: WrittenCase) -> None
     assert list(check.verify(before, written.key.verifier).unseen) == []
 
 
+def recorded(written: WrittenLog, entry: Entry, section: str, rule: str) -> None:
+    """The intent, and then the process dies."""
+    erased = records.RecordErased(
+        actor=records.SERVICE, record=entry.header.id, section=section, rule=rule
+    )
+    written.append(new_case("ers"), erased, follows=[entry])
+
+
 def test_the_ledger_knows_of_it_before_the_database_does(
     case: WrittenCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, entry = case.written, case.entries["access:requested"]
+    recorded(written, entry, "reason", "retention")
 
     def crash(*_: object) -> None:
         raise LogUnavailable("the lights went out")
@@ -73,8 +83,29 @@ def test_the_ledger_knows_of_it_before_the_database_does(
         with pytest.raises(LogUnavailable):
             erase_section(written.log, written.ledger, entry, "reason", "retention")
     assert written.ledger.erasures() == [(entry.header.id, "reason", "retention")]
-    assert reapply(written.log, written.ledger) == 1
+    assert finish(written.log, written.ledger, written.erasures) == 1
     assert files_with(written, CONTENT) == []
+
+
+def test_what_was_recorded_and_no_more_is_finished_at_the_next_start(case: WrittenCase) -> None:
+    written, entry = case.written, case.entries["access:requested"]
+    recorded(written, entry, "reason", "retention")
+    assert files_with(written, CONTENT)
+    assert finish(written.log, written.ledger, written.erasures) == 1
+    assert written.ledger.erasures() == [(entry.header.id, "reason", "retention")]
+    assert files_with(written, CONTENT) == []
+    assert written.store.erased(entry.index) == {"reason": "retention"}
+    assert finish(written.log, written.ledger, written.erasures) == 0
+
+
+def test_a_ledger_that_lost_its_end_learns_it_again_from_the_log(case: WrittenCase) -> None:
+    written = case.written
+    for kind, name in (("access:requested", "reason"), ("approval:given", "note")):
+        written.erase(case.entries[kind], name, "retention")
+    path = written.folder / "erasures"
+    path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n")
+    assert finish(written.log, written.ledger, written.erasures) == 0
+    assert len(written.ledger.erasures()) == 2
 
 
 def test_what_a_restored_copy_brings_back_is_erased_again(case: WrittenCase) -> None:
@@ -85,19 +116,22 @@ def test_what_a_restored_copy_brings_back_is_erased_again(case: WrittenCase) -> 
         run("INSERT INTO sections VALUES (?, 'reason', ?, ?)", (entry.index, *_parts(section)))
         run("DELETE FROM tombstones")
     assert files_with(written, CONTENT)
-    assert reapply(written.log, written.ledger) == 1
+    assert finish(written.log, written.ledger, written.erasures) == 1
     assert files_with(written, CONTENT) == []
     assert written.store.erased(entry.index) == {"reason": "retention"}
-    assert reapply(written.log, written.ledger) == 0
+    assert finish(written.log, written.ledger, written.erasures) == 0
 
 
 def _parts(section: Sealed) -> tuple[bytes, bytes]:
     return section.salt, section.content
 
 
-def test_a_ledger_that_knows_more_than_this_copy_harms_nothing(case: WrittenCase) -> None:
-    case.written.ledger.add("mun_" + "a" * 26 + "/0", "reason", "retention")
-    assert reapply(case.written.log, case.written.ledger) == 0
+def test_a_ledger_that_knows_more_than_the_log_betrays_an_older_copy(case: WrittenCase) -> None:
+    """Head store and database may both have been put back: the ledger was not."""
+    written, entry = case.written, case.entries["access:requested"]
+    written.ledger.add(entry.header.id, "reason", "retention")
+    with pytest.raises(LogInvalid, match="this is an older copy of the log"):
+        finish(written.log, written.ledger, written.erasures)
 
 
 def test_erasing_twice_is_erasing_once(case: WrittenCase) -> None:

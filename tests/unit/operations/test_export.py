@@ -9,7 +9,7 @@ import pytest
 from muniment.access import check, records
 from muniment.errors import Conflict, LogInvalid, Malformed, NotFound
 from muniment.evidence.bundle import Bundle, Withheld
-from muniment.evidence.verify import Verdict
+from muniment.evidence.verdict import Verdict
 from muniment.operations import export
 from muniment.testing.cases import WrittenCase, WrittenLog, new_case
 

@@ -12,7 +12,8 @@ from muniment.errors import ConfigInvalid, Conflict, LogInvalid, PolicyInvalid
 from muniment.operations.take_in import take_in
 from muniment.runtime import clock
 from muniment.runtime.files import read_policy, read_proposed
-from muniment.runtime.wiring import Opened, open_service, read_key, reload
+from muniment.runtime.key_files import read_key
+from muniment.runtime.wiring import Opened, open_service, reload
 from muniment.testing.fake_target import FakeTarget
 
 

@@ -15,6 +15,8 @@ _ADMIN_NEEDED = 160000
 
 _IDENTITY_FUNCTIONS = "pg_control_system(), pg_control_checkpoint(), pg_control_recovery()"
 
+#: what only evidence in the target's own log gains by: a managed server may not let us have it
+_LOGINS = "find logins in the target's log"
 #: What our account may do, one column per right; a superuser may do everything.
 _OWN: LiteralString = """
     SELECT quote_ident(rolname), rolcreaterole OR rolsuper,
@@ -60,14 +62,15 @@ async def missing(
     primary, *replicas = endpoints
     async with links.fresh(primary) as link:
         if link.info.server_version < _OLDEST:
-            found = [("PostgreSQL 15 or newer", "-- upgrade the server")]
+            found = [("be used: it is older than PostgreSQL 15", "-- upgrade the server")]
         else:
             found = await _missing(link, needs, logs=logs)
     for replica in replicas:
         async with links.fresh(replica):
             pass
     return tuple(
-        MissingRight(endpoint=primary.name, right=right, remedy=remedy) for right, remedy in found
+        MissingRight(endpoint=primary.name, right=right, remedy=remedy, needed=right != _LOGINS)
+        for right, remedy in found
     )
 
 
@@ -89,7 +92,7 @@ async def _missing(link: Link, needs: Needs, *, logs: bool) -> list[tuple[str, s
         ),
         (
             logins_logged or not logs,
-            "find logins in the target's log",
+            _LOGINS,
             "ALTER SYSTEM SET log_connections = on; SELECT pg_reload_conf();",
         ),
     ]

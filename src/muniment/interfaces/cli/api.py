@@ -51,6 +51,12 @@ def _given() -> str | None:
         raise Malformed(f"{TOKEN_FILE} names `{path}`: {error.strerror}") from error
 
 
+def token_for(url: str) -> str | None:
+    """The token for the service at this address; None where there is none. Raises `Malformed`."""
+    token = _given()
+    return token if token is not None else sessions.token_for(url)
+
+
 class Api:
     """Answers are JSON objects; a problem document becomes the error that it stands for."""
 
@@ -85,9 +91,7 @@ class Api:
         `MUNIMENT_TOKEN_FILE`, of the session that `muniment login` opened at this service.
         """
         url = service_url()
-        token = _given()
-        if token is None:
-            token = sessions.token_for(url)
+        token = token_for(url)
         if not token:
             raise Unauthenticated(
                 f"sign in with `muniment login`, or set {TOKEN} (or {TOKEN_FILE}) to your token; "

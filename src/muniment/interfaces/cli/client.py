@@ -319,7 +319,17 @@ def credential_command(case: str, form: str, receipt: Path | None, *, as_json: b
     id_ = screen.short(answer["case"])
     ends = screen.until(answer["until"], now())
     click.echo(f"# access until {ends}; give it back with: muniment end {id_}", err=True)
+    if receipt is None:  # whoever keeps this line, too, can tell a rewritten log
+        click.echo(f"# the log's head: {_head(answer['receipt'])}", err=True)
     return 0
+
+
+def _head(receipt: str) -> str:
+    """Size and root of the checkpoint in a receipt."""
+    from muniment.evidence.proof import Receipt
+
+    _, size, root, *_ = Receipt.parse(receipt.encode()).checkpoint.decode().split("\n")
+    return f"{size} {root}"
 
 
 def _fail_in_shell(form: str, *, as_json: bool) -> None:

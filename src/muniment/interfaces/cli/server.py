@@ -126,7 +126,7 @@ def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int
         click.echo(json.dumps(report, indent=2))
     else:
         _print_report(report)
-    return 1 if report.get("missing") else 0
+    return 1 if any(each["needed"] for each in report.get("missing", ())) else 0
 
 
 def _warnings(settings: Any) -> list[str]:
@@ -159,13 +159,15 @@ def _diff(folder: Path) -> list[str]:
         asyncio.run(opened.close())
 
 
-async def _missing(connectors: Any) -> list[dict[str, str]]:
+async def _missing(connectors: Any) -> list[dict[str, Any]]:
     found = []
     for name, connector in connectors.items():
         try:
             rights = await connector.missing_rights()
         except MunimentError as error:
-            found.append({"resource": name, "right": "to be reached", "remedy": str(error)})
+            found.append(
+                {"resource": name, "right": "be reached", "remedy": str(error), "needed": True}
+            )
         else:
             found += [{"resource": name, **vars(right)} for right in rights]
         await connector.close()
@@ -180,10 +182,13 @@ def _print_report(report: dict[str, Any]) -> None:
         click.echo(f"  {line}")
     if "changes" in report and not report["changes"]:
         click.echo("nothing would change")
-    for right in report.get("missing", []):
-        click.secho(f"{right['resource']}: lacks {right['right']}", fg="red")
+    missing = report.get("missing", [])
+    for right in missing:
+        lacks = "cannot" if right["needed"] else "is ready, but cannot"
+        color = "red" if right["needed"] else "yellow"
+        click.secho(f"{right['resource']}: {lacks} {right['right']}", fg=color)
         click.echo(f"    {right['remedy']}")
-    if report.get("missing") == []:
+    if "missing" in report and not any(right["needed"] for right in missing):
         click.echo("every target is ready")
 
 

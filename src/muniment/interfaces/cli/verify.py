@@ -15,41 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import click
+from cryptography.x509 import Certificate
 
 from muniment.access import check
 from muniment.access.check import Checked
 from muniment.errors import BundleInvalid, EvidenceError
+from muniment.evidence import verdict as grades
 from muniment.evidence import verify as steps
 from muniment.evidence.bundle import MAX_BUNDLE
 from muniment.evidence.note import MAX_NOTE_BYTES, VerifierKey
 from muniment.evidence.proof import MAX_RECEIPT_BYTES, Receipt
-from muniment.evidence.verify import Compared, Verdict
+from muniment.evidence.verdict import NOBODY, Compared, Reader, Verdict, Vouched
+from muniment.evidence.witness_policy import WitnessPolicy
+from muniment.interfaces.cli.trust import FILE, parse_key, read, reader, trusting, vouched_json
 
 TITLES: Mapping[int, str] = {**steps.STEPS, **check.STEPS}
 #: what a reader can demand beyond consistency
-REQUIRABLE = ("self-witnessed", "complete", "replay")
+REQUIRABLE = (*grades.REQUIRABLE, "complete", "replay")
 _RECEIPT = b"c2sp.org/tlog-proof@"
-_MAX_KEY = 1024
 
 
 def log_key(_ctx: click.Context, _param: click.Parameter, value: str) -> VerifierKey:
-    """A verifier key as text (`name+id+key`), or the path of a file with it."""
-    path = Path(value)
-    try:
-        text = value
-        if path.is_file():
-            text = read(path, _MAX_KEY).decode("utf-8", "replace").strip()
-        return VerifierKey.parse(text)
-    except (EvidenceError, OSError) as error:
-        raise click.BadParameter(
-            f"neither a log's public key nor a file with one: {error}"
-        ) from error
-
-
-def read(path: Path, most: int) -> bytes:
-    """A file of the arguments; one byte too many is enough to see that it is too large."""
-    with path.open("rb") as file:
-        return file.read(most + 1)
+    return parse_key(value)
 
 
 def read_head(path: Path) -> bytes:
@@ -63,7 +50,6 @@ def read_head(path: Path) -> bytes:
         raise click.BadParameter(f"`{path}` is a receipt that cannot be read: {error}") from error
 
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 LOG_KEY = click.option(
     "--log-key",
     required=True,
@@ -83,6 +69,7 @@ LOG_KEY = click.option(
     type=FILE,
     help="A checkpoint or receipt that you kept; the bundle must not contradict it.",
 )
+@trusting
 @click.option(
     "--require",
     "required",
@@ -97,12 +84,16 @@ def verify_command(
     file: Path,
     log_key: VerifierKey,
     heads: tuple[Path, ...],
+    witnesses: WitnessPolicy | None,
+    own_witnesses: tuple[VerifierKey, ...],
+    tsa_roots: tuple[Certificate, ...],
     required: tuple[str, ...],
     *,
     as_json: bool,
 ) -> None:
     """Verify an evidence bundle offline: FILE against the log's public key."""
-    outcome = examine(file, log_key, heads)
+    whom = reader(log_key, witnesses, own_witnesses, tsa_roots)
+    outcome = examine(file, log_key, heads, whom)
     unmet = [name for name in required if not _meets(outcome, name)]
     if as_json:
         click.echo(json.dumps(outcome.json(unmet), indent=2))
@@ -163,6 +154,10 @@ class Outcome:
         return self.checked.verdict if self.checked is not None else Verdict.INVALID
 
     @property
+    def vouched(self) -> Vouched | None:
+        return self.checked.proved.vouched if self.checked is not None else None
+
+    @property
     def holds(self) -> bool:
         """Consistent, and comparable with every head that the reader gave."""
         return self.checked is not None and not (
@@ -188,6 +183,10 @@ class Outcome:
             else:
                 yield _line("✗", number, title, "")
                 yield from _divergence(self.checked.proved.compared)
+        if words := list(grades.seen(self.checked.proved.vouched)):
+            yield ""
+        for line in words:
+            yield wrapped(line, indent="     ")
         unseen = list(self.checked.unseen)
         if unseen:
             yield ""
@@ -197,7 +196,7 @@ class Outcome:
     def closing_lines(self, unmet: Sequence[str]) -> Iterator[str]:
         if self.checked is None:
             yield f"{styled(Verdict.INVALID)}: {self.failed}"
-            yield "Not proved: anything. A file that fails one step proves nothing."
+            yield from words(Verdict.INVALID, None)
             return
         for kept in self.checked.proved.not_shown:
             yield _bad(
@@ -206,11 +205,8 @@ class Outcome:
             )
         for name in unmet:
             yield _bad(f"REQUIRED, and does not hold: {name}")
-        yield f"{styled(self.verdict)}, {self.checked.completeness}"
-        if self.verdict is Verdict.DIVERGED:
-            yield "Not proved: anything. This file and the head that you kept are not of one log."
-        else:
-            yield wrapped(f"Not proved: {'; '.join(self.checked.not_proved)}.")
+        yield f"{styled(self.verdict, self.vouched)}, {self.checked.completeness}"
+        yield from words(self.verdict, self.vouched, self.checked.not_proved)
 
     def _failed_lines(self) -> Iterator[str]:
         at = self.failed.step if self.failed is not None else 1
@@ -248,6 +244,8 @@ class Outcome:
                 "root": proved.checkpoint.root.hex(),
             },
             "heads": [compared_json(one) for one in proved.compared],
+            "grade": grades.headline(self.verdict, proved.vouched),
+            **vouched_json(proved.vouched),
             "steps": [
                 {"step": step.number, "title": step.title, "detail": step.detail}
                 for step in self.checked.steps
@@ -256,15 +254,18 @@ class Outcome:
                 {"record": record, "section": name, "answer": answer}
                 for record, name, answer in self.checked.unseen
             ],
+            "proved": list(grades.proves(self.verdict, proved.vouched)),
             "not_proved": list(self.checked.not_proved),
         }
 
 
-def examine(file: Path, key: VerifierKey, heads: Iterable[Path]) -> Outcome:
+def examine(
+    file: Path, key: VerifierKey, heads: Iterable[Path], reader: Reader = NOBODY
+) -> Outcome:
     """All twelve steps over a file."""
     notes = [read_head(path) for path in heads]
     try:
-        return Outcome(file, check.verify(read(file, MAX_BUNDLE), key, notes))
+        return Outcome(file, check.verify(read(file, MAX_BUNDLE), key, notes, reader))
     except BundleInvalid as failed:
         return Outcome(file, None, failed)
 
@@ -272,8 +273,8 @@ def examine(file: Path, key: VerifierKey, heads: Iterable[Path]) -> Outcome:
 def _meets(outcome: Outcome, requirement: str) -> bool:
     if outcome.checked is None:
         return False
-    if requirement == "self-witnessed":
-        return outcome.verdict is Verdict.SELF_WITNESSED
+    if requirement in grades.REQUIRABLE:
+        return grades.meets(requirement, outcome.verdict, outcome.vouched)
     if requirement == "complete":
         return outcome.checked.proved.closed_at is not None
     # only here does verification need the policy engine
@@ -285,16 +286,42 @@ def _meets(outcome: Outcome, requirement: str) -> bool:
 # --- how it looks -----------------------------------------------------------------------------
 
 
-def wrapped(sentence: str) -> str:
+def wrapped(sentence: str, indent: str = "") -> str:
     """One sentence, broken at spaces to a terminal's width; elsewhere one line, to be searched."""
-    if not sys.stdout.isatty():
-        return sentence
-    width = max(40, shutil.get_terminal_size().columns)
-    lines = textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)
+    width = _columns()
+    if width is None:
+        return indent + sentence
+    lines = textwrap.wrap(
+        sentence,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent + "  " if indent else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     return "\n".join(lines)
 
 
+def _columns() -> int | None:
+    """Of a terminal; None where there is none."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+
+
+def words(
+    verdict: Verdict, vouched: Vouched | None, not_proved: Iterable[str] = ()
+) -> Iterator[str]:
+    """The last lines: what it proves and what it does not, in words for a report."""
+    nothing = verdict in (Verdict.INVALID, Verdict.DIVERGED)
+    yield wrapped(
+        " ".join(["Proved: nothing." if nothing else "Proved:", *grades.proves(verdict, vouched)])
+    )
+    phrases = grades.not_proved(verdict, vouched) if nothing else not_proved
+    yield wrapped(f"Not proved: {'; '.join(phrases)}.")
+
+
 _COLOURS = {"✓": "green", "✗": "red", "·": "bright_black"}
+#: what stands before the title of a step, and how wide the longest is
+_MARGIN, _TITLE = 8, 70
 _PLAIN = {"✓": "ok", "✗": "NO", "·": "--"}
 
 
@@ -308,16 +335,19 @@ def mark(sign: str) -> str:
 
 
 def _line(sign: str, number: int, title: str, detail: str) -> str:
-    return f"  {mark(sign)} {number:2}  {title:<70}  {detail}".rstrip()
+    columns = _columns()
+    if columns is not None and detail and _MARGIN + _TITLE + 2 + len(detail) > columns:
+        return f"  {mark(sign)} {number:2}  {title}\n{wrapped(detail, ' ' * (_MARGIN + 1))}"
+    return f"  {mark(sign)} {number:2}  {title:<{_TITLE}}  {detail}".rstrip()
 
 
 def _bad(text: str) -> str:
     return click.style(text, fg="red")
 
 
-def styled(verdict: Verdict) -> str:
-    good = verdict in (Verdict.UNANCHORED, Verdict.SELF_WITNESSED)
-    return click.style(verdict.value, fg="green" if good else "red", bold=True)
+def styled(verdict: Verdict, vouched: Vouched | None = None) -> str:
+    bad = verdict in (Verdict.INVALID, Verdict.DIVERGED)
+    return click.style(grades.headline(verdict, vouched), fg="red" if bad else "green", bold=True)
 
 
 def _without_step(failed: BundleInvalid | None) -> str:

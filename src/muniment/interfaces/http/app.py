@@ -20,8 +20,10 @@ from muniment.interfaces.console import approvals, pages
 from muniment.interfaces.console import sign_in as sign_in_pages
 from muniment.interfaces.http import (
     authzen,
+    case_index,
     cases,
     evidence,
+    log,
     problems,
     scim,
     sign_in,
@@ -31,6 +33,7 @@ from muniment.interfaces.http import (
 )
 from muniment.interfaces.http.one_time import UnderWay
 from muniment.interfaces.http.openapi import DescribedAPI
+from muniment.runtime.upkeep import Upkeep
 from muniment.runtime.wiring import Opened
 from muniment.runtime.worker import Worker
 
@@ -63,8 +66,10 @@ def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
     )
     for module in (
         authzen,
+        case_index,
         cases,
         evidence,
+        log,
         sign_in,
         system,
         approvals,
@@ -85,17 +90,18 @@ def _lifespan(opened: Opened, work: bool) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         worker = Worker(service=opened.service, heartbeat_every=opened.settings.log.heartbeat)
-        task = asyncio.create_task(worker.run()) if work else None
+        upkeep = Upkeep(service=opened.service)
+        tasks = [asyncio.create_task(each.run()) for each in (worker, upkeep) if work]
         # what stands now stays: without this each full collection walks all of it
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
         yield
-        if task is not None:
+        if tasks:
             await worker.drain()
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     return lifespan
 

@@ -12,7 +12,7 @@ from muniment.operations.service import Caller, Service
 from muniment.runtime.wiring import Opened
 
 #: for the OpenAPI document: which operations need a token; what it is worth is for `authenticate`
-_BEARER = HTTPBearer(auto_error=False, description="A token that `muniment token create` made.")
+BEARER = HTTPBearer(auto_error=False, description="A token that `muniment token create` made.")
 
 
 def get_opened(request: Request) -> Opened:
@@ -59,7 +59,7 @@ def held_by(found: tokens.Authenticated, token: str) -> Caller:
 
 
 async def _described_caller(
-    request: Request, _token: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+    request: Request, _token: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 ) -> Caller:
     return await get_caller(request)
 

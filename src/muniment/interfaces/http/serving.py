@@ -5,26 +5,27 @@ import logging
 import signal
 import socket
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
 import uvicorn
 
 from muniment.access import records
 from muniment.errors import Malformed, MunimentError, Unavailable
-from muniment.evidence import moment
 from muniment.interfaces.http.app import make_app
+from muniment.interfaces.http.connections import BoundedProtocol
+from muniment.interfaces.json_lines import log_as_json
+from muniment.operations import witnesses
 from muniment.operations.take_in import take_in
 from muniment.runtime.listening import bind, check_address, check_certificate
-from muniment.runtime.wiring import Opened, open_service, reload
+from muniment.runtime.wiring import Opened, open_service, reload, settle_keys
 
 _log = logging.getLogger("muniment")
 
 
 def serve(folder: Path, listen: str | None = None) -> None:
     """Until SIGTERM or SIGINT. Raises `ConfigInvalid`, `LogInvalid` or `Conflict` at start."""
-    _log_as_json()
+    log_as_json()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.setswitchinterval(0.002)  # the writer thread must not wait 5 ms for the interpreter
     with asyncio.Runner() as runner:
         runner.run(_serve(folder, listen))
@@ -37,6 +38,8 @@ async def _serve(folder: Path, listen: str | None) -> None:
         certificate = check_certificate(server, folder)
         # a start that cannot be one takes nothing in
         with bind(*check_address(server, listen)) as listener:
+            # what others remember comes before anything that we sign
+            await witnesses.remember(opened.service)
             await _take_in_at_start(opened)
             await _run(opened, folder, listener, certificate)
     finally:
@@ -59,6 +62,7 @@ async def _take_in_at_start(opened: Opened) -> None:
     else:
         for change in changes:
             _log.info("taken in: %s", change.text)
+        settle_keys(opened.service.log, opened.keys)
     if first:
         _log.warning("this was the first start: the policy in the files is the first to hold")
 
@@ -69,6 +73,7 @@ async def _run(
     certfile, keyfile = certificate or (None, None)
     config = uvicorn.Config(
         make_app(opened, folder),
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         proxy_headers=opened.settings.server.behind_proxy,
@@ -76,7 +81,6 @@ async def _run(
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
         timeout_graceful_shutdown=15,
-        h11_max_incomplete_event_size=64 * 1024,
     )
     host, port = listener.getsockname()[:2]
     scheme = "https" if certificate else "http"
@@ -114,29 +118,3 @@ async def _reload(opened: Opened, folder: Path) -> None:
         _log.error("nothing was taken in, the old state goes on: %s", error)
     else:
         _log.info("taken in: %s", "; ".join(changes) or "nothing had changed")
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, message, and what the caller added."""
-
-    #: what every record has, and uvicorn's message in colours
-    _LEFT_OUT = frozenset((*vars(logging.makeLogRecord({})), "message", "color_message"))
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "at": moment.text(datetime.fromtimestamp(record.created, UTC)),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        extra = {k: v for k, v in vars(record).items() if k not in self._LEFT_OUT}
-        if record.exc_info:
-            extra["error"] = self.formatException(record.exc_info)
-        return orjson.dumps({**line, **extra}, default=str).decode()
-
-
-def _log_as_json() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -14,7 +14,7 @@ from muniment.access import check
 from muniment.evidence import canonical
 from muniment.evidence.bundle import Bundle
 from muniment.evidence.note import SigningKey, VerifierKey
-from muniment.evidence.verify import Verdict
+from muniment.evidence.verdict import Verdict
 from muniment.interfaces.cli.demo import counterfeit
 from muniment.interfaces.cli.demo.stage import Stage
 from muniment.interfaces.cli.demo.telling import Telling, attack, must
