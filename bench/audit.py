@@ -49,8 +49,12 @@ async def run(bench: Bench) -> list[Figure]:
     figure = partial(Figure, unit="s", beside=beside, yardstick=yardstick)
     spread = size >= _SPREADS
     tiles = await _mirrored(bench, requests)
+    state = bench.folder("state") / "head"
     alone = [_tiles(tiles, key) for _ in range(bench.sizes.rounds)]
-    whole = [_command(tiles, installation.vkey) for _ in range(bench.sizes.rounds)]
+    whole = [
+        _command(tiles, installation.vkey, "--from-start", "--state", str(state))
+        for _ in range(bench.sizes.rounds)
+    ]
     return [
         figure(what=f"audit {of} from tiles, one core", value=median(alone), goal=at_most(3)),
         figure(
@@ -104,10 +108,10 @@ def _tiles(folder: Path, key: VerifierKey) -> float:
     return seconds
 
 
-def _command(database: Path, vkey: Path) -> float:
+def _command(log: Path, vkey: Path, *options: str) -> float:
     began = time.perf_counter()
     done = subprocess.run(  # noqa: S603 (our own program and arguments)
-        [*MUNIMENT, "audit", str(database), "--log-key", str(vkey), "--json"],
+        [*MUNIMENT, "audit", str(log), "--log-key", str(vkey), "--json", *options],
         env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     seconds = time.perf_counter() - began

@@ -14,9 +14,10 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -59,7 +60,8 @@ Unchanged, the bundle was judged `{good}`.
 """
 _OUTRO: Final = """
 `go` is the code of Go's checksum database, `openssl` is `openssl ts -verify`; the others are
-tlog-scales, aics-tlog and witness-log, which read C2SP logs. A witness sees heads, proofs and proved entries, and no tiles.
+tlog-scales, aics-tlog and witness-log, which read C2SP logs. A witness sees heads, proofs and proved entries, and no tiles. To others a
+checkpoint is good with signatures in any order, and of anybody; a bundle has one order, and nobody whom its log's policy does not name.
 """
 
 
@@ -363,11 +365,16 @@ OF_A_BUNDLE: Final[tuple[tuple[str, str, Forge], ...]] = (
 
 
 def bundle_rows(world: World) -> Iterator[Row]:
+    judges: dict[str, Callable[[World, Iterable[bytes]], str]] = {
+        "checkpoint": judged_by_aics_tlog,
+        "`stamps`": judged_by_openssl,
+    }
+    judge = None
     for artefact, change, forge in OF_A_BUNDLE:
         forged = list(forge(world))
         said = outcome(world.verified(data) for data in forged)
-        others = judged_by_openssl(world, forged) if "stamp" in forge.__name__ else ""
-        yield Row(artefact, change, said, "", others)
+        judge = judges.get(artefact.partition(":")[0]) if artefact else judge
+        yield Row(artefact, change, said, "", judge(world, forged) if judge else "")
     for data in rewritten(world):
         kept = world.written.store.checkpoint(3) or b""
         change = "all of it written anew, under the true key"
@@ -395,11 +402,30 @@ def judged_by_openssl(world: World, forged: Iterable[bytes]) -> str:
         world.openssl.accepts(token, world.text, "root", stated_time(world, token))
         for token in tokens
     }
-    if not verdicts:
+    return in_words("openssl", verdicts)
+
+
+def judged_by_aics_tlog(world: World, forged: Iterable[bytes]) -> str:
+    """Whether aics-tlog refuses the checkpoints, for the same reader: two of his three witnesses."""
+    aics = import_module("aics_tlog")  # by name: the types check with and without the package
+    key = aics.parse_vkey(world.written.key.verifier.vkey)
+    keys = [aics.parse_vkey(each.verifier.vkey) for each in world.vouchers.witnesses]
+    verdicts = set()
+    for data in forged:
+        try:
+            note = aics.parse_note(json.loads(data)["checkpoint"])
+            verdicts.add(bool(aics.verify_checkpoint(note, key, keys, 2).ok))
+        except ValueError:  # neither JSON, or no note
+            verdicts.add(False)
+    return in_words("aics-tlog", verdicts)
+
+
+def in_words(judge: str, accepted: Collection[bool]) -> str:
+    if not accepted:
         return ""
-    # a byte of the list of digests, say, is one that it does not look at
-    words = {(False,): "openssl", (True,): "none", (False, True): "openssl, of most bytes"}
-    return words[tuple(sorted(verdicts))]
+    # of a list of digests, say, openssl does not look at every byte
+    words = {(False,): judge, (True,): "none", (False, True): f"{judge}, of most bytes"}
+    return words[tuple(sorted(accepted))]
 
 
 def stated_time(world: World, token: bytes) -> int:

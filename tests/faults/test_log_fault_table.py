@@ -14,9 +14,13 @@ import pytest
 
 from muniment.errors import LogUnavailable, NotCanonical, Stale
 from muniment.evidence.append import Companions, Outcome
+from muniment.evidence.careful_signer import CarefulSigner
+from muniment.evidence.keys import KEY_ADDED
+from muniment.evidence.note import SigningKey, parse_note
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
-from muniment.testing.faulty import WRITE_STEPS, TrialLog, new_case
+from muniment.stores.signer_state import SignerStateFile
+from muniment.testing.faulty import ORIGIN, WRITE_STEPS, TrialLog, new_case
 
 ERRORS: dict[str, Callable[[], Exception]] = {
     "EIO": lambda: OSError(5, "Input/output error"),
@@ -34,6 +38,25 @@ def trial(tmp_path: Path) -> Iterator[TrialLog]:
     trial = TrialLog(tmp_path)
     yield trial
     trial.close()
+
+
+class Remembering(CarefulSigner):
+    """A signer as it is in another process: it signs no second history, whatever was lost here."""
+
+    def close(self) -> None:
+        """Its memory stays open."""
+
+
+@pytest.fixture
+def rotating(tmp_path: Path) -> Iterator[TrialLog]:
+    """A log that two keys sign."""
+    key, memory = SigningKey.generate(ORIGIN), SignerStateFile.make(tmp_path / "signer.state")
+    trial = TrialLog(tmp_path, others=(Remembering(key, memory),))
+    case = trial.log.read_entry(0).header.case
+    trial.append(trial.draft(case, kind=KEY_ADDED, body={"key": key.verifier.vkey}))
+    yield trial
+    trial.close()
+    memory.close()
 
 
 def assert_goes_on(trial: TrialLog, size: int) -> None:
@@ -73,6 +96,21 @@ def test_a_step_that_fails_loses_nothing_and_the_log_goes_on(
     assert trial.log.size == 5
     assert trial.log.trouble is not None
     assert_goes_on(trial, 5 + (5 if (step, kept) in STAND else 0))
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["failed", "failed but kept"])
+@pytest.mark.parametrize("step", WRITE_STEPS)
+def test_a_log_that_two_keys_sign_goes_on_after_any_step_that_failed(
+    step: str, kept: bool, rotating: TrialLog
+) -> None:
+    rotating.fill(3)
+    for _ in range(2):
+        size = rotating.log.size
+        rotating.disk.fail(step, kept=kept, error=ERRORS["EIO"])
+        with pytest.raises(LogUnavailable, match="the log cannot be written: "):
+            rotating.fill(1)
+        assert_goes_on(rotating, size + ((step, kept) in STAND))
+    assert len(parse_note(rotating.log.checkpoint)[1]) == 2
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["failed", "failed but kept"])

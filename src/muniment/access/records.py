@@ -714,7 +714,7 @@ class LogHeartbeat(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class KeyAdded(Record):
-    """From the checkpoint that covers this record on, this key signs, too. In the log's own case."""
+    """One more key signs, too, from the checkpoint on that covers this record."""
 
     KIND = "key:added"
 
@@ -724,7 +724,7 @@ class KeyAdded(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class KeyRetired(Record):
-    """This key signs no checkpoint after the one that covers this record, and never again."""
+    """A key signs no checkpoint after the one that covers this record, and never again."""
 
     KIND = "key:retired"
 

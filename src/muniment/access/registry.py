@@ -115,15 +115,6 @@ class Witnessed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Indexed:
-    """The newest index of cases: where its record stands, and what it says."""
-
-    index: int
-    at: datetime
-    record: records.LogIndexed
-
-
-@dataclass(frozen=True, kw_only=True)
 class OpenGrant:
     """What is needed to take a grant away while the database cannot be read."""
 
@@ -178,7 +169,8 @@ class Registry:
     sessions_before_sweep: int = 10_000
     log_case: str = ""
     log_head: bytes = b""
-    indexed: Indexed | None = None
+    #: the newest `log:indexed`
+    indexed: Entry | None = None
     witnessed: Witnessed | None = None
     #: what was recorded of signing keys after the first: leaf hash by log index
     keys: dict[int, bytes] = field(default_factory=dict)
@@ -441,6 +433,8 @@ def _closed(registry: Registry, entry: Entry, _record: Any) -> None:
 
 def _log(registry: Registry, entry: Entry, _record: Any) -> None:
     registry.log_case, registry.log_head = entry.header.case, entry.leaf
+    if entry.header.kind == records.LogIndexed.KIND:
+        registry.indexed = entry
 
 
 def _witnessed(registry: Registry, entry: Entry, record: Any) -> None:
@@ -452,11 +446,6 @@ def _key(registry: Registry, entry: Entry, record: Any) -> None:
     """Which keys sign is the log's own to know; an export carries the records along."""
     _log(registry, entry, record)
     registry.keys[entry.index] = entry.leaf
-
-
-def _indexed(registry: Registry, entry: Entry, record: Any) -> None:
-    _log(registry, entry, record)
-    registry.indexed = Indexed(index=entry.index, at=entry.header.at, record=record)
 
 
 #: kinds of one record or few, which records of many cases follow
@@ -501,7 +490,7 @@ _MOVES: dict[str, Any] = {
     "case:closed": _closed,
     "log:started": _log,
     "log:heartbeat": _log,
-    "log:indexed": _indexed,
+    "log:indexed": _log,
     "log:witnessed": _witnessed,
     "key:added": _key,
     "key:retired": _key,

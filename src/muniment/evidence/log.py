@@ -63,7 +63,8 @@ def found_log(
     store: LogStore, heads: HeadStore, keyring: Keyring, drafted: Callable[[VerifierKey], Draft]
 ) -> Entry:
     """
-    Write entry 0, `log:started`, which names the first key of the ring. Its leaf hash is the log id.
+    Write entry 0, `log:started`, which names the first key of the ring. Its leaf hash is the log
+    id.
 
     Raises `Conflict` where the store or the head store has a log already.
     """

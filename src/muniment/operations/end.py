@@ -327,9 +327,10 @@ def _unverified(seen: _Seen) -> records.RemovalUnverified:
 async def _spool(service: Service, draft: Draft) -> None:
     """Once for each end, however often it is tried."""
     line = _spooled(draft)
-    if all((w["case"], w["kind"]) != (draft.case, draft.kind) for w in service.spool.waiting()):
-        await asyncio.to_thread(service.spool.add, line)
-        _log.warning("the end of case %s is spooled: the log cannot be written", draft.case)
+    async with service.spooling:
+        if all((w["case"], w["kind"]) != (draft.case, draft.kind) for w in service.spool.waiting()):
+            await asyncio.to_thread(service.spool.add, line)
+            _log.warning("the end of case %s is spooled: the log cannot be written", draft.case)
 
 
 def _spooled(draft: Draft) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from muniment.access import records
-from muniment.access.registry import Indexed
 from muniment.errors import LogInvalid, LogUnavailable, NotCanonical, NotFound
 from muniment.evidence.append import Outcome
 from muniment.evidence.case_index import CaseIndex, index_as_of
@@ -18,6 +17,7 @@ from muniment.evidence.case_proof import MAX_LAG, CaseProof
 from muniment.evidence.keys import only
 from muniment.evidence.log import Log
 from muniment.evidence.record import check_case_id
+from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.service import Caller, Service
 
@@ -27,7 +27,7 @@ EVERY = timedelta(days=1)
 def is_due(service: Service, now: datetime) -> bool:
     """Whether the newest index in the log is a day old, or there is none."""
     newest = service.registry.indexed
-    return newest is None or now - newest.at >= EVERY
+    return newest is None or now - newest.header.at >= EVERY
 
 
 async def index(service: Service) -> None:
@@ -75,7 +75,7 @@ def _check_permitted(service: Service, caller: Caller, case: str) -> None:
     permit.require(service, caller, "export", state)
 
 
-def _proof(log: Log, newest: Indexed, case: str) -> bytes:
+def _proof(log: Log, newest: Entry, case: str) -> bytes:
     covering = log.store.checkpoint_at_or_after(newest.index + 1)
     if covering is None:
         raise LogInvalid(f"no checkpoint covers entry {newest.index}")
@@ -86,13 +86,16 @@ def _proof(log: Log, newest: Indexed, case: str) -> bytes:
         index=newest.index,
         header=log.read_entry(newest.index).data,
         proof=tuple(log.inclusion(newest.index, size)),
-        places=_index_of(log, newest.record).places(case),
+        places=_index_of(log, newest.index).places(case),
     ).encode()
 
 
 @lru_cache(maxsize=1)
-def _index_of(log: Log, recorded: records.LogIndexed) -> CaseIndex:
-    """The index that was recorded, made again. Raises `LogInvalid` if it comes out otherwise."""
+def _index_of(log: Log, place: int) -> CaseIndex:
+    """The index that entry `place` recorded, made again. Raises `LogInvalid` if it is another."""
+    recorded = records.parse(log.read_entry(place).header)
+    if not isinstance(recorded, records.LogIndexed):
+        raise LogInvalid(f"entry {place} is no index of cases")
     size, lasts = log.lasts()
     found = index_as_of(log.store, lasts, recorded.size, size)
     if (found.count, found.root) != (recorded.cases, recorded.root):

@@ -125,6 +125,8 @@ class Service:
     ordering: set[str] = field(default_factory=set)
     #: cases that somebody's request is ending at this moment: the worker leaves them to it
     ending: set[str] = field(default_factory=set)
+    #: two attempts on one end look into the spool and add to it one after the other
+    spooling: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: ends that were done while neither the log nor its spool could be written
     unspooled: list[dict[str, Any]] = field(default_factory=list)
     #: set whenever there may be new due work

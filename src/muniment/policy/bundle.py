@@ -97,6 +97,7 @@ class _Loading:
         self.rules: dict[str, Rule] = {}
         self.parsed: dict[str, dict[str, Any]] = {}
         self.schema: engine.Schema | None = None
+        self.schema_text = ""
 
     def finish(self) -> Bundle:
         self._check_files()
@@ -108,7 +109,7 @@ class _Loading:
         if self.schema is None or self.problems:
             raise PolicyInvalid("\n".join(self.problems))
         bundle = self._bundle(self.schema)
-        if reasons := trial.refusals(bundle.schema, bundle.slices):
+        if reasons := trial.refusals(bundle.schema, bundle.slices, self.schema_text):
             raise PolicyInvalid("\n".join(f"{SCHEMA}:1: {reason}" for reason in reasons))
         return bundle
 
@@ -165,6 +166,7 @@ class _Loading:
         if trouble := guard.schema_trouble(tokens):
             self._say(SCHEMA, *trouble)
             return
+        self.schema_text = text
         try:
             self.schema = engine.schema(text)
         except ValueError as error:

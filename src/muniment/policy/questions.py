@@ -35,6 +35,10 @@ OPERATIONS: Final = (
     "configure",  # take files into the log, activate a policy, state that a clock stepped
 )
 
+#: those of them that came after bundles had been recorded: a schema that does not know one is as
+#: good as ever, and the engine, asked about it, denies
+LATER: Final = ("follow",)
+
 Kind = Literal["human", "workload", "agent"]
 Tier = Literal["dev", "staging", "prod"]
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from muniment.policy import engine, snapshot
 from muniment.policy.questions import (
+    LATER,
     OPERATIONS,
     AccessFacts,
     ApprovalFacts,
@@ -39,10 +40,17 @@ _CASE = CaseFacts(
 )
 
 
-def refusals(schema: engine.Schema, slices: Mapping[str, engine.Slice]) -> list[str]:
-    """Which questions the schema does not accept, and the engine's reason; empty if all is well."""
+def refusals(schema: engine.Schema, slices: Mapping[str, engine.Slice], text: str) -> list[str]:
+    """
+    Which questions the schema does not accept, and the engine's reason; empty if all is well.
+
+    `text` is the schema as it was written: it need not name an operation that came later.
+    """
     found = {}
+    later = {operation for operation in LATER if f'"{operation}"' not in text}
     for actions, principal, facts in _trials():
+        if isinstance(facts, OperateFacts) and facts.operation in later:
+            continue
         shown = snapshot.of(facts)
         questions = [
             (action, slices[action], snapshot.principal_uid(principal)) for action in actions

@@ -21,7 +21,7 @@ class MirrorSection(BaseModel):
     kind: Literal["directory", "s3"]
     #: how often it is brought up to what is published; each time also what is not full is copied
     every: Length = timedelta(minutes=15)
-    #: of a directory, where it is
+    #: of a directory, where it is; make it once: nothing is copied while it is not there
     path: Path | None = None
     #: of S3, the bucket; it has to have Object Lock
     bucket: _Bucket | None = None

@@ -18,16 +18,16 @@ from muniment.stores.tile_s3 import TileBucket, connect
 
 def read_mirrors(mirrors: Mapping[str, MirrorSection], folder: Path) -> dict[str, Mirror]:
     """
-    By name. Asks every bucket whether it locks what is put into it.
+    By name. Nobody is called: a mirror that is away keeps nothing from starting.
 
-    Raises `ConfigInvalid` saying what to do, `Unavailable` where a place does not answer.
+    Raises `ConfigInvalid` saying what to do.
     """
     return {name: _mirror(name, section, folder) for name, section in mirrors.items()}
 
 
 def _mirror(name: str, section: MirrorSection, folder: Path) -> Mirror:
     if section.path is not None:
-        return TileDirectory(folder / section.path)
+        return TileDirectory(folder / section.path, must_exist=True)
     if section.bucket is None or section.retention_days is None:
         raise ConfigInvalid(f"`mirrors.{name}`: a mirror in S3 has a `bucket` and `retention_days`")
     if section.endpoint is not None:
@@ -38,15 +38,13 @@ def _mirror(name: str, section: MirrorSection, folder: Path) -> Mirror:
         access_key=_secret(section.access_key, f"mirrors.{name}.access_key", folder),
         secret_key=_secret(section.secret_key, f"mirrors.{name}.secret_key", folder),
     )
-    bucket = TileBucket(
+    return TileBucket(
         client,
         section.bucket,
         prefix=section.prefix,
         retention=timedelta(days=section.retention_days),
         now=clock.now,
     )
-    bucket.check()
-    return bucket
 
 
 def _secret(reference: str | None, where: str, folder: Path) -> Secret | None:

@@ -28,6 +28,7 @@ from muniment.ports import Secret
 from muniment.runtime.callback_section import CallbackSection
 from muniment.runtime.mirror_section import MirrorSection
 from muniment.runtime.setting_values import Length, Name, Prefix, Reference, Size, Zone
+from muniment.runtime.signer_section import SignerSection
 from muniment.runtime.stamp_section import StampSection
 from muniment.runtime.witness_section import WitnessesSection
 
@@ -340,6 +341,7 @@ class Settings(_Section):
     notices: dict[Name, NoticesSection] = {}
     mirrors: dict[Name, MirrorSection] = {}
     witnesses: WitnessesSection | None = None
+    signer: SignerSection | None = None
     stamps: dict[Name, StampSection] = {}
 
     @model_validator(mode="after")

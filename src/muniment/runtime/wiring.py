@@ -15,8 +15,9 @@ from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey, VerifierKey
 from muniment.evidence.record import Draft
-from muniment.evidence.signer import KeyAtHand, Keyring
+from muniment.evidence.signer import KeyAtHand, Keyring, Signer
 from muniment.identity.oidc import SignIn
+from muniment.identity.remote_signer import RemoteSigner
 from muniment.operations.erase import Erasures, finish
 from muniment.operations.service import Limits, Service, new_id
 from muniment.operations.sweep import rebuild, wrong_rows
@@ -50,11 +51,15 @@ class Opened:
     #: where people sign in, by the provider's name
     sign_ins: Mapping[str, SignIn]
     keys: KeyFolder
+    #: the signing key in another process
+    remote: RemoteSigner | None
 
     async def close(self) -> None:
         for connector in self.service.connectors.values():
             await connector.close()
         self.service.log.close()
+        if self.remote is not None:
+            self.remote.close()
         self.store.close()
         self.heads.close()
         if self.only is not None:
@@ -97,7 +102,8 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
     """What is `held` is let go again if anything goes wrong."""
     settings, proposed = read_proposed(folder)
     keys = _key_folder(folder, settings)
-    keyring = read_keyring(keys)
+    remote = read_remote(settings, folder)
+    keyring = read_keyring(keys, remote)
     proposed = _with_keys(proposed, keys, keyring)
     database = folder / settings.paths.database
     try:
@@ -153,7 +159,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         sealing_key=keys.sealing(),
     )
     if not looking:
-        settle_keys(log, keys)
+        settle_keys(log, keys, remote)
         finish(log, ledger, erasures)
         if wrong_rows(service):
             rebuild(service)
@@ -166,6 +172,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         only=only,
         sign_ins=read.sign_ins,
         keys=keys,
+        remote=remote,
     )
 
 
@@ -179,13 +186,17 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     read = read_providers(settings, folder, CheckedOutbound())
     publishing = read_publishing(settings, folder, opened.service.publishing)
     keys = _key_folder(folder, settings)
-    keyring = read_keyring(keys)
+    remote = read_remote(settings, folder, opened.remote)
+    keyring = read_keyring(keys, remote)
     proposed = _with_keys(proposed, keys, keyring)
     before = opened.service.connectors
     # a key too many does no harm: the log's records say which ones sign
     opened.service.log.hold(keyring.joined(opened.service.log.keyring))
     changes = await take_in(opened.service, proposed, actor)
-    settle_keys(opened.service.log, keys)
+    settle_keys(opened.service.log, keys, remote)
+    if opened.remote is not None and opened.remote is not remote:
+        opened.remote.close()
+    opened.remote = remote
     opened.service.limits = _limits(settings)
     opened.service.business_hours = settings.calendar.open_at
     opened.service.callbacks, opened.service.notifiers = callbacks, notifiers
@@ -198,15 +209,29 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     return [change.text for change in changes]
 
 
-def read_keyring(keys: KeyFolder) -> Keyring:
+def read_keyring(keys: KeyFolder, remote: RemoteSigner | None) -> Keyring:
     """Whatever could sign. Raises `ConfigInvalid` if there is nothing, or something is no key."""
-    found = keys.keys()
-    if not found:
+    signers: list[Signer] = [KeyAtHand(key) for key in keys.keys().values()]
+    if remote is not None:
+        signers.append(remote)
+    if not signers:
         raise ConfigInvalid(f"the signing key `{keys.first}` cannot be read: it is not there")
-    return Keyring(KeyAtHand(key) for key in found.values())
+    return Keyring(signers)
 
 
-def settle_keys(log: Log, keys: KeyFolder) -> None:
+def read_remote(
+    settings: Settings, folder: Path, before: RemoteSigner | None = None
+) -> RemoteSigner | None:
+    """The signer of `[signer]`; the one `before` where it is the same. It is not asked anything."""
+    section = settings.signer
+    if section is None:
+        return None
+    seconds = section.timeout.total_seconds()
+    remote = RemoteSigner(section.verifier, folder / section.socket, seconds)
+    return before if before is not None and before.place == remote.place else remote
+
+
+def settle_keys(log: Log, keys: KeyFolder, remote: RemoteSigner | None) -> None:
     """
     Bring the files in line with what the log says of keys, and sign with those that are left.
 
@@ -215,7 +240,7 @@ def settle_keys(log: Log, keys: KeyFolder) -> None:
     try:
         for path in keys.settle(log.keys, log.size):
             _log.warning("a key that the log has retired was set aside: `%s`", path)
-        log.hold(read_keyring(keys))
+        log.hold(read_keyring(keys, remote))
     except MunimentError as error:
         _log.error("the files of the signing keys stay as they are: %s", error)
 

@@ -20,9 +20,17 @@ class TileDirectory:
     A file is written beside its place, synced and linked there: it is whole, or not there at all.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises `Unavailable` where the folder can not be made."""
+    def __init__(self, folder: Path, *, must_exist: bool = False) -> None:
+        """
+        The folder is made, unless it `must_exist`; then nothing is touched yet.
+
+        It has to where a disk is mounted: else the copy would go to whatever lies below the mount
+        point while the disk is away. Raises `Unavailable` where it cannot be made.
+        """
         self._folder = folder
+        self._must_exist = must_exist
+        if must_exist:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,6 +80,10 @@ class TileDirectory:
         parts = path.split("/")
         if not all(part and part.strip(".") for part in parts):
             raise ValueError(f"no resource of a log: `{path}`")
+        if self._must_exist and not self._folder.is_dir():
+            raise Unavailable(
+                f"the mirror's `{self._folder}` is not there: mount its disk, or make it, once"
+            )
         return self._folder.joinpath(*parts)
 
     @contextlib.contextmanager

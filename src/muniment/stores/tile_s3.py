@@ -46,6 +46,7 @@ class TileBucket:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._retention = retention
         self._now = now
+        self._checked = False
 
     def check(self) -> None:
         """Raises `ConfigInvalid` for a bucket that locks nothing, `Unavailable` for none at all."""
@@ -55,6 +56,7 @@ class TileBucket:
             _NO_LOCK,
         )
         if found and found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled":
+            self._checked = True
             return
         raise ConfigInvalid(
             f"bucket `{self._bucket}` has no Object Lock, so that a mirror in it can be deleted:"
@@ -87,6 +89,8 @@ class TileBucket:
         return data
 
     def _put(self, path: str, data: bytes, **condition: str) -> bool:
+        if not self._checked:  # before the first, and not at start: it may be away then
+            self.check()
         self._client.put_object(
             Bucket=self._bucket,
             Key=self._key(path),

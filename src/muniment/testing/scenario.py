@@ -65,7 +65,13 @@ from muniment.operations.facts import Reason
 from muniment.operations.issue import PickedUp
 from muniment.operations.request import AccessAsk, Asked, IdempotencyKey
 from muniment.operations.service import Caller, Limits, Service, new_id
-from muniment.operations.take_in import Proposed, ProposedPrincipal, ProposedRole, ProposedToken
+from muniment.operations.take_in import (
+    Proposed,
+    ProposedPrincipal,
+    ProposedRetirement,
+    ProposedRole,
+    ProposedToken,
+)
 from muniment.policy import starter
 from muniment.ports import Connector, Notifier, TargetSettings
 from muniment.runtime.worker import Worker
@@ -133,7 +139,8 @@ class Scenario:
 
     async def __aenter__(self) -> Self:
         self.key = SigningKey.generate(ORIGIN)
-        self.keys = [self.key]
+        #: those whose files are there, and what the files ask to retire
+        self.keys, self.retired = [self.key], list[ProposedRetirement]()
         store, heads = SQLiteStore(self._database), HeadFile(self.folder / "head")
         found_log(store, heads, self.keyring, lambda key: self._started(key.vkey))
         store.close()
@@ -227,7 +234,6 @@ class Scenario:
 
     @property
     def keyring(self) -> Keyring:
-        """The keys whose files are there."""
         return Keyring.of(*self.keys)
 
     def _started(self, key: str) -> Draft:
@@ -386,10 +392,13 @@ class Scenario:
             connectors=self._connectors(self.store._strike),  # noqa: SLF001 (of this process)
             source="file",
             author="operator",
+            keys=self.keyring.verifiers,
+            retired=tuple(self.retired),
         )
 
     async def take_in(self) -> list[str]:
         """Reload: take the changed files into the log; returns what changed, a line each."""
+        self.service.log.hold(self.keyring.joined(self.service.log.keyring))
         changes = await self._step(take_in.take_in(self.service, self.proposed(), records.SERVICE))
         self.ids.update(self.service.names)
         return [change.text for change in changes]

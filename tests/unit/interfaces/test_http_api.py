@@ -357,6 +357,7 @@ async def test_what_operators_do_is_forbidden_to_others(api, login, method, path
 
 async def test_an_export_is_a_bundle_that_extends_the_head_its_reader_kept(api):
     from muniment.evidence import verify
+    from muniment.evidence.verdict import Verdict
 
     case = (await api.asked())["task"]["id"]
     kept = (await api.get("aud", "/v1/log/checkpoint")).text
@@ -365,7 +366,7 @@ async def test_an_export_is_a_bundle_that_extends_the_head_its_reader_kept(api):
     log = api.scenario.service.log
     proved = verify.verify(response.content, log.verifier, [kept.encode()])
     assert proved.case_id == case
-    assert proved.verdict == verify.Verdict.SELF_WITNESSED
+    assert proved.verdict == Verdict.SELF_WITNESSED
     assert problem(await api.post("dan", f"/v1/cases/{case}/evidence"), 404)
 
 

@@ -1,13 +1,15 @@
 """Loading: what holds is digested as coreutils would, and what does not says file and line."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import policy_bundles as given
 import pytest
 
 from muniment.errors import PolicyInvalid
-from muniment.policy import bundle, guard
+from muniment.policy import bundle, guard, starter
+from muniment.policy.decide import ask_operate
 
 REQUEST = 'permit (principal, action == Muniment::Action::"request", resource)'
 
@@ -224,6 +226,18 @@ def test_a_schema_without_one_of_our_operations_is_refused() -> None:
     schema = given.SCHEMA.replace(b'"erase", ', b"")
     with pytest.raises(PolicyInvalid, match="does not accept the facts of `operate`"):
         given.load_rules(given.MINIMAL, schema=schema)
+
+
+def test_a_bundle_from_before_an_operation_was_known_is_taken_and_denies_it() -> None:
+    """Else an upgrade would leave a log without the policy that it has in force."""
+    files = {name: data for name, data in starter.files().items() if name.endswith(".cedar")}
+    older = {name: data.replace(b'"follow"', b'"audit"') for name, data in files.items()}
+    schema = given.SCHEMA.replace(b'"follow", ', b"").replace(b', "follow"', b"")
+    assert b'"follow"' not in schema
+    loaded = bundle.load({"schema.cedarschema": schema, **older})
+    asked = given.an_operation(given.a_human("ana", "muniment-admins"), "configure")
+    assert ask_operate(loaded, asked).outcome == "permit"
+    assert ask_operate(loaded, replace(asked, operation="follow")).outcome == "deny"
 
 
 @pytest.mark.parametrize("path", ["../a.cedar", "/a.cedar", "a b.cedar", "a\nb.cedar", ".x.cedar"])

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from muniment.errors import ConfigInvalid
+from muniment.errors import ConfigInvalid, Unavailable
 from muniment.runtime import mirrors
 from muniment.runtime.mirrors import read_mirrors
 from muniment.runtime.settings import Settings
-from muniment.stores.tile_directory import TileDirectory
 from muniment.stores.tile_s3 import TileBucket, connect
 
 KEYS = {"access_key": "file:access", "secret_key": "file:secret"}
@@ -29,21 +28,34 @@ def bucket(**changes: Any) -> dict[str, Any]:
 class Locking:
     """A client of S3, as far as it is asked here."""
 
-    enabled = "Enabled"
+    def __init__(self) -> None:
+        self.enabled = "Enabled"
+        self.puts: list[dict[str, Any]] = []
+
+    def put_object(self, **named: Any) -> None:
+        self.puts.append(named)
 
     def get_object_lock_configuration(self, **_: Any) -> Any:
         return {"ObjectLockConfiguration": {"ObjectLockEnabled": self.enabled}}
 
 
-def test_a_directory_is_relative_to_the_settings_and_made(tmp_path: Path) -> None:
-    found = read_mirrors(
-        settings(disk={"kind": "directory", "path": "copies/log"}).mirrors, tmp_path
-    )
-    assert isinstance(found["disk"], TileDirectory)
-    assert (tmp_path / "copies/log").is_dir()
+def test_a_directory_is_relative_to_the_settings_and_never_made(tmp_path: Path) -> None:
+    """Else the copy would go below the mount point of a disk that is away."""
+    section = {"kind": "directory", "path": "disk/log"}
+    mirror = read_mirrors(settings(disk=section).mirrors, tmp_path)["disk"]
+    with pytest.raises(Unavailable, match="mount its disk"):
+        mirror.put("tile/0/000", b"x")
+    with pytest.raises(Unavailable, match="mount its disk"):
+        mirror.replace("checkpoint", b"x")
+    with pytest.raises(Unavailable, match="mount its disk"):
+        mirror.get("checkpoint", 9)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "disk/log").mkdir(parents=True)
+    mirror.put("tile/0/000", b"x")
+    assert (tmp_path / "disk/log/tile/0/000").read_bytes() == b"x"
 
 
-def test_a_bucket_gets_its_keys_by_reference_and_is_asked_whether_it_locks(
+def test_a_bucket_gets_its_keys_by_reference_and_nobody_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "access").write_text("AKIA-of-ours")
@@ -60,9 +72,24 @@ def test_a_bucket_gets_its_keys_by_reference_and_is_asked_whether_it_locks(
     assert (given["endpoint"], given["region"]) == ("https://s3.example.com", "eu-1")
     assert given["secret_key"].reveal() == "secret-of-ours"
     assert "of-ours" not in repr(given)
-    monkeypatch.setattr(Locking, "enabled", "")
+
+
+def test_a_bucket_is_asked_whether_it_locks_before_anything_is_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "access").write_text("a")
+    (tmp_path / "secret").write_text("b")
+    client = Locking()
+    monkeypatch.setattr(mirrors, "connect", lambda **_: client)
+    mirror = read_mirrors(settings(vault=bucket()).mirrors, tmp_path)["vault"]
+    client.enabled = ""
     with pytest.raises(ConfigInvalid, match="has no Object Lock"):
-        read_mirrors(settings(vault=section).mirrors, tmp_path)
+        mirror.put("tile/0/000", b"x")
+    assert client.puts == []
+    client.enabled = "Enabled"
+    mirror.put("tile/0/000", b"x")
+    (put,) = client.puts
+    assert (put["ObjectLockMode"], put["IfNoneMatch"]) == ("COMPLIANCE", "*")
 
 
 @pytest.mark.parametrize(

@@ -79,4 +79,4 @@ def test_a_disk_that_fails_is_unavailable(tmp_path: Path, monkeypatch: pytest.Mo
         mirror.put("tile/0/000", b"a")
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable):
-        TileDirectory(tmp_path / "file")
+        TileDirectory(tmp_path / "file").put("tile/0/000", b"a")

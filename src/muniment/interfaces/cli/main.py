@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "clock": ("operate", "Operate"),
     "notices": ("notices", "Operate"),
     "witness": ("witness", "Operate"),
+    "key": ("key", "Operate"),
+    "signer": ("signer", "Operate"),
     "login": ("login", "Ask"),
     "logout": ("login", "Ask"),
     "whoami": ("client", "Ask"),

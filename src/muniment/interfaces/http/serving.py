@@ -62,7 +62,7 @@ async def _take_in_at_start(opened: Opened) -> None:
     else:
         for change in changes:
             _log.info("taken in: %s", change.text)
-        settle_keys(opened.service.log, opened.keys)
+        settle_keys(opened.service.log, opened.keys, opened.remote)
     if first:
         _log.warning("this was the first start: the policy in the files is the first to hold")
 
