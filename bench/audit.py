@@ -20,8 +20,8 @@ from muniment.evidence.audit_tiles import audit_tiles
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.store import Published
 from muniment.evidence.tile_log import TileLog
-from muniment.interfaces.cli.audit import ReadOnlyStore
 from muniment.operations import mirror
+from muniment.stores.read_only import ReadOnlyStore
 from muniment.stores.tile_directory import TileDirectory
 
 #: `muniment audit` uses a second core from this size on

@@ -105,6 +105,22 @@ def test_a_foreign_judge_accepts_the_log_and_has_looked_at_all_of_it(
     assert verdict == Verdict(accepted=True, said=f"accepted: {seen}")
 
 
+@pytest.mark.parametrize("shown", ["the old key", "the new key"])
+def test_a_foreign_judge_accepts_a_log_that_two_keys_sign_with_either_of_them(
+    exported: Exported, judge: str, shown: str, tmp_path: Path
+) -> None:
+    second, overlap = SigningKey.generate(exported.key.name), tmp_path / "overlap"
+    shutil.copytree(exported.directory, overlap)
+    signed = [file for file in overlap.rglob("*") if file.is_file() and "tile" not in file.parts]
+    for file in signed:
+        data = file.read_bytes()
+        text = data[data.rindex(f"{exported.key.name}\n".encode()) :].partition(b"\n\n")[0] + b"\n"
+        file.write_bytes(data + second.sign(text.decode()).rpartition(b"\n\n")[2])
+    assert len(signed) > len(HEADS)
+    key = exported.key if shown == "the old key" else second
+    assert Exported(overlap, key, exported.entries).judged(judge).accepted
+
+
 # --- attacks: each changes a copy, and names what it changed -----------------------------------
 
 

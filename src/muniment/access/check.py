@@ -25,7 +25,7 @@ from muniment.access.case import AccessCase
 from muniment.errors import BundleInvalid, EvidenceError
 from muniment.evidence import moment
 from muniment.evidence.bundle import Erased, Withheld
-from muniment.evidence.note import VerifierKey
+from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.store import Entry
 from muniment.evidence.verdict import NOBODY, Reader, Verdict, not_proved
 from muniment.evidence.verify import Proved, Step
@@ -72,7 +72,7 @@ class Checked:
 
 
 def verify(
-    data: bytes, key: VerifierKey, heads: Sequence[bytes] = (), reader: Reader = NOBODY
+    data: bytes, key: ReadersKeys, heads: Sequence[bytes] = (), reader: Reader = NOBODY
 ) -> Checked:
     """All twelve steps over the bytes of a file. Raises `BundleInvalid` with the step's number."""
     return check(verify_bytes(data, key, heads, reader))

@@ -739,7 +739,7 @@ class KeyRetired(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class LogIndexed(Record):
-    """Which cases there were, and where each ended: that one went no further can be proved by it."""
+    """Which cases there were, and where each ended: by it is proved that one went no further."""
 
     KIND = "log:indexed"
 

@@ -4,14 +4,15 @@ Audit a whole log where it lies: every entry, and everything that lies beside th
 The quick audit hashes every entry and holds the tree against the signed checkpoint and the heads
 that the auditor kept:
 
-1. the newest checkpoint is signed by the named key;
+1. the newest checkpoint is signed by a named key;
 2. the entries are there without a gap, and give exactly the root that it signs;
-3. entry 0 names this key and origin;
+3. entry 0 names this origin and such a key, or a record adds the one that signed;
 4. every head that the auditor kept, and the newest that was published, is the root at its size.
 
 The full audit goes on, over bytes that now are known to be the signed ones:
 
-5. every checkpoint that was kept is signed, and is the root at its size;
+5. every checkpoint that was kept is signed by all keys that signed at its size, as the records
+   have it, and is the root there;
 6. every entry is a canonical record that continues its case, and follows earlier records only;
 7. leaf hashes and tiles beside the log, which serve proofs, are those of the entries;
 8. every section is what was sealed, or has a tombstone that a `record:erased` explains; those that
@@ -39,12 +40,13 @@ from muniment.evidence import merkle, verdict
 from muniment.evidence.blame import Bad, Found, first_bad, gap
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.inspection import Count, Inspection, Progress
-from muniment.evidence.note import VerifierKey
+from muniment.evidence.keys import KINDS, LOG_STARTED, LogKeys, ReadersKeys, named
+from muniment.evidence.note import parse_note
 from muniment.evidence.record import Header
-from muniment.evidence.store import LogStore, Published
+from muniment.evidence.store import LogStore, Published, entry_of
 from muniment.evidence.verdict import Compared, Reader, Verdict, Vouched
-from muniment.evidence.verify import LOG_STARTED
 
+OTHER_KEY: Final = "names another key or origin"
 #: leaves of the subtrees that are hashed one at a time, or by one process each
 SUBTREE: Final = 1 << 16
 
@@ -90,7 +92,7 @@ FoundT = TypeVar("FoundT", bound=Audited)
 
 def audit(
     store: LogStore,
-    key: VerifierKey,
+    key: ReadersKeys,
     heads: Sequence[bytes] = (),
     *,
     full: bool = False,
@@ -111,7 +113,8 @@ def audit(
         kept = [open_kept(head, key) for head in heads]
         tree = _Subtrees(store, checkpoint.size, progress, roots or _one_by_one(store))
         _check_root(store, key, checkpoint, tree)
-        check_first(store.entries(0, 1), key)
+        if not names_first(store.entries(0, 1), key):
+            check_keys(_keys(store, checkpoint.size), note, key)
         published = _published(store, key, tree, checkpoint.size)
         compared = tuple(_compare(head, tree, checkpoint.size) for head in kept)
         # a head that is larger than the log contradicts it, too: entries are gone
@@ -119,7 +122,10 @@ def audit(
             return Audited(
                 verdict=Verdict.DIVERGED, checkpoint=checkpoint, note=note, compared=compared
             )
-        count = Inspection(store, key, checkpoint, progress).run() if full else Count()
+        count = Count()
+        if full:
+            count = Inspection(store, checkpoint, progress).run()
+            check_keys(count.keys, note, key)
     except Found as found:
         return Audited(
             verdict=Verdict.INVALID,
@@ -146,7 +152,7 @@ def audit(
     )
 
 
-def graded(found: FoundT, key: VerifierKey, reader: Reader) -> FoundT:
+def graded(found: FoundT, key: ReadersKeys, reader: Reader) -> FoundT:
     """The same audit, with the grade that witnesses and time stamps give it for this reader."""
     if not found.holds:
         return found
@@ -193,18 +199,20 @@ def _newest(store: LogStore) -> bytes:
     return tail.checkpoint
 
 
-def open_newest(note: bytes, key: VerifierKey) -> Checkpoint:
+def open_newest(note: bytes, key: ReadersKeys) -> Checkpoint:
     """Step 1."""
     try:
-        return open_checkpoint(note, key.name, [key])
+        keys = named(key)
+        return open_checkpoint(note, keys[0].name, keys)
     except EvidenceError as error:
         raise Found(Bad(what=f"the newest checkpoint: {error}")) from error
 
 
-def open_kept(note: bytes, key: VerifierKey) -> Checkpoint:
+def open_kept(note: bytes, key: ReadersKeys) -> Checkpoint:
     """A head that the auditor gave."""
     try:
-        kept = open_checkpoint(note, key.name, [key])
+        keys = named(key)
+        kept = open_checkpoint(note, keys[0].name, keys)
     except EvidenceError as error:
         raise Found(Bad(what=f"a head that you kept is not of this log: {error}")) from error
     if not kept.size:
@@ -212,7 +220,7 @@ def open_kept(note: bytes, key: VerifierKey) -> Checkpoint:
     return kept
 
 
-def _published(store: LogStore, key: VerifierKey, tree: "_Subtrees", size: int) -> Published | None:
+def _published(store: LogStore, key: ReadersKeys, tree: "_Subtrees", size: int) -> Published | None:
     """What was published last, if it is a beginning of this tree."""
     try:
         published = store.published()
@@ -220,6 +228,8 @@ def _published(store: LogStore, key: VerifierKey, tree: "_Subtrees", size: int) 
         return None  # a database of an earlier version has no place for it
     if published is None:
         return None
+    if not _is_of(published.note, key) and not names_first(store.entries(0, 1), key):
+        return None  # it is of an earlier time, and so is its key, which this auditor was not given
     shown, tail = open_newest(published.note, key), store.tail()
     if tail is None or shown.size > tail.size:
         raise Found(Bad(what=f"entries are gone: {shown.size} were published"))
@@ -260,7 +270,7 @@ class _Subtrees:
         return merkle.root([*self._roots[:whole], *edge])
 
 
-def _check_root(store: LogStore, key: VerifierKey, checkpoint: Checkpoint, tree: _Subtrees) -> None:
+def _check_root(store: LogStore, key: ReadersKeys, checkpoint: Checkpoint, tree: _Subtrees) -> None:
     if tree.root(checkpoint.size) != checkpoint.root:
         raise Found(first_bad(store, key, checkpoint))
     # a log that is in use may have grown since; then there is a newer checkpoint
@@ -269,16 +279,48 @@ def _check_root(store: LogStore, key: VerifierKey, checkpoint: Checkpoint, tree:
             raise Found(Bad(index=index, what="stands behind the newest checkpoint, unsigned"))
 
 
-def check_first(first: Iterable[tuple[int, bytes]], key: VerifierKey) -> None:
-    """Step 3."""
+def names_first(first: Iterable[tuple[int, bytes]], key: ReadersKeys) -> bool:
+    """Step 3: whether entry 0 names a key of the reader; if not, a record has to add his."""
+    keys = named(key)
     for index, data in first:
         try:
             header = Header.parse(data)
         except NotCanonical as error:
             raise Found(Bad(index=index, what=str(error))) from error
-        named = (header.kind, header.body.get("key"), header.body.get("origin"))
-        if named != (LOG_STARTED, key.vkey, key.name):
-            raise Found(Bad(index=index, record=header.id, what="names another key or origin"))
+        if (header.kind, header.body.get("origin")) != (LOG_STARTED, keys[0].name):
+            raise Found(Bad(index=index, record=header.id, what=OTHER_KEY))
+        return any(header.body.get("key") == each.vkey for each in keys)
+    return True
+
+
+def check_keys(keys: LogKeys, note: bytes, key: ReadersKeys) -> None:
+    """The rest of step 3: whoever signed the newest checkpoint signs, by the log's own records."""
+    try:
+        keys.check_signer(note, named(key))
+    except NoteInvalid as error:
+        raise Found(Bad(index=0, what=f"{OTHER_KEY}: {error}")) from error
+
+
+def _keys(store: LogStore, size: int) -> LogKeys:
+    """The records of keys among entries that are known to be the signed ones."""
+    kinds = [f'"kind":"{kind}"'.encode() for kind in KINDS]
+    try:
+        return LogKeys().after(
+            entry_of(index, data)
+            for index, data in store.entries(0, size)
+            if any(kind in data for kind in kinds)
+        )
+    except (LogInvalid, NotCanonical) as error:
+        raise Found(Bad(what=str(error))) from error
+
+
+def _is_of(note: bytes, key: ReadersKeys) -> bool:
+    """Whether it claims to be signed by one of these keys."""
+    ids = {each.key_id for each in named(key)}
+    try:
+        return any(line.key_id in ids for line in parse_note(note)[1])
+    except NoteInvalid:
+        return True  # that is found soon enough
 
 
 def _compare(kept: Checkpoint, tree: _Subtrees, size: int) -> Compared:

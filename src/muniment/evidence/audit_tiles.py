@@ -1,10 +1,10 @@
 """
 Audit a log from its tiles: all of it, or what came after an earlier audit.
 
-1. the newest checkpoint is signed by the named key;
+1. the newest checkpoint is signed by a named key;
 2. every head that the auditor kept is a beginning of its tree: tiles make a proof from one signed
    root to the other;
-3. entry 0 names this key and origin;
+3. entry 0 names such a key and this origin;
 4. the entries are there without a gap, and give exactly the root that is signed, together with the
    tree over those that an earlier audit hashed;
 5. every hash tile over these entries is that of its entries, and its beginning that of the entries
@@ -27,15 +27,16 @@ from muniment.evidence import merkle
 from muniment.evidence.audit import (
     SUBTREE,
     Audited,
-    check_first,
+    check_keys,
+    names_first,
     open_kept,
     open_newest,
 )
 from muniment.evidence.blame import Bad, Found, record_id
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.inspection import Headers, Progress
+from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.merkle import HASH_SIZE, Frontier
-from muniment.evidence.note import VerifierKey
 from muniment.evidence.store import Entry
 from muniment.evidence.tile_log import TileLog, leaves_of
 from muniment.evidence.tiles import HEIGHT, WIDTH, Tile, decode_bundle
@@ -101,7 +102,7 @@ Spread: TypeAlias = Callable[[Sequence[tuple[int, int]]], Iterable[Stretch]]
 
 def audit_tiles(
     log: TileLog,
-    key: VerifierKey,
+    key: ReadersKeys,
     heads: Sequence[bytes] = (),
     *,
     since: Established | None = None,
@@ -136,8 +137,9 @@ def audit_tiles(
         walk = _Walk(log, checkpoint.size, Frontier() if full else known)
         walk.run(headers, spread, step, progress)
         walk.check_root(checkpoint)
-        if walk.start == 0:
-            _check_first(log, checkpoint, key)
+        # an earlier audit has looked, and its tree is the beginning of this one
+        if full or not known.size:
+            _check_first(log, checkpoint, note, key, headers)
         _check_shown(compared)
     except Found as found:
         return AuditedTiles(
@@ -227,14 +229,14 @@ def _newest(log: TileLog) -> bytes:
     return note
 
 
-def _open_newest(note: bytes, key: VerifierKey) -> Checkpoint:
+def _open_newest(note: bytes, key: ReadersKeys) -> Checkpoint:
     checkpoint = open_newest(note, key)
     if not checkpoint.size:
         raise Found(Bad(what="a log without any entry proves nothing"))
     return checkpoint
 
 
-def _known(since: Established | None, key: VerifierKey) -> Frontier:
+def _known(since: Established | None, key: ReadersKeys) -> Frontier:
     if since is None:
         return Frontier()
     try:
@@ -276,7 +278,9 @@ def _check_shown(compared: Iterable[Compared]) -> None:
             raise Found(Bad(what=what))
 
 
-def _check_first(log: TileLog, checkpoint: Checkpoint, key: VerifierKey) -> None:
+def _check_first(
+    log: TileLog, checkpoint: Checkpoint, note: bytes, key: ReadersKeys, headers: Headers | None
+) -> None:
     """It is read a second time, so that it is proved a second time, too."""
     try:
         first = list(log.entries(0, 1, checkpoint.size))
@@ -285,7 +289,17 @@ def _check_first(log: TileLog, checkpoint: Checkpoint, key: VerifierKey) -> None
         merkle.verify_inclusion(leaf, 0, checkpoint.size, proof, checkpoint.root)
     except (LogInvalid, ProofInvalid) as error:
         raise Found(Bad(index=0, what=str(error))) from error
-    check_first(first, key)
+    first_is_named = names_first(first, key)
+    if headers is not None:
+        check_keys(headers.keys, note, key)
+    elif not first_is_named:
+        raise Found(
+            Bad(
+                index=0,
+                what="names another key than yours: name that one, too (--log-key), or have the "
+                "records read that add yours (--full)",
+            )
+        )
 
 
 # --- steps 4 to 6 -----------------------------------------------------------------------------

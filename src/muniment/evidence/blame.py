@@ -12,8 +12,8 @@ from muniment.errors import EvidenceError, NotCanonical
 from muniment.evidence import merkle
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.index import Index
+from muniment.evidence.keys import ReadersKeys, named
 from muniment.evidence.merkle import HASH_SIZE, leaf_hash
-from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, LogStore, entry_of
 from muniment.evidence.tiles import WIDTH
@@ -53,7 +53,7 @@ def gap(store: LogStore, size: int, otherwise: str) -> Bad:
     return Bad(index=expected, what="is missing") if expected < size else Bad(what=otherwise)
 
 
-def first_bad(store: LogStore, key: VerifierKey, newest: Checkpoint) -> Bad:
+def first_bad(store: LogStore, key: ReadersKeys, newest: Checkpoint) -> Bad:
     """
     The entries are not the signed ones: which is the first?
 
@@ -87,9 +87,9 @@ def first_bad(store: LogStore, key: VerifierKey, newest: Checkpoint) -> Bad:
     )
 
 
-def _bounds(store: LogStore, key: VerifierKey, newest: Checkpoint) -> tuple[int, int]:
+def _bounds(store: LogStore, key: ReadersKeys, newest: Checkpoint) -> tuple[int, int]:
     """The size at which all was well, and the first signed size at which it is not."""
-    frontier, good = merkle.Frontier(), 0
+    frontier, good, keys = merkle.Frontier(), 0, named(key)
     kept = checkpoints(store, newest.size)
     size, note = next(kept, (newest.size, b""))
     for _, data in store.entries(0, newest.size):
@@ -97,7 +97,7 @@ def _bounds(store: LogStore, key: VerifierKey, newest: Checkpoint) -> tuple[int,
         if frontier.size < size:
             continue
         try:
-            signed: Checkpoint | None = open_checkpoint(note, key.name, [key])
+            signed: Checkpoint | None = open_checkpoint(note, keys[0].name, keys)
         except EvidenceError:
             signed = None  # it bounds nothing; the newest does, and it was verified
         if signed is not None and signed.size == size:

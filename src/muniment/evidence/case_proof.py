@@ -24,7 +24,8 @@ from muniment.errors import NotCanonical, ProofInvalid
 from muniment.evidence import canonical, merkle
 from muniment.evidence.case_index import Place, look_up
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
-from muniment.evidence.note import VerifierKey, parse_note
+from muniment.evidence.keys import ReadersKeys, named
+from muniment.evidence.note import parse_note
 from muniment.evidence.record import Header, check_case_id
 from muniment.evidence.verify import Proved
 
@@ -118,10 +119,11 @@ class Completeness(StrEnum):
     NEWER = "NEWER THAN THE INDEX"
 
 
-def verify(data: bytes, key: VerifierKey) -> Shown:
+def verify(data: bytes, key: ReadersKeys) -> Shown:
     """The four steps of this module. Raises `EvidenceError` saying what does not hold."""
     proof = CaseProof.parse(data)
-    checkpoint = open_checkpoint(proof.checkpoint, key.name, [key])
+    keys = named(key)
+    checkpoint = open_checkpoint(proof.checkpoint, keys[0].name, keys)
     if len(parse_note(proof.checkpoint)[1]) != 1:
         raise ProofInvalid("the checkpoint carries signatures of other keys")
     header = _indexed(proof, checkpoint)

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from muniment.errors import EvidenceError, NotCanonical
+from muniment.errors import EvidenceError, LogInvalid, NotCanonical
 from muniment.evidence.blame import Bad, Found, checkpoints, trouble_in
 from muniment.evidence.case_index import CaseIndex
 from muniment.evidence.case_proof import INDEXED, MAX_LAG
-from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
+from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.index import Index, Last
+from muniment.evidence.keys import LogKeys
 from muniment.evidence.merkle import HASH_SIZE
-from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Header, digest
 from muniment.evidence.store import LOST, Entry, LogStore, entry_of
 from muniment.evidence.tiles import WIDTH
@@ -39,6 +39,8 @@ class Count:
     #: `log:indexed` records, each made anew
     indexes: int = 0
     documents: set[bytes] = field(default_factory=set)
+    #: the keys that the log ever had
+    keys: LogKeys = field(default_factory=LogKeys)
     unfinished: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -51,6 +53,8 @@ class Headers:
         #: of the newest entries: their case, and its newest record before them
         self._moved: deque[tuple[str, Last | None]] = deque(maxlen=MAX_LAG)
         self.cases = 0
+        #: the keys that sign, as far as the entries were read
+        self.keys = LogKeys()
         self.indexes = 0
 
     def take(self, place: int, data: bytes) -> Entry:
@@ -64,6 +68,10 @@ class Headers:
         for leaf in entry.header.follows:
             if leaf not in self._leaves:
                 raise _found(entry, "follows a record that is not earlier in the log")
+        try:
+            self.keys = self.keys.after([entry])
+        except LogInvalid as error:
+            raise Found(Bad(index=place, record=entry.header.id, what=str(error))) from error
         self._leaves.add(entry.leaf)
         self.cases += entry.header.position == 0
         if entry.header.kind == INDEXED:
@@ -94,11 +102,8 @@ class Headers:
 class Inspection:
     """Steps 5 to 9 of an audit."""
 
-    def __init__(
-        self, store: LogStore, key: VerifierKey, newest: Checkpoint, progress: Progress
-    ) -> None:
+    def __init__(self, store: LogStore, newest: Checkpoint, progress: Progress) -> None:
         self._store = store
-        self._key = key
         self._size = newest.size
         self._progress = progress
         self._count = Count()
@@ -126,6 +131,7 @@ class Inspection:
         self._check_tiles(last=True)
         for (_, name), (entry, _) in self._tombs.items():
             raise _found(entry, f"section `{name}` was erased, but no record says so")
+        self._count.keys = self._headers.keys
         self._count.cases, self._count.indexes = self._headers.cases, self._headers.indexes
         return self._count
 
@@ -137,7 +143,7 @@ class Inspection:
 
     def _check_checkpoint(self, size: int, note: bytes) -> None:
         try:
-            signed = open_checkpoint(note, self._key.name, [self._key])
+            signed = self._headers.keys.open(note)
         except EvidenceError as error:
             raise Found(Bad(what=f"the checkpoint kept for size {size}: {error}")) from error
         if (signed.size, signed.root) != (size, self._tree.root()):

@@ -11,7 +11,7 @@ A key that was retired never comes back.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from muniment.errors import LogInvalid, NoteInvalid
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, open_cosigned
@@ -29,6 +29,9 @@ ROTATED: Final = "rotated"
 
 #: at once; each adds a line to every checkpoint, and a slot of the head store holds 8 KiB
 MAX_SIGNERS: Final = 8
+
+#: the public key of a log, as a reader names it; or several: it had others before, or has them now
+ReadersKeys: TypeAlias = VerifierKey | Sequence[VerifierKey]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +113,25 @@ class LogKeys:
         size = Checkpoint.parse(parse_note(note)[0]).size
         return open_checkpoint(note, self._name, self.signers(size))
 
+    def check_signer(self, note: bytes, keys: Sequence[VerifierKey]) -> None:
+        """
+        That one of these keys signed, and that it signs at this size by the records taken in.
+
+        Raises `NoteInvalid` saying what a reader can do.
+        """
+        checkpoint, opened = open_cosigned(note, self._name, keys)
+        signed = [key for key in opened.verified if key.type is KeyType.LOG]
+        if any(key in self.signers(checkpoint.size) for key in signed):
+            return
+        known = self.of(signed[0])
+        if known is None:
+            raise NoteInvalid("entry 0 names another key than yours, and no record adds yours")
+        raise NoteInvalid(
+            f"the key {known.key.key_id.hex()}, which alone signed it, did not sign at size "
+            f"{checkpoint.size} any more: the log has it as retired ({known.reason}); if somebody "
+            "else may have it, what it signs is worth nothing"
+        )
+
     def _take(self, index: int, header: Header) -> "LogKeys":
         try:
             key = VerifierKey.parse(_text(header, "key"))
@@ -145,6 +167,14 @@ class LogKeys:
     @property
     def _name(self) -> str:
         return self.all[0].key.name if self.all else ""
+
+
+def named(keys: ReadersKeys) -> tuple[VerifierKey, ...]:
+    """As a tuple; raises `NoteInvalid` unless they are of one log."""
+    several = (keys,) if isinstance(keys, VerifierKey) else tuple(dict.fromkeys(keys))
+    if len({key.name for key in several}) != 1:
+        raise NoteInvalid("the keys that you named are not of one log")
+    return several
 
 
 def only(note: bytes, keys: Sequence[VerifierKey]) -> bytes:

@@ -18,6 +18,7 @@ from cryptography import x509
 
 from muniment.errors import StampInvalid
 from muniment.evidence.checkpoint import Checkpoint, open_cosigned
+from muniment.evidence.keys import ReadersKeys, named
 from muniment.evidence.note import Note, VerifierKey, parse_note
 from muniment.evidence.stamp import TimeStamp, open_token, printable
 from muniment.evidence.witness_policy import WitnessPolicy
@@ -218,21 +219,25 @@ def vouch(
     )
 
 
-def graded(note: bytes, log: VerifierKey, tokens: Sequence[bytes], reader: Reader) -> Vouched:
+def graded(note: bytes, log: ReadersKeys, tokens: Sequence[bytes], reader: Reader) -> Vouched:
     """
     The same for a checkpoint as it was published, with its RFC 3161 tokens.
 
     Lines of witnesses that the reader did not name are counted, and cannot be checked. Raises
     `NoteInvalid` if it is not of this log, or a signature of the log or of a named witness fails.
     """
-    checkpoint, opened = open_cosigned(note, log.name, [log, *reader.keys])
+    keys = named(log)
+    checkpoint, opened = open_cosigned(note, keys[0].name, [*keys, *reader.keys])
     text, signatures = parse_note(note)
+    known = {(key.name, key.key_id) for key in opened.verified}
+    # further lines of the log itself are of keys that this reader was not given, and no witnesses
+    others = {(line.name, line.key_id) for line in signatures if line.name != keys[0].name}
     return vouch(
         opened,
         checkpoint.size,
         [_opened(token, text.encode()) for token in tokens],
         reader,
-        unknown=len(signatures) - len(opened.verified),
+        unknown=len(others - known),
     )
 
 

@@ -4,9 +4,11 @@ Verify an evidence bundle with nothing but the file and the public key of its lo
 The steps, each numbered where it is done; whoever fails step n is told so:
 
 1. the file is one bundle, in the one form that its values have;
-2. its checkpoint is of the log whose key the reader named; nobody else signed it but the witnesses
-   that the bundle lists, each of them did, and every time stamp is about this checkpoint;
-3. entry 0 names this key and origin; its leaf hash is the log id;
+2. its checkpoint is of the log of which the reader named a key, or several; one of them signed it,
+   and nobody else but the witnesses that the bundle lists, each of them did, and every time stamp
+   is about this checkpoint;
+3. entry 0 names this key and origin, or a record adds the key, and no record had retired it by
+   then; the leaf hash of entry 0 is the log id;
 4. every record is canonical, and proved to be under the checkpoint at its index;
 5. the case is whole: positions from 0 without a gap, each naming the one before; the last record of
    all says that these were exported;
@@ -20,8 +22,8 @@ The steps, each numbered where it is done; whoever fails step n is told so:
 
 What the records *mean* is not asked here; `access.check` goes on with step 11.
 
-Of the kinds of records only four are known here, those that are about evidence itself:
-`log:started`, `case:closed`, `record:erased`, `evidence:exported`.
+Of the kinds of records only six are known here, those that are about evidence itself:
+`log:started`, `key:added`, `key:retired`, `case:closed`, `record:erased`, `evidence:exported`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,18 +42,18 @@ from muniment.evidence.bundle import (
     disclosure_digest,
     records_digest,
 )
-from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, open_cosigned
+from muniment.evidence.bundle_signatures import check_first, check_keys, check_signatures
+from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.index import CASE_CLOSED
-from muniment.evidence.note import Note, VerifierKey, parse_note
+from muniment.evidence.keys import ReadersKeys, named
+from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Header, Sealed, digest
-from muniment.evidence.stamp import open_token
 from muniment.evidence.steps import failing_as, require
 from muniment.evidence.store import Entry
 from muniment.evidence.verdict import (
     NOBODY,
     Compared,
     Reader,
-    Stamped,
     Verdict,
     Vouched,
     grade,
@@ -59,7 +61,6 @@ from muniment.evidence.verdict import (
 )
 from muniment.evidence.witness_policy import WitnessPolicy
 
-LOG_STARTED: Final = "log:started"
 EXPORTED: Final = "evidence:exported"
 ERASED: Final = "record:erased"
 
@@ -67,7 +68,7 @@ ERASED: Final = "record:erased"
 STEPS: Final[Mapping[int, str]] = {
     1: "the file is one evidence bundle in canonical form",
     2: "its checkpoint is signed by the log's key; what others added holds",
-    3: "the log's first entry names this key",
+    3: "the log's own records name this key",
     4: "every record is in the log, unchanged",
     5: "the case is whole, and was exported as it stands here",
     6: "every record that it rests on is here, and nothing else",
@@ -93,6 +94,7 @@ class Proved:
     """What steps 1 to 10 established."""
 
     log_id: bytes
+    #: of the keys that the reader named, the one that signed
     key: VerifierKey
     checkpoint: Checkpoint
     #: all records, by index
@@ -138,12 +140,13 @@ class Proved:
 
 
 def verify(
-    data: bytes, key: VerifierKey, heads: Sequence[bytes] = (), reader: Reader = NOBODY
+    data: bytes, key: ReadersKeys, heads: Sequence[bytes] = (), reader: Reader = NOBODY
 ) -> Proved:
     """
     Steps 1 to 10 of this module over the bytes of a file.
 
-    `heads` are checkpoints (signed notes) of this log that the reader kept. Raises `BundleInvalid`
+    `key` may be several, where the log had others or has them now. `heads` are checkpoints (signed
+    notes) of this log that the reader kept. Raises `BundleInvalid`
     with the number of the step that failed; contradicting a kept head is a verdict, not an error.
     A cosignature or a time stamp of nobody whom the reader trusts is none, either.
     """
@@ -156,15 +159,17 @@ def verify(
         bundle = Bundle.parse(data)
     passed(1, f"{len(data):,} bytes")
 
-    checkpoint, note, stamps = _check_signatures(bundle, key)
+    keys = named(key)
+    checkpoint, note, stamps, signer = check_signatures(bundle, keys)
     added = [f"{len(note.cosigned_at)} cosigned"] if bundle.witnesses else []
     added += [f"{len(stamps)} time-stamped"] if stamps else []
     passed(2, ", ".join([f"`{checkpoint.origin}` at size {checkpoint.size}", *added]))
 
-    log_id = _check_first(bundle.records, key)
+    log_id = check_first(bundle.records, signer)
     passed(3, f"log id {log_id.hex()[:16]}…")
 
     entries = tuple(_check_entry(record, checkpoint) for record in bundle.records)
+    check_keys(entries, bundle.checkpoint, signer)
     passed(4, f"{len(entries)} records proved")
 
     export, case = _check_case(entries)
@@ -185,7 +190,7 @@ def verify(
     _check_heads(bundle.heads, checkpoint)
     passed(9, f"{len(bundle.heads)} earlier heads")
 
-    compared = tuple(_compare(head, key, bundle.heads, checkpoint) for head in heads)
+    compared = tuple(_compare(head, keys, bundle.heads, checkpoint) for head in heads)
     vouched = vouch(note, checkpoint.size, stamps, reader)
     verdict = grade(
         vouched,
@@ -197,7 +202,7 @@ def verify(
 
     return Proved(
         log_id=log_id,
-        key=key,
+        key=signer,
         checkpoint=checkpoint,
         entries=entries,
         case=case,
@@ -210,42 +215,6 @@ def verify(
         verdict=verdict,
         steps=tuple(steps),
     )
-
-
-# --- step 2 -----------------------------------------------------------------------------------
-
-
-def _check_signatures(bundle: Bundle, key: VerifierKey) -> tuple[Checkpoint, Note, list[Stamped]]:
-    with failing_as(2):
-        keys = [key, *bundle.witnesses]
-        checkpoint, note = open_cosigned(bundle.checkpoint, key.name, keys)
-        text, signatures = parse_note(bundle.checkpoint)
-        # C2SP signed-note has unknown keys ignored, and lines in any order; here nothing may stand
-        # that nothing checks, and there is one order
-        require(
-            2,
-            [(line.name, line.key_id) for line in signatures]
-            == [(each.name, each.key_id) for each in keys],
-            "the signatures on the checkpoint are not those of the log and the listed witnesses",
-        )
-        return checkpoint, note, [Stamped(open_token(t, text.encode())) for t in bundle.stamps]
-
-
-# --- step 3 -----------------------------------------------------------------------------------
-
-
-def _check_first(records: Sequence[BundledRecord], key: VerifierKey) -> bytes:
-    require(3, bool(records) and records[0].index == 0, "entry 0 of the log is missing")
-    with failing_as(3):
-        header = Header.parse(records[0].header)
-    require(
-        3,
-        (header.kind, header.position) == (LOG_STARTED, 0),
-        f"entry 0 is not `{LOG_STARTED}`",
-    )
-    require(3, header.body.get("key") == key.vkey, "entry 0 names another key than yours")
-    require(3, header.body.get("origin") == key.name, "entry 0 names another origin")
-    return merkle.leaf_hash(records[0].header)
 
 
 # --- step 4 -----------------------------------------------------------------------------------
@@ -475,10 +444,11 @@ def _check_heads(heads: Sequence[Head], checkpoint: Checkpoint) -> None:
 
 
 def _compare(
-    note: bytes, key: VerifierKey, heads: Sequence[Head], checkpoint: Checkpoint
+    note: bytes, keys: Sequence[VerifierKey], heads: Sequence[Head], checkpoint: Checkpoint
 ) -> Compared:
+    # a head that was kept has its power whatever the log says later of the key that signed it
     try:
-        kept = open_checkpoint(note, key.name, [key])
+        kept = open_checkpoint(note, keys[0].name, keys)
     except EvidenceError as error:
         raise BundleInvalid(10, f"a head that you kept is not of this log: {error}") from error
     require(10, kept.size > 0, "a head of size 0 says nothing")

@@ -11,7 +11,7 @@ from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
-from muniment.operations.publish import publish
+from muniment.operations.publish import publish_with_stamps
 from muniment.operations.service import Caller, Service, close, until_it_stands
 
 
@@ -43,8 +43,8 @@ async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[i
             gives=False,
         )
     )
-    if service.publishing.rules is not None:
-        await cover(partial(publish, service), appended.entries[0].index + 1)
+    if service.publishing.rules is not None or service.publishing.authorities:
+        await cover(partial(publish_with_stamps, service), appended.entries[0].index + 1)
     return assemble(service.log, planned, appended.entries[0])
 
 

@@ -36,9 +36,9 @@ from muniment.evidence.bundle import (
     disclosure_digest,
     records_digest,
 )
-from muniment.evidence.checkpoint import open_checkpoint
+from muniment.evidence.keys import only
 from muniment.evidence.log import Log
-from muniment.evidence.note import MAX_SIGNATURES, Signature, VerifierKey, parse_note
+from muniment.evidence.note import MAX_SIGNATURES, KeyType, Signature, VerifierKey, parse_note
 from muniment.evidence.record import Header
 from muniment.evidence.stamp import open_token
 from muniment.evidence.store import LOST, Entry, Published, Stamp
@@ -115,7 +115,9 @@ def plan(
     entries = log.read_case(case)
     if not entries:
         raise NotFound(f"there is no case `{case}`")
-    rests_on = {entry.leaf: entry for entry in (entries[-1], *follows)}
+    # a reader of another key than the first needs the records that lead to his
+    keys = [_entry_at(log, index, leaf) for index, leaf in list(registry.keys.items())]
+    rests_on = {entry.leaf: entry for entry in (entries[-1], *follows, *keys)}
     included = {entry.index: entry for entry in (_entry_at(log, 0), *entries)}
     sections: dict[tuple[str, str], Section] = {}
     waiting = [*entries, *rests_on.values(), included[0]]
@@ -196,7 +198,8 @@ def _signed(log: Log, size: int) -> _Shown:
     covering = log.store.checkpoint_at_or_after(size)
     if covering is None:
         raise LogInvalid(f"no checkpoint covers entry {size - 1}")
-    return _Shown(size=covering[0], note=covering[1])
+    size, note = covering
+    return _Shown(size=size, note=only(note, [log.keys.shown(size)]))
 
 
 def _published(log: Log, plan: Plan, size: int) -> _Shown | None:
@@ -212,14 +215,14 @@ def _published(log: Log, plan: Plan, size: int) -> _Shown | None:
     text, signatures = parse_note(published.note)
     witnesses: list[VerifierKey] = []
     lines: list[str] = []
-    for key in _in_order(log, plan):
+    for key in _in_order(log, plan, published.size):
         line = _line(key, text, signatures)
         if line is not None:
-            witnesses += [key] if key != log.verifier else []
+            witnesses += [key] if key.type is KeyType.COSIGNER else []
             lines.append(line)
     stamps = _stamps(published.stamps, text.encode())
-    if not witnesses and not stamps:
-        return None
+    if len(lines) == len(witnesses) or not (witnesses or stamps):
+        return None  # it lacks our own line, or has no other
     return _Shown(
         size=published.size,
         note=f"{text}\n{''.join(lines)}".encode(),
@@ -230,7 +233,7 @@ def _published(log: Log, plan: Plan, size: int) -> _Shown | None:
 
 def _check_ours(log: Log, published: Published) -> None:
     try:
-        shown = open_checkpoint(published.note, log.origin, [log.verifier])
+        shown = log.keys.recognise(published.note)
     except EvidenceError as error:
         raise LogInvalid(f"the checkpoint published at size {published.size}: {error}") from error
     if not 0 < shown.size == published.size <= log.size or (
@@ -239,13 +242,13 @@ def _check_ours(log: Log, published: Published) -> None:
         raise LogInvalid(f"the checkpoint published at size {published.size} is not of this log")
 
 
-def _in_order(log: Log, plan: Plan) -> Sequence[VerifierKey]:
-    """The log's key, and those of the witnesses that its policy names, as a bundle lists them."""
+def _in_order(log: Log, plan: Plan, size: int) -> Sequence[VerifierKey]:
+    """The key of the log that is shown, and those of its policy's witnesses, in their order."""
     if not plan.witness_policy:
-        return (log.verifier,)
+        return (log.keys.shown(size),)
     text = plan.witness_policy.decode("utf-8", "surrogateescape")
     named = sorted(WitnessPolicy.parse(text).witness_keys, key=lambda key: key.vkey)
-    return (log.verifier, *named)[:MAX_SIGNATURES]
+    return (log.keys.shown(size), *named)[:MAX_SIGNATURES]
 
 
 def _line(key: VerifierKey, text: str, signatures: Iterable[Signature]) -> str | None:

@@ -79,10 +79,27 @@ def is_stamp_due(service: Service, name: str) -> bool:
 
 async def stamp(service: Service, name: str) -> None:
     """Have the newest published checkpoint stamped. Raises `Unavailable`."""
+    published = await asyncio.to_thread(service.log.store.published)
+    await _stamp(service, name, published or await publish(service))
+
+
+async def publish_with_stamps(service: Service, size: int) -> Published:
+    """For evidence that is carried away: published, and stamped by every authority that answers."""
+    published = await publish(service, size)
+    names = list(service.publishing.authorities)
+    results = await asyncio.gather(
+        *(_stamp(service, name, published) for name in names), return_exceptions=True
+    )
+    for name, result in zip(names, results, strict=True):
+        if isinstance(result, Exception):
+            _log.warning("evidence goes without a time stamp of `%s`: %s", name, result)
+    return published
+
+
+async def _stamp(service: Service, name: str, published: Published) -> None:
     if service.outbound is None:
         raise Unavailable("there is no way out by HTTP")
     publishing, store = service.publishing, service.log.store
-    published = await asyncio.to_thread(store.published) or await publish(service)
     if name not in {each.authority for each in published.stamps}:
         text, _ = parse_note(published.note)
         authority = publishing.authorities[name]

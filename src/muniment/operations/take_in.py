@@ -167,7 +167,8 @@ def _signing_keys(
             )
     for key in added:
         draft = records.KeyAdded(actor=actor, key=key.vkey).draft(case, now)
-        yield Change(text=f"+ signing key {key.key_id.hex()}", draft=draft)
+        # it gives nobody access, and whoever changes a stolen key does not wait for a clock
+        yield Change(text=f"+ signing key {key.key_id.hex()}", draft=draft, narrows=True)
     for each in leaving:
         record = records.KeyRetired(
             actor=actor, key=each.key.vkey, reason=each.reason, since=each.since

@@ -57,6 +57,10 @@ class KeyFolder:
         """Those whose files are there, the first one first. Raises `ConfigInvalid`."""
         return {path: read_key(path, self.origin) for path in self._files()}
 
+    def has_keys(self) -> bool:
+        """Whether there is a key at all; whether it is of use is not asked."""
+        return any(True for _ in self._files())
+
     def add(self) -> tuple[Path, SigningKey]:
         """A new key, in the first place that is free and never was taken."""
         key = SigningKey.generate(self.origin)

@@ -33,6 +33,7 @@ from muniment.runtime.backup import (
     read_manifest,
     read_vkey,
 )
+from muniment.runtime.key_files import KeyFolder
 from muniment.runtime.settings import FILE, Settings, read_settings
 from muniment.stores.backup import copy_file, digest_of, private_folder, put_in_place
 from muniment.stores.extend import Missing, extend
@@ -301,8 +302,10 @@ class _Place:
 
     def missing(self) -> tuple[Path, ...]:
         """What has to be put back by hand, as no backup holds it."""
-        paths = (self.settings.paths.key, self.settings.paths.erasures)
-        return tuple(self.folder / path for path in paths if not (self.folder / path).exists())
+        paths = self.settings.paths
+        key, ledger = (self.folder / path for path in (paths.key, paths.erasures))
+        signs = self.settings.signer is not None or KeyFolder(key, "").has_keys()
+        return (*(() if signs else (key,)), *(() if ledger.exists() else (ledger,)))
 
 
 def _documents(mirror: Mirror, wanted: Iterable[bytes]) -> Iterator[bytes]:

@@ -58,6 +58,8 @@ class Opened:
         for connector in self.service.connectors.values():
             await connector.close()
         self.service.log.close()
+        # after a reload that failed, the two may be different connections
+        self.service.log.keyring.close()
         if self.remote is not None:
             self.remote.close()
         self.store.close()

@@ -265,7 +265,11 @@ class Worker:
         cases = sweep.cases_between(self.service, tail, size)
         cases += sweep.cases_between(self.service, share, share + SWEEP_SHARE)
         wrong = sweep.check_some(self.service, dict.fromkeys(cases))
-        if wrong:
+        # a log that stopped meanwhile may have persisted more than we know: the lists have it, and
+        # the sweep after its recovery looks at the same records again
+        if self.service.log.trouble is not None:
+            self._swept, self._turn = tail, share
+        elif wrong:
             _log.critical("projections contradicted the log and were rebuilt: %s", wrong)
             sweep.rebuild(self.service)
             self.on_wrong(wrong)

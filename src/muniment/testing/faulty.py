@@ -465,7 +465,7 @@ class TrialLog:
         tail = store.tail()
         assert tail is not None
         assert head is not None
-        found = audit(store, self.key.verifier, [head], full=True)
+        found = audit(store, self.log.keys.known, [head], full=True)
         assert found.holds, found
         assert head == tail.checkpoint == self.log.checkpoint
         entries = dict(store.entries(0, tail.size))

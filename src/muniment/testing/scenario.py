@@ -472,7 +472,7 @@ class Scenario:
         for bug in self._bugs.found:
             raise AssertionError("the worker met a bug") from bug
         kept = [*self._heads[:1], *self._heads[-3:]]
-        standing.check_log(self.store, self.key.verifier, kept)
+        standing.check_log(self.store, self.service.log.keys.known, kept)
         for note in (self.heads.read(), self.service.log.checkpoint):
             standing.hold(note is not None, "the head store is empty")
             if note is not None and note not in self._heads[-3:]:

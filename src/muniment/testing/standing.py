@@ -6,14 +6,14 @@ from pathlib import Path
 from muniment.access import lifecycle, records
 from muniment.access.case import ENDS, LIVE, AccessCase
 from muniment.evidence.audit import audit
-from muniment.evidence.note import VerifierKey
+from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.store import Entry, entry_of
 from muniment.operations.projection import project
 from muniment.stores.sqlite import SQLiteStore
 from muniment.testing.fake_target import FakeTarget
 
 
-def check_log(store: SQLiteStore, key: VerifierKey, heads: Sequence[bytes]) -> None:
+def check_log(store: SQLiteStore, key: ReadersKeys, heads: Sequence[bytes]) -> None:
     """Every entry, section, document, tile and checkpoint; and the heads that were seen before."""
     audited = audit(store, key, heads, full=True)
     hold(audited.holds, f"the log is {audited.verdict}: {audited.bad}")

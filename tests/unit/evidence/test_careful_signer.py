@@ -3,6 +3,7 @@
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,10 +149,10 @@ def test_a_smaller_size_and_the_same_size_with_another_root_are_refused(
     ],
 )
 def test_what_is_no_extension_of_this_log_is_refused(
-    signer: CarefulSigner, memory: InMemory, wrong: dict[str, object], match: str
+    signer: CarefulSigner, memory: InMemory, wrong: dict[str, Any], match: str
 ) -> None:
     with pytest.raises(Malformed, match=match):
-        signer.sign(replace(extension(leaves(3), 0), **wrong))  # type: ignore[arg-type] (one of its fields)
+        signer.sign(replace(extension(leaves(3), 0), **wrong))
     assert memory.kept == Memory()
 
 
@@ -256,8 +257,8 @@ def test_an_answer_is_believed_once_it_verifies() -> None:
     ]:
         with pytest.raises(Malformed, match=match):
             parse_answer(body(encode_signed(wrong)), KEY.verifier, asked.text)
+    twice = body(encode_signed(line)) + line.line.encode()
     with pytest.raises(Malformed):
-        twice = body(encode_signed(line)) + line.line.encode()
         parse_answer(twice, KEY.verifier, asked.text)
     with pytest.raises(Malformed, match="it refuses: no"):
         parse_answer(body(encode_refused("no\x1b[2J")), KEY.verifier, asked.text)

@@ -1,12 +1,14 @@
 """The HTTP API as a script: what it answers to which request, and what it was asked."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from muniment.evidence.proof import Receipt
 from muniment.interfaces.cli.api import Api
 
 ANA, BO = "prn_" + "a" * 26, "prn_" + "b" * 26
@@ -74,7 +76,11 @@ ISSUED = case(
     could_approve=[],
     approved_by=[BO],
     decision=decision("needs_approvals"),
-    receipt="c2sp.org/tlog-proof@v1\n",
+    receipt=Receipt(
+        0, (), b"m.example\n1\n" + b64encode(bytes(32)) + b"\n\n\xe2\x80\x94 m.example AAAAAAAA\n"
+    )
+    .format()
+    .decode(),
     credential={
         "account": CASE,
         "secret": "it's secret",

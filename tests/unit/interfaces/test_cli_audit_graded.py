@@ -159,10 +159,3 @@ def test_a_database_of_an_earlier_version_has_published_nothing(
     key = office.written.key.verifier.vkey
     result = CliRunner().invoke(audit_command, [str(old), "--log-key", key])
     assert result.exit_code == 0, result.output
-
-
-def test_a_monitor_grades_nothing(office: Office) -> None:
-    mirror = office.mirror(office.vouchers.publish(office.written))
-    result = office.audit(*office.trust, "--follow", where=mirror)
-    assert result.exit_code == 2
-    assert "a monitor grades nothing" in result.output

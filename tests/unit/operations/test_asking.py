@@ -111,8 +111,12 @@ async def test_two_at_once_under_one_key_make_one_case(scenario: Scenario) -> No
     answers = await asyncio.gather(
         *(scenario.ask("ana", key=KEY) for _ in range(3)), return_exceptions=True
     )
-    assert sum(isinstance(answer, Conflict) for answer in answers) == 2
-    assert len(scenario.store.cases()) == 1
+    [row] = scenario.store.cases()
+    refused = [answer for answer in answers if isinstance(answer, Conflict)]
+    # who comes after the first was answered is given the same answer
+    told = {answer.case.id for answer in answers if not isinstance(answer, BaseException)}
+    assert len(refused) < 3
+    assert told == {row.case}
 
 
 async def test_a_key_of_an_approval_is_answered_once(scenario: Scenario) -> None:

@@ -1,20 +1,21 @@
 """Signing keys come and go while access is asked for, and the process dies wherever it may."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from muniment.access import records
-from muniment.errors import ConfigInvalid, MunimentError
+from muniment.errors import ConfigInvalid, LogUnavailable, MunimentError
 from muniment.evidence.keys import only
-from muniment.evidence.note import SigningKey, parse_note
+from muniment.evidence.note import Signature, SigningKey, parse_note
+from muniment.evidence.signer import Extension, KeyAtHand, Keyring
 from muniment.operations.heartbeat import beat
 from muniment.operations.take_in import ProposedRetirement
 from muniment.testing.scenario import ORIGIN, Scenario
 from muniment.testing.stand_ins import Crash
 
-DB, RW = "orders-dev", "readwrite"
 STEPS = ("log:commit", "log:committed", "head:write", "head:written")
 
 
@@ -64,7 +65,7 @@ async def test_keys_are_recorded_in_the_case_of_the_log(scenario: Scenario) -> N
 
 async def test_heads_of_every_stage_may_be_shown_at_an_export(scenario: Scenario) -> None:
     heads = [scenario.service.log.checkpoint]
-    case = await scenario.request("ana", DB, RW)
+    case = await scenario.ask("ana", "orders-staging/readwrite")
     second = await add_key(scenario)
     both = scenario.service.log.checkpoint
     heads += [both, only(both, [scenario.key.verifier]), only(both, [second.verifier])]
@@ -80,6 +81,30 @@ async def test_the_files_may_not_leave_the_log_without_a_key(scenario: Scenario)
         await scenario.take_in()
     scenario.retired.clear()
     await beat(scenario.service)
+
+
+class Down(KeyAtHand):
+    """A key in another process that does not answer."""
+
+    def sign(self, extension: Extension) -> Signature:
+        raise LogUnavailable(f"no answer at size {extension.size}")
+
+
+async def test_while_a_signer_is_down_nothing_is_granted_and_access_ends_all_the_same(
+    scenario: Scenario,
+) -> None:
+    picked, other = await scenario.granted(), await scenario.ask("dan", "orders-staging/readwrite")
+    session = scenario.login(picked)
+    scenario.service.log.hold(Keyring([Down(scenario.key)]))
+    with pytest.raises(LogUnavailable):
+        await scenario.pick_up("dan", other)
+    await scenario.advance(timedelta(hours=1))
+    assert not session.alive
+    assert scenario.target().accounts == {}
+    scenario.service.log.hold(scenario.keyring)
+    await scenario.advance(timedelta(minutes=6))
+    assert scenario.service.spool.waiting() == []
+    assert "grant:expired" in scenario.kinds(picked)
 
 
 @pytest.mark.parametrize("retiring", [False, True], ids=["add", "retire"])

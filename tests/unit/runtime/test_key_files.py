@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from folders import TOML, install, make_installation
@@ -13,7 +14,9 @@ from muniment.evidence.note import SigningKey, VerifierKey, parse_note
 from muniment.operations.heartbeat import beat
 from muniment.operations.take_in import Change, ProposedRetirement, differences, take_in
 from muniment.runtime import clock
+from muniment.runtime.backup import make_backup
 from muniment.runtime.key_files import KeyFolder
+from muniment.runtime.restore import restore
 from muniment.runtime.wiring import Opened, open_service, reload, settle_keys
 from muniment.testing.fake_target import FakeTarget
 
@@ -54,8 +57,8 @@ def lines(opened: Opened) -> int:
     return len(parse_note(opened.service.log.checkpoint)[1])
 
 
-def retirement(key: SigningKey, **more: object) -> ProposedRetirement:
-    return ProposedRetirement(key=key.verifier, **{"reason": "rotated", **more})  # type: ignore[arg-type] (its fields)
+def retirement(key: SigningKey, **more: Any) -> ProposedRetirement:
+    return ProposedRetirement(key=key.verifier, **{"reason": "rotated", **more})
 
 
 async def change_something(opened: Opened, folder: Path) -> None:
@@ -102,6 +105,23 @@ def _differences(folder: Path) -> list[Change]:
         beside.service.log.close()
         beside.store.close()
         beside.heads.close()
+
+
+async def test_a_backup_after_a_rotation_is_held_against_the_key_that_signs(
+    opened: Opened, tmp_path: Path, keys: KeyFolder
+) -> None:
+    keys.add()
+    await reload(opened, tmp_path, records.SERVICE)
+    keys.retire(ProposedRetirement(key=opened.service.log.verifier, reason="rotated"))
+    await reload(opened, tmp_path, records.SERVICE)
+    await beat(opened.service)
+    made = make_backup(tmp_path, tmp_path / "backup")
+    assert made.size == opened.service.log.size
+    restored = restore(tmp_path / "elsewhere", backup=tmp_path / "backup")
+    assert restored.size == made.size
+    assert [path.name for path in restored.missing] == ["log.key", "erasures"]
+    (tmp_path / "keys" / "log-2.key").rename(tmp_path / "elsewhere" / "keys" / "log-2.key")
+    assert KeyFolder(restored.missing[0], ORIGIN).has_keys()
 
 
 async def test_a_rotation_by_restarts(tmp_path: Path, keys: KeyFolder) -> None:

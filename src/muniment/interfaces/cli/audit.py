@@ -9,9 +9,7 @@ folder or at an address, the newest head that held is remembered, and the next a
 import contextlib
 import json
 import os
-import sqlite3
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from muniment.evidence import audit
 from muniment.evidence.audit import SUBTREE, Audited
 from muniment.evidence.audit_tiles import AuditedTiles, Established
 from muniment.evidence.checkpoint import Checkpoint
+from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.merkle import Frontier
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.publishing import CHECKPOINT
@@ -45,45 +44,12 @@ from muniment.interfaces.cli.verify import (
     styled,
     words,
 )
-from muniment.stores.sqlite import SQLiteStore
+from muniment.stores.read_only import ReadOnlyStore
 
 #: where `init` puts the database, below the folder that it was given
 _PLACES = ("muniment.db", "data/muniment.db")
 #: below this many subtrees a second process costs more than it brings
 _WORTH_SPREADING = 4
-
-
-class ReadOnlyStore(SQLiteStore):
-    """The log of one SQLite file, as it stood when it was opened."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._local = threading.local()
-        self._generation = 0
-        try:
-            tables = self._connection().execute("SELECT name FROM sqlite_schema").fetchall()
-        except sqlite3.Error as error:
-            raise LogInvalid(f"`{path}` cannot be read as a database: {error}") from error
-        if ("log_state",) not in tables:
-            raise LogInvalid(f"`{path}` is a database, but holds no log")
-
-    def _connection(self) -> sqlite3.Connection:
-        if getattr(self._local, "connection", None) is None:
-            # Without a write-ahead log nobody has it open, and then it is read as a plain file:
-            # SQLite would else make files beside it. With one, its owner's files are used.
-            live = Path(f"{self.path}-wal").exists()
-            uri = f"{self.path.absolute().as_uri()}?mode=ro{'' if live else '&immutable=1'}"
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-            connection.execute("PRAGMA cache_size = -65536")
-            connection.execute("BEGIN")  # one snapshot for the whole audit
-            self._local.connection = connection
-        found: sqlite3.Connection = self._local.connection
-        return found
-
-    def close(self) -> None:
-        if (connection := getattr(self._local, "connection", None)) is not None:
-            connection.close()
-            self._local.connection = None
 
 
 @click.command("audit")
@@ -118,7 +84,7 @@ class ReadOnlyStore(SQLiteStore):
 def audit_command(
     ctx: click.Context,
     log: str,
-    log_key: VerifierKey,
+    log_key: tuple[VerifierKey, ...],
     heads: tuple[Path, ...],
     witnesses: WitnessPolicy | None,
     own_witnesses: tuple[VerifierKey, ...],
@@ -207,13 +173,13 @@ def _tiles(log: str) -> Source | None:
     return None
 
 
-def _state(source: Source, key: VerifierKey) -> Path:
+def _state(source: Source, key: ReadersKeys) -> Path:
     # a mirror may lag behind, and is no smaller log for that
     return default_path(key, str(source.folder.resolve()) if isinstance(source, TileFolder) else "")
 
 
 def _audit_database(
-    path: Path, key: VerifierKey, heads: Sequence[bytes], *, full: bool, state: Path | None
+    path: Path, key: ReadersKeys, heads: Sequence[bytes], *, full: bool, state: Path | None
 ) -> Audited:
     store = ReadOnlyStore(path)
     try:
@@ -236,7 +202,7 @@ def _audit_database(
 
 
 def _audit_store(
-    store: ReadOnlyStore, path: Path, key: VerifierKey, heads: Sequence[bytes], *, full: bool
+    store: ReadOnlyStore, path: Path, key: ReadersKeys, heads: Sequence[bytes], *, full: bool
 ) -> Audited:
     return audit.audit(store, key, heads, full=full, progress=_progress, roots=_roots(store, path))
 

@@ -75,7 +75,12 @@ def completeness_prove(case: str, output: Path, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def completeness_check(
-    ctx: click.Context, file: Path, log_key: VerifierKey, bundle: Path | None, *, as_json: bool
+    ctx: click.Context,
+    file: Path,
+    log_key: tuple[VerifierKey, ...],
+    bundle: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Check a proof offline: FILE, and perhaps a bundle, against the log's public key."""
     shown = case_proof.verify(read(file, MAX_PROOF_FILE), log_key)

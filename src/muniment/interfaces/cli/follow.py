@@ -23,7 +23,7 @@ import click
 from muniment.errors import Malformed, Refused, Unavailable
 from muniment.evidence import moment
 from muniment.evidence.audit import graded
-from muniment.evidence.note import VerifierKey
+from muniment.evidence.keys import ReadersKeys, named
 from muniment.evidence.verdict import NOBODY, Reader
 from muniment.interfaces.cli.remembered import RememberedHead
 from muniment.interfaces.cli.tile_audit import Examined, examine
@@ -128,7 +128,7 @@ class Monitor:
     """Checks one log at an interval, and says what it finds."""
 
     source: Source
-    key: VerifierKey
+    key: ReadersKeys
     remembered: RememberedHead
     heads: Sequence[bytes] = ()
     #: whom the user trusts beside the log's key
@@ -144,7 +144,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         counted = 0 if self.reader.policy is not None else None
-        self.standing = Standing(log=self.key.name, cosignatures=counted)
+        self.standing = Standing(log=named(self.key)[0].name, cosignatures=counted)
         self._alerting = ""
 
     def run(self) -> int:

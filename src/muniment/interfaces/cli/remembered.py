@@ -16,25 +16,30 @@ from pathlib import Path
 from muniment.errors import Conflict, EvidenceError, Malformed
 from muniment.evidence.audit_tiles import Established
 from muniment.evidence.checkpoint import open_checkpoint
-from muniment.evidence.note import VerifierKey
+from muniment.evidence.keys import ReadersKeys, named
 from muniment.stores.head_file import sync_folder
 
 _MAX = 1 << 20
 
 
-def default_path(key: VerifierKey, place: str = "") -> Path:
-    """One file for each log and key; for a mirror, which may lag behind, one of its own."""
+def default_path(key: ReadersKeys, place: str = "") -> Path:
+    """
+    One file for each log and key; for a mirror, which may lag behind, one of its own.
+
+    Of several keys, that of the first one under which something is remembered.
+    """
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    named = sha256(f"{key.vkey}\n{place}".encode()).hexdigest()[:32]
-    return state / "muniment" / "heads" / f"{named}.json"
+    names = [sha256(f"{each.vkey}\n{place}".encode()).hexdigest()[:32] for each in named(key)]
+    paths = [state / "muniment" / "heads" / f"{name}.json" for name in names]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 class RememberedHead:
     """One file; use it as a context manager, so that two audits do not remember at once."""
 
-    def __init__(self, path: Path, key: VerifierKey) -> None:
+    def __init__(self, path: Path, key: ReadersKeys) -> None:
         self.path = path
-        self._key = key
+        self._keys = named(key)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -68,7 +73,7 @@ class RememberedHead:
             value = json.loads(data)
             peaks = tuple(bytes.fromhex(peak) for peak in value["peaks"])
             known = Established(value["checkpoint"].encode(), peaks)
-            checkpoint = open_checkpoint(known.note, self._key.name, [self._key])
+            checkpoint = open_checkpoint(known.note, self._keys[0].name, self._keys)
             known.frontier(checkpoint)
         except (ValueError, KeyError, TypeError, AttributeError, EvidenceError) as error:
             raise Malformed(

@@ -106,6 +106,7 @@ grants = [{json.dumps(app_role)}]
 @json_option
 def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int:
     """Validate the files; show what would change; look whether the targets are ready."""
+    from muniment.interfaces.cli import remembering
     from muniment.policy import bundle
     from muniment.runtime.files import read_proposed
     from muniment.runtime.listening import check_address, check_certificate
@@ -122,11 +123,13 @@ def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int
         report["changes"] = _diff(folder)
     if targets:
         report["missing"] = asyncio.run(_missing(proposed.connectors))
+        report["others"] = asyncio.run(remembering.look(settings, folder))
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
         _print_report(report)
-    return 1 if any(each["needed"] for each in report.get("missing", ())) else 0
+    silent = any(not each["answers"] for each in report.get("others", ()))
+    return 1 if silent or any(each["needed"] for each in report.get("missing", ())) else 0
 
 
 def _warnings(settings: Any) -> list[str]:
@@ -188,6 +191,8 @@ def _print_report(report: dict[str, Any]) -> None:
         color = "red" if right["needed"] else "yellow"
         click.secho(f"{right['resource']}: {lacks} {right['right']}", fg=color)
         click.echo(f"    {right['remedy']}")
+    for other in report.get("others", []):
+        click.secho(f"{other['name']}: {other['says']}", fg=None if other["answers"] else "red")
     if "missing" in report and not any(right["needed"] for right in missing):
         click.echo("every target is ready")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from muniment.evidence.audit_tiles import AuditedTiles, audit_tiles
 from muniment.evidence.inspection import Progress
-from muniment.evidence.note import VerifierKey
+from muniment.evidence.keys import ReadersKeys
 from muniment.interfaces.cli.remembered import RememberedHead
 from muniment.interfaces.cli.tile_sources import Source
 
@@ -26,7 +26,7 @@ class Examined:
 
 def examine(
     source: Source,
-    key: VerifierKey,
+    key: ReadersKeys,
     remembered: RememberedHead,
     heads: Sequence[bytes] = (),
     *,

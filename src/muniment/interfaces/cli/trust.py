@@ -8,6 +8,7 @@ import click
 from cryptography import x509
 
 from muniment.errors import ConfigInvalid, EvidenceError, StampInvalid
+from muniment.evidence.keys import ReadersKeys, named
 from muniment.evidence.note import KeyType, VerifierKey
 from muniment.evidence.stamp import read_roots
 from muniment.evidence.verdict import Cosigned, Reader, Stamped, Vouched
@@ -46,14 +47,14 @@ def trusting(command: _Command) -> _Command:
 
 
 def reader(
-    log_key: VerifierKey,
+    log_key: ReadersKeys,
     witnesses: WitnessPolicy | None,
     own_witnesses: tuple[VerifierKey, ...],
     tsa_roots: tuple[x509.Certificate, ...],
 ) -> Reader:
     """From the options. A policy that lists logs has to list this one."""
     logs = () if witnesses is None else witnesses.logs
-    if logs and log_key not in [log.key for log in logs]:
+    if logs and not {log.key for log in logs}.intersection(named(log_key)):
         raise click.BadParameter("it lists other logs than yours", param_hint="--witnesses")
     return Reader(policy=witnesses, own=own_witnesses, roots=tsa_roots)
 

@@ -19,10 +19,11 @@ from cryptography.x509 import Certificate
 
 from muniment.access import check
 from muniment.access.check import Checked
-from muniment.errors import BundleInvalid, EvidenceError
+from muniment.errors import BundleInvalid, EvidenceError, NoteInvalid
 from muniment.evidence import verdict as grades
 from muniment.evidence import verify as steps
 from muniment.evidence.bundle import MAX_BUNDLE
+from muniment.evidence.keys import ReadersKeys, named
 from muniment.evidence.note import MAX_NOTE_BYTES, VerifierKey
 from muniment.evidence.proof import MAX_RECEIPT_BYTES, Receipt
 from muniment.evidence.verdict import NOBODY, Compared, Reader, Verdict, Vouched
@@ -35,8 +36,13 @@ REQUIRABLE = (*grades.REQUIRABLE, "complete", "replay")
 _RECEIPT = b"c2sp.org/tlog-proof@"
 
 
-def log_key(_ctx: click.Context, _param: click.Parameter, value: str) -> VerifierKey:
-    return parse_key(value)
+def log_keys(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> tuple[VerifierKey, ...]:
+    try:
+        return named([parse_key(value) for value in values])
+    except NoteInvalid as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def read_head(path: Path) -> bytes:
@@ -53,9 +59,10 @@ def read_head(path: Path) -> bytes:
 LOG_KEY = click.option(
     "--log-key",
     required=True,
-    callback=log_key,
+    multiple=True,
+    callback=log_keys,
     metavar="VKEY|PATH",
-    help="Public key of the log, or a file with it.",
+    help="Public key of the log, or a file with it; each, if you were given several.",
 )
 
 
@@ -82,7 +89,7 @@ LOG_KEY = click.option(
 def verify_command(
     ctx: click.Context,
     file: Path,
-    log_key: VerifierKey,
+    log_key: tuple[VerifierKey, ...],
     heads: tuple[Path, ...],
     witnesses: WitnessPolicy | None,
     own_witnesses: tuple[VerifierKey, ...],
@@ -119,7 +126,7 @@ def verify_command(
 def replay_command(
     ctx: click.Context,
     file: Path,
-    log_key: VerifierKey,
+    log_key: tuple[VerifierKey, ...],
     heads: tuple[Path, ...],
     required: tuple[str, ...],
     *,
@@ -260,7 +267,7 @@ class Outcome:
 
 
 def examine(
-    file: Path, key: VerifierKey, heads: Iterable[Path], reader: Reader = NOBODY
+    file: Path, key: ReadersKeys, heads: Iterable[Path], reader: Reader = NOBODY
 ) -> Outcome:
     """All twelve steps over a file."""
     notes = [read_head(path) for path in heads]

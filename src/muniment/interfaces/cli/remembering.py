@@ -1,0 +1,67 @@
+"""Whether those who are to remember the log are there: for `check --targets`."""
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+from muniment.errors import MunimentError
+from muniment.evidence.note import MAX_NOTE_BYTES
+from muniment.evidence.publishing import CHECKPOINT
+from muniment.evidence.store import Mirror
+from muniment.operations import stamp
+from muniment.operations.publishing import WitnessRules
+from muniment.ports import Outbound
+from muniment.runtime import clock
+from muniment.runtime.outbound import CheckedOutbound
+from muniment.runtime.publishing import read_publishing
+from muniment.runtime.settings import Settings
+from muniment.stores.tile_s3 import TileBucket
+
+_SECONDS, _MAX_ANSWER = 5.0, 64 * 1024
+
+
+async def look(settings: Settings, folder: Path) -> list[dict[str, Any]]:
+    """Each witness, authority and mirror: `name`, whether it `answers`, and what it `says`."""
+    publishing, outbound = read_publishing(settings, folder), CheckedOutbound()
+    asked: dict[str, Awaitable[str]] = {}
+    rules = publishing.rules
+    for witness in rules.policy.witnesses if rules is not None else ():
+        if witness.url is not None and rules is not None:
+            asked[f"witness `{witness.name}`"] = _witness(outbound, rules, witness.url)
+    for name, authority in publishing.authorities.items():
+        asked[f"time-stamp authority `{name}`"] = stamp.probe(outbound, authority, clock.now())
+    for name, copy in publishing.mirrors.items():
+        asked[f"mirror `{name}`"] = asyncio.to_thread(_mirror, copy.mirror)
+    return [await _answer(name, answer) for name, answer in asked.items()]
+
+
+async def _answer(name: str, answer: Awaitable[str]) -> dict[str, Any]:
+    try:
+        return {"name": name, "answers": True, "says": await answer}
+    except MunimentError as error:
+        return {"name": name, "answers": False, "says": str(error)}
+
+
+async def _witness(outbound: Outbound, rules: WitnessRules, url: str) -> str:
+    """Of a log that nobody has: 404 is an answer, too."""
+    reply = await outbound.fetch(
+        "GET",
+        f"{url.rstrip('/')}/{'0' * 64}/checkpoint",
+        {},
+        b"",
+        timeout=_SECONDS,
+        max_bytes=_MAX_ANSWER,
+        allow=rules.allow,
+    )
+    return f"answers with status {reply.status}"
+
+
+def _mirror(mirror: Mirror) -> str:
+    if isinstance(mirror, TileBucket):
+        mirror.check()
+    note = mirror.get(CHECKPOINT, MAX_NOTE_BYTES)
+    if note is None:
+        return "is empty"
+    size = note.decode("ascii", "replace").split("\n")[1]
+    return f"has {size} entries"
