@@ -55,7 +55,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     found_log(store, heads, Keyring.of(key), lambda v: records.LogStarted(
         actor=records.SERVICE, origin=key.name, key=str(v), nonce=secrets.token_bytes(16)
     ).draft(case("log"), now()))  # fmt: skip
-    log = Log(store, heads, Keyring.of(key), SteadyClock(now, time.monotonic), counters=registry.counters)
+    log = Log(
+        store, heads, Keyring.of(key), SteadyClock(now, time.monotonic), counters=registry.counters
+    )
     log.open(registry.Registry().take)
     signed = [log.checkpoint]
     for size in HEADS[1:]:

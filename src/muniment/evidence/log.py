@@ -36,7 +36,7 @@ from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.clock import SteadyClock
 from muniment.evidence.index import Index, Last
-from muniment.evidence.keys import LogKeys
+from muniment.evidence.keys import COMPROMISED, LogKeys
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Draft, Header
 from muniment.evidence.recovery import take_in
@@ -360,8 +360,10 @@ class Log:
             leaves=tuple(entry.leaf for entry in entries),
             text=signed.format(),
         )
-        # a key that is retired here signs this checkpoint once more: it vouches for its own end
-        leaving = self._keys.signers(self._tree.size)
+        # A key that is retired here signs this checkpoint once more: it vouches for its own end.
+        # One that others may have vouches for nothing, and may be gone.
+        before = [keys.of(key) for key in self._keys.signers(self._tree.size)]
+        leaving = [each.key for each in before if each is not None and each.reason != COMPROMISED]
         return keys, self._keyring.sign(extension, keys.signers(signed.size), leaving)
 
     def _stage_all(

@@ -8,8 +8,8 @@ import pytest
 from muniment.errors import ConfigInvalid, LogInvalid, LogUnavailable, NoteInvalid
 from muniment.evidence.checkpoint import Checkpoint, open_cosigned, sign
 from muniment.evidence.keys import KEY_ADDED, KEY_RETIRED, MAX_SIGNERS, LogKeys, only
-from muniment.evidence.note import CosigningKey, SigningKey, VerifierKey, parse_note
-from muniment.evidence.signer import KeyAtHand, Keyring
+from muniment.evidence.note import CosigningKey, Signature, SigningKey, VerifierKey, parse_note
+from muniment.evidence.signer import Extension, KeyAtHand, Keyring
 from muniment.evidence.store import Entry
 from muniment.stores.head_file import HeadFile
 from muniment.testing.faulty import ORIGIN, TrialLog
@@ -126,6 +126,29 @@ def test_a_key_whose_file_is_lost_can_still_be_retired(trial: TrialLog) -> None:
 def test_a_log_does_not_take_keys_of_another(trial: TrialLog) -> None:
     with pytest.raises(ConfigInvalid, match="is of"):
         trial.log.hold(Keyring.of(SigningKey.generate("other.example/log")))
+
+
+class Lost(KeyAtHand):
+    """A key in another process that is gone for good."""
+
+    def sign(self, extension: Extension) -> Signature:
+        raise LogUnavailable(f"no answer at size {extension.size}")
+
+
+def test_the_only_signer_may_be_lost_and_is_replaced_in_one_step(trial: TrialLog) -> None:
+    trial.fill(1)
+    trial.log.hold(Keyring([Lost(trial.key), KeyAtHand(SECOND)]))
+    case = trial.log.read_entry(0).header.case
+    added = trial.draft(case, kind=KEY_ADDED, body={"key": SECOND.verifier.vkey})
+    with pytest.raises(LogUnavailable):
+        trial.append(added)
+    gone = {"key": trial.key.verifier.vkey, "reason": "compromised", "since": None}
+    trial.append(added, trial.draft(case, kind=KEY_RETIRED, body=gone))
+    assert signers(trial.log.checkpoint, trial.key, SECOND) == {SECOND.verifier}
+    trial.fill(1)
+    trial.reopen()
+    trial.fill(1)
+    trial.check()
 
 
 # --- what is not believed -------------------------------------------------------------------------
