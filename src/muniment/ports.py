@@ -359,6 +359,14 @@ class Spool(Protocol):
         ...
 
 
+class Halt(Protocol):
+    """Remembers that somebody remembers another history of the log: over restarts."""
+
+    def keep(self, why: str, note: bytes) -> None:
+        """With the checkpoint that shows it. Durable when it returns."""
+        ...
+
+
 # --- tokens of others -------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ a full audit finds nothing, nothing acknowledged is lost, and what was kept is t
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -289,3 +290,33 @@ async def test_a_request_that_is_cancelled_leaves_the_log_running(trial: TrialLo
     assert trial.log.size == 4
     await asyncio.to_thread(trial.fill, 1)
     trial.check()
+
+
+# --- a halt ---------------------------------------------------------------------------------------
+
+
+def test_a_halt_during_a_commit_that_fails_is_not_forgotten(tmp_path: Path) -> None:
+    with contextlib.closing(TrialLog(tmp_path)) as trial:
+        trial.disk.fail("commit")
+        with trial.disk.hold("commit") as reached:
+            future = trial.queue(trial.draft(new_case()))
+            assert reached.wait(5)
+            trial.log.halt("somebody remembers another history")
+        with pytest.raises(LogUnavailable):
+            future.result(10)
+        with pytest.raises(LogUnavailable, match="another history"):
+            trial.append(trial.draft(new_case()))
+
+
+def test_a_halt_during_a_recovery_still_says_why(tmp_path: Path) -> None:
+    with contextlib.closing(TrialLog(tmp_path)) as trial:
+        trial.disk.fail("commit")
+        with pytest.raises(LogUnavailable):
+            trial.append(trial.draft(new_case()))
+        with trial.disk.hold("reopen") as reached:
+            future = trial.queue(trial.draft(new_case()))
+            assert reached.wait(5)
+            trial.log.halt("somebody remembers another history")
+        with pytest.raises(LogUnavailable):
+            future.result(10)
+        assert trial.log.trouble == "somebody remembers another history"

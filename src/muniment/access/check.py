@@ -150,12 +150,28 @@ class _Bench:
                 self._check_decision(entry, decision)
             case records.ApprovalGiven() as approval:
                 self._check_approver(entry, approval)
+            case records.CredentialIssued():
+                self._check_witnessed(entry)
             case records.CaseClosed(records=count):
                 _require(
                     count == entry.header.position + 1, f"`{entry.header.id}` miscounts its case"
                 )
             case _:
                 pass
+
+    def _check_witnessed(self, entry: Entry) -> None:
+        """Where it waited for witnesses, their quorum had cosigned its intent."""
+        intent = max(
+            each.index
+            for each in self._proved.case[: entry.header.position]
+            if isinstance(self._typed[each.leaf], records.GrantAuthorized)
+        )
+        for followed in self._followed(entry):
+            if isinstance(followed, records.LogWitnessed):
+                _require(
+                    followed.quorum and followed.size > intent,
+                    f"`{entry.header.id}` follows witnesses who had not cosigned its intent",
+                )
 
     def _check_decision(self, entry: Entry, decision: records.DecisionEvaluated) -> None:
         id, followed = entry.header.id, self._followed(entry)

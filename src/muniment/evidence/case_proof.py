@@ -100,8 +100,9 @@ class Shown:
     checkpoint: Checkpoint
     #: the log had so many entries
     size: int
-    #: the time of the record that says so
+    #: the time of the record that says so, and its own index: it may come long after that size
     at: datetime
+    index: int
     #: how many cases there were
     cases: int
     #: None: there was no such case
@@ -136,6 +137,7 @@ def verify(data: bytes, key: ReadersKeys) -> Shown:
         checkpoint=checkpoint,
         size=_count(size),
         at=header.at,
+        index=proof.index,
         cases=_count(cases),
         place=place,
     )

@@ -315,10 +315,13 @@ class Log:
             future.set_result(Appended(part.entries, note, size))
 
     def _stop(self, error: Exception) -> None:
-        self._stopped = str(error) if isinstance(error, MunimentError) else type(error).__name__
-        # evidence that contradicts itself is for a person to look at; all else may pass
-        self._broken = isinstance(error, EvidenceError)
-        _log.critical("the log stopped: %s", self._stopped)
+        why = str(error) if isinstance(error, MunimentError) else type(error).__name__
+        with self._mutex:
+            if self._broken:
+                return  # whatever failed besides, it stays stopped for the reason that it has
+            # evidence that contradicts itself is for a person to look at; all else may pass
+            self._stopped, self._broken = why, isinstance(error, EvidenceError)
+        _log.critical("the log stopped: %s", why)
 
     def _recover(self) -> None:
         """After an unknown outcome: whatever was persisted is checked and taken in."""
@@ -326,7 +329,10 @@ class Log:
             raise LogInvalid(self._stopped)
         self.store.reopen()
         self._catch_up()
-        self._stopped = None
+        with self._mutex:
+            if self._broken:  # halted while we looked
+                raise LogInvalid(self._stopped)
+            self._stopped = None
         _log.warning("the log goes on at size %d", self._tree.size)
 
     def _commit(self, waiting: _Waiting) -> list[tuple[Future[Appended], Staged]]:

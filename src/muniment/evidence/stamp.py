@@ -45,6 +45,7 @@ from muniment.errors import StampInvalid
 from muniment.evidence import stamp_messages as messages
 
 MAX_TOKEN: Final = 64 * 1024
+_MIN_RSA: Final = 2048
 #: of the signer and of those above him
 MAX_CERTIFICATES: Final = 8
 #: whoever is less sure of his clock says nothing that is of use here
@@ -349,6 +350,8 @@ def _check_signature(signer: messages.Signer, certificate: x509.Certificate) -> 
     )
     message, key = messages.signed_bytes(signer.attributes), certificate.public_key()
     _require(isinstance(key, kind), "its signer's key is of another kind than the signature")
+    if isinstance(key, rsa.RSAPublicKey):  # NIST SP 800-131A: below it is weak
+        _require(key.key_size >= _MIN_RSA, "its signer's key is too short")
     try:
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(signer.signature, message, padding.PKCS1v15(), digest)

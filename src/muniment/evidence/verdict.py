@@ -199,11 +199,12 @@ def vouch(
 
     `note` was opened with the keys of its witnesses; `unknown` is how many lines of others it has.
     """
-    policy, own = reader.policy, set(reader.own)
+    # by the key itself: under another name it is the same witness
+    policy, own = reader.policy, {key.public for key in reader.own}
     # whoever is named as the operator's own is not counted, whatever the policy says
     verified = [key for key in note.verified if key in note.cosigned_at]
-    counted = [key for key in verified if key not in own]
-    theirs = () if policy is None else tuple(w for w in policy.counted if w.key not in own)
+    counted = [key for key in verified if key.public not in own]
+    theirs = () if policy is None else tuple(w for w in policy.counted if w.key.public not in own)
     k = sum(witness.key in counted for witness in theirs)
     return Vouched(
         size=size,

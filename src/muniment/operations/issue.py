@@ -11,9 +11,10 @@ Hand out a credential: ask everything again, record the intent, and only then to
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from muniment.access import quorum, records
 from muniment.access.case import LIVE, AccessCase, Ask
@@ -316,9 +317,11 @@ async def _witnessed(service: Service, authorized: _Authorized) -> tuple[bytes, 
     Broken glass waits for no witness. Raises `Unavailable`; then nothing was asked of the target.
     """
     case, rules = authorized.case, service.publishing.rules
-    if rules is None or case.break_glass or case.requested.resource not in rules.required:
+    if case.break_glass or not _requires_witnesses(service, case.requested.resource):
         return ()
-    leaf = await publish.witnessed(service, authorized.size)
+    leaf = None
+    if rules is not None and rules.text == _witness_policy(service, rules.text):
+        leaf = await publish.witnessed(service, authorized.size)
     if leaf is None:
         await _record_failure(service, case.id, "witnesses-missing")
         raise Unavailable(
@@ -326,6 +329,24 @@ async def _witnessed(service: Service, authorized: _Authorized) -> tuple[bytes, 
             "them cosigned; no approval was used up; pick up again shortly"
         )
     return (leaf,)
+
+
+def _requires_witnesses(service: Service, resource: str) -> bool:
+    """As the log has it, or stricter: files that were refused take nothing away."""
+    rules, found = service.publishing.rules, _configured(service).get("resources", {})
+    strict = found.get(resource, {}).get("issue") == "require-witnesses"
+    return strict or (rules is not None and resource in rules.required)
+
+
+def _witness_policy(service: Service, otherwise: str) -> str:
+    """The policy on witnesses that the log's configuration holds, word for word."""
+    found: str = (_configured(service).get("witnesses") or {}).get("policy", otherwise)
+    return found
+
+
+def _configured(service: Service) -> Mapping[str, Any]:
+    in_force = service.registry.configuration
+    return {} if in_force is None else service.definition(in_force.digest)
 
 
 def _waits_for(state: AccessCase) -> bool:

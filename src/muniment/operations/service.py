@@ -38,7 +38,7 @@ from muniment.operations.publishing import Publishing
 from muniment.operations.replies import Replies
 from muniment.policy import bundle as policy_bundle
 from muniment.policy.bundle import Bundle
-from muniment.ports import Connector, Due, Notifier, Outbound, Projections, Secret, Spool
+from muniment.ports import Connector, Due, Halt, Notifier, Outbound, Projections, Secret, Spool
 
 #: how often a decision that lost against another is evaluated again
 ATTEMPTS = 8
@@ -133,6 +133,8 @@ class Service:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     replies: Replies = field(default_factory=Replies)
     publishing: Publishing = field(default_factory=Publishing)
+    #: None in tests
+    halted: Halt | None = None
     #: who vouches for people and workloads
     providers: Providers = field(default_factory=Providers)
     #: answered without a record since the last heartbeat, by reason

@@ -13,7 +13,14 @@ from collections.abc import Coroutine, Sequence
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
-from muniment.errors import AddressRefused, EvidenceError, LogInvalid, NoteInvalid, Unavailable
+from muniment.errors import (
+    AddressRefused,
+    Conflict,
+    EvidenceError,
+    LogInvalid,
+    NoteInvalid,
+    Unavailable,
+)
 from muniment.evidence.checkpoint import Checkpoint, from_decimal
 from muniment.evidence.log import Log
 from muniment.evidence.merkle import Frontier
@@ -64,7 +71,7 @@ async def remember(service: Service) -> None:
     """
     Hold the log against what witnesses and mirrors remember, before it signs anything: at a start.
 
-    Raises `Contradicted`. Those that do not answer in time say nothing.
+    Raises `Contradicted`; the log is halted then. Those that do not answer in time say nothing.
     """
     for name, kept in service.publishing.mirrors.items():
         try:
@@ -74,7 +81,7 @@ async def remember(service: Service) -> None:
                 _check_memory(service, f"the mirror `{name}`", note)
         except Contradicted:
             raise
-        except (TimeoutError, Unavailable, EvidenceError) as error:
+        except (TimeoutError, Unavailable, Conflict, EvidenceError) as error:
             why = "it took too long" if isinstance(error, TimeoutError) else error
             _log.warning("the mirror `%s` could not be asked: %s", name, why)
     rules = service.publishing.rules
@@ -160,8 +167,11 @@ def _check_memory(service: Service, who: str, note: bytes) -> None:
     shown = service.log.keys.recognise(note)
     why = contradiction(service.log, shown)
     if why:
-        service.log.halt(f"{who} {why}")
-        raise Contradicted(f"{who} {why}")
+        said = f"{who} {why}"
+        service.log.halt(said)
+        if service.halted is not None:
+            service.halted.keep(said, note)
+        raise Contradicted(said)
 
 
 def contradiction(log: Log, shown: Checkpoint) -> str:

@@ -185,7 +185,9 @@ class _Place:
             )
         settings = read_settings(given.folder if empty and given is not None else folder)
         if empty and given is not None:
-            _check_empty(folder, given, given.places(folder, settings))
+            places = given.places(folder, settings)
+            _check_within(folder, (*places, folder / settings.paths.database))
+            _check_empty(folder, given, places)
         if given is not None and settings.installation.origin != given.manifest.origin:
             raise Conflict(
                 f"the backup is of the log `{given.manifest.origin}`, the folder of "
@@ -340,6 +342,17 @@ def _size_of(database: Path) -> int:
     with contextlib.closing(ReadOnlyStore(database)) as store:
         tail = store.tail()
     return 0 if tail is None else tail.size
+
+
+def _check_within(folder: Path, places: Iterable[Path]) -> None:
+    """Where files go is said by settings that nobody signed: they do not lead out of the folder."""
+    inside = folder.resolve()
+    for place in places:
+        if not place.resolve().is_relative_to(inside):
+            raise Conflict(
+                f"the settings in the backup put `{place}` outside `{folder}`: look whether they "
+                "are yours, put them there yourself, and restore into that installation"
+            )
 
 
 def _check_empty(folder: Path, given: _Given, places: Mapping[Path, str]) -> None:

@@ -14,11 +14,13 @@ from muniment.errors import ConfigInvalid, LogUnavailable, MunimentError
 from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey, VerifierKey
-from muniment.evidence.record import Draft
+from muniment.evidence.record import Draft, digest
 from muniment.evidence.signer import KeyAtHand, Keyring, Signer
 from muniment.identity.oidc import SignIn
 from muniment.identity.remote_signer import RemoteSigner
 from muniment.operations.erase import Erasures, finish
+from muniment.operations.providers import Providers
+from muniment.operations.publishing import Publishing
 from muniment.operations.service import Limits, Service, new_id
 from muniment.operations.sweep import rebuild, wrong_rows
 from muniment.operations.take_in import Proposed, take_in
@@ -31,7 +33,7 @@ from muniment.runtime.outbound import CheckedOutbound
 from muniment.runtime.providers import read_providers
 from muniment.runtime.publishing import read_publishing
 from muniment.runtime.settings import Settings
-from muniment.stores.head_file import HeadFile, LedgerFile
+from muniment.stores.head_file import HaltFile, HeadFile, LedgerFile
 from muniment.stores.spool_file import SpoolFile
 from muniment.stores.sqlite import OneServer, SQLiteStore
 
@@ -139,6 +141,9 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
     registry, erasures = Registry(), Erasures()
     log.open(registry.take, erasures.take)
     held.callback(log.close)
+    halted = HaltFile(folder / settings.paths.head.with_name("contradicted"))
+    if (why := halted.why()) is not None:
+        log.halt(f"{why}; look, then remove `{halted.path}`")
     service = Service(
         log=log,
         registry=registry,
@@ -157,11 +162,13 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         notifiers=read_notifiers(settings, folder, outbound),
         public_url=_public_url(settings),
         publishing=read_publishing(settings, folder),
+        halted=halted,
         providers=read.providers,
         sealing_key=keys.sealing(),
     )
     if not looking:
-        settle_keys(log, keys, remote)
+        if log.trouble is None:
+            settle_keys(log, keys, remote)
         finish(log, ledger, erasures)
         if wrong_rows(service):
             rebuild(service)
@@ -176,6 +183,20 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         keys=keys,
         remote=remote,
     )
+
+
+def hold_back(opened: Opened) -> None:
+    """
+    Files that were refused put nothing in force: what they alone say is left out until they hold.
+
+    Access ends as before; nobody signs in by a provider, and nobody is told or asked anything.
+    """
+    in_force, service = opened.service.registry.configuration, opened.service
+    if in_force is not None and in_force.digest == digest(opened.proposed.configuration):
+        return  # something else in the files does not hold
+    service.providers, opened.sign_ins = Providers(), {}
+    service.callbacks, service.notifiers = {}, {}
+    service.publishing, service.limits = Publishing(), Limits()
 
 
 async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str]:

@@ -152,6 +152,31 @@ def _erasure(path: Path, line: bytes) -> tuple[str, str, str]:
         raise LogInvalid(f"the erasure ledger `{path}` is damaged") from error
 
 
+class HaltFile:
+    """
+    Beside the head store: what somebody remembers of another history of this log.
+
+    While it is there the log signs nothing, over restarts too. A person looks, and takes it away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def keep(self, why: str, note: bytes) -> None:
+        """Durable when it returns; what is there already stays. Raises `LogUnavailable`."""
+        if not self.path.exists():
+            append_durably(self.path, why.encode() + b"\n\n" + note)
+
+    def why(self) -> str | None:
+        """None while nothing speaks against the log."""
+        try:
+            return self.path.read_bytes().partition(b"\n")[0].decode("utf-8", "replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LogUnavailable(f"`{self.path}` cannot be read: {error.strerror}") from error
+
+
 def append_durably(path: Path, data: bytes) -> None:
     """Append a line, and wait until the disk has it and the file's place in its directory."""
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 from muniment.errors import Malformed
 from muniment.evidence.checkpoint import Checkpoint, sign
 from muniment.evidence.log import Log
-from muniment.evidence.note import CosigningKey, parse_note
+from muniment.evidence.note import CosigningKey, Signature, parse_note
 from muniment.evidence.store import Published
 from muniment.evidence.verdict import Reader
 from muniment.evidence.witness_policy import WitnessPolicy
@@ -256,3 +257,34 @@ def test_a_port_that_is_taken_is_said() -> None:
         scraped(standing, taken),
     ):
         pass
+
+
+# --- what a hostile server does to an auditor's memory ---------------------------------------------
+
+
+def test_what_an_audit_remembers_can_be_read_again(written: WrittenLog, tmp_path: Path) -> None:
+    """The log itself signs a head with one long line."""
+    followed = Followed(written, tmp_path)
+    followed.publish()
+    mine = written.log.keys.recognise(written.log.checkpoint)
+    odd = Checkpoint(mine.origin, mine.size, mine.root, ("\u00e9" * 250_000,))
+    followed.show(sign(odd, written.key))
+    followed.run(nothing)
+    assert followed.verdicts == ["UNANCHORED", "SELF-WITNESSED"]
+
+
+def test_lines_of_unknown_keys_do_not_fill_the_disk(written: WrittenLog, tmp_path: Path) -> None:
+    """Whoever serves a mirror has no key: he appends lines, and spoils one tile."""
+    followed = Followed(written, tmp_path, go_on=True)
+    followed.publish()
+    bundle = next((tmp_path / "mirror/tile/entries").rglob("*.p/*"))
+    bundle.chmod(0o644)
+    bundle.write_bytes(bundle.read_bytes()[:-1] + b"?")
+    note = written.log.checkpoint
+
+    def junk() -> None:
+        lines = "".join(Signature("x", os.urandom(4), os.urandom(600)).line for _ in range(20))
+        followed.show(note + lines.encode())
+
+    followed.run(*[junk] * 5)
+    assert len(list((tmp_path / "heads/head.diverged").iterdir())) <= 2

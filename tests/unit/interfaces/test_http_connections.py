@@ -110,3 +110,20 @@ async def test_who_does_not_finish_a_body_is_sent_away(port: int) -> None:
 
 async def test_an_answer_may_take_longer_than_a_question(port: int) -> None:
     assert (await ask(port, GET.replace(b"/ ", b"/slow "))).startswith(b"HTTP/1.1 200")
+
+
+#: a body of three bytes, and then the headers that may follow one
+TRAILED = b"POST / HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+
+
+@pytest.mark.parametrize("line", [b"x: y\r\n" * 700, b"y" * 4096], ids=["many", "one"])
+async def test_headers_after_a_body_are_bounded_like_those_before_it(
+    port: int, line: bytes
+) -> None:
+    answer = await ask(port, TRAILED + b"x: ", *[line] * 500, b"\r\n\r\n")
+    assert not answer.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_few_headers_after_a_body_do_no_harm(port: int) -> None:
+    answer = await ask(port, TRAILED + b"x-checksum: abc\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")

@@ -120,7 +120,7 @@ async def test_a_bundle_of_a_case_that_was_not_there_contradicts_or_came_later(
     await index_cases.index(scenario.service)
     wrong = Shown(
         case=case, checkpoint=absent.checkpoint, size=scenario.service.log.size, at=absent.at,
-        cases=absent.cases, place=None,
+        index=scenario.service.log.size, cases=absent.cases, place=None,
     )  # fmt: skip
     with pytest.raises(ProofInvalid, match="not there"):
         case_proof.compare(wrong, bundle)

@@ -23,6 +23,7 @@ from muniment.ports import Reply
 from muniment.runtime.settings import Settings
 from muniment.runtime.upkeep import Upkeep
 from muniment.runtime.witnesses import read_witnesses
+from muniment.stores.head_file import HaltFile
 from muniment.stores.tile_directory import TileDirectory
 from muniment.stores.witness_store import SQLiteWitnessStore
 from muniment.testing.scenario import Scenario
@@ -384,6 +385,68 @@ async def test_what_another_key_signed_about_us_stops_nothing(
     outside.instead[0] = reply(200, sign(ahead, stranger))
     await witnesses.remember(scenario.service)
     await scenario.ask("ana")
+
+
+async def test_what_a_witness_showed_outlives_a_restart_at_which_it_is_away(
+    scenario: Scenario, outside: Outside, tmp_path: Path
+) -> None:
+    halted = scenario.service.halted = HaltFile(tmp_path / "contradicted")
+    assert halted.why() is None
+    ahead = Checkpoint(scenario.key.name, scenario.service.log.size + 5, b"\1" * 32)
+    outside.instead[0] = reply(200, sign(ahead, scenario.key))
+    for _ in range(2):  # what is there stays
+        with pytest.raises(Contradicted):
+            await witnesses.remember(scenario.service)
+    assert "`w0` remembers" in (halted.why() or "")
+    assert ahead.format().encode() in halted.path.read_bytes()
+
+
+async def test_a_mirror_whose_checkpoint_is_too_large_holds_up_no_start(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    mirrored(scenario, tmp_path / "far")
+    (tmp_path / "far" / "checkpoint").write_bytes(b"x" * (512 * 1024 + 1))
+    await witnesses.remember(scenario.service)
+    await scenario.ask("ana")
+
+
+async def test_pick_ups_without_a_quorum_wait_for_one_exchange_together(
+    scenario: Scenario, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(scenario, outside, "orders-prod")
+    cases = []
+    for _ in range(8):
+        asked = await scenario.ask("ana")
+        await scenario.approve("cy", asked)
+        cases.append(asked)
+    attempts: list[float] = []
+
+    async def silent(_method: str, url: str, *_: Any, **__: Any) -> Reply:
+        scenario.clock.elapsed += 0.001  # time goes on while they wait
+        attempts.extend([0.0] if url.startswith("https://w0") else [])
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(outside, "fetch", silent)
+    results = await asyncio.gather(
+        *(scenario.pick_up("ana", case) for case in cases), return_exceptions=True
+    )
+    assert all(isinstance(each, Unavailable) for each in results)
+    assert len(attempts) <= 3
+
+
+async def test_files_that_were_refused_take_no_witness_away(
+    scenario: Scenario, outside: Outside
+) -> None:
+    """What the log's configuration says holds, though the process has read something else."""
+    connect(scenario, outside, "orders-prod")
+    required = {"resources": {"orders-prod": {"issue": "require-witnesses"}}}
+    scenario.service._definitions[scenario.service.registry.configuration.digest] = required  # type: ignore[union-attr]  # there is one
+    scenario.service.publishing = Publishing()
+    asked = await scenario.ask("ana")
+    await scenario.approve("cy", asked)
+    with pytest.raises(Unavailable, match="issues nothing without its witnesses"):
+        await scenario.pick_up("ana", asked)
 
 
 async def test_witnesses_that_are_down_hold_up_no_start(

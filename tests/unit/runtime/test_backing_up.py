@@ -7,6 +7,8 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from muniment.operations.erase import erase_section
 from muniment.operations.mirror import copy
 from muniment.operations.take_in import take_in
 from muniment.runtime import clock
-from muniment.runtime.backup import make_backup, read_manifest
+from muniment.runtime.backup import MANIFEST, make_backup, read_manifest
 from muniment.runtime.restore import restore
 from muniment.runtime.wiring import Opened, open_service
 from muniment.stores.read_only import ReadOnlyStore
@@ -602,3 +604,29 @@ async def test_a_backup_that_breaks_anywhere_leaves_nothing_or_all(
         assert names_in(target.parent) <= {target.name}
         shutil.rmtree(target, ignore_errors=True)
     assert at > 15
+
+
+@pytest.mark.parametrize("place", ["../home/.ssh/authorized_keys", "{home}/.ssh/authorized_keys"])
+def test_a_backup_writes_nowhere_but_into_the_folder(place: str, tmp_path: Path) -> None:
+    """Its settings say where its files go, and nobody signed those."""
+    here, backup = tmp_path / "here", tmp_path / "bk"
+    here.mkdir()
+    make_installation(here)
+    make_backup(here, backup)
+    text = (backup / "muniment.toml").read_text()
+    where = place.format(home=tmp_path / "home")
+    forged = {
+        "muniment.toml": text.replace("[paths]\n", f'[paths]\ntokens = "{where}"\n', 1)
+        if "[paths]\n" in text
+        else f'{text}\n[paths]\ntokens = "{where}"\n',
+        "tokens.toml": "ssh-ed25519 AAAA attacker\n",
+    }
+    manifest = read_manifest(backup)
+    files = dict(manifest.files)
+    for name, content in forged.items():
+        (backup / name).write_text(content)
+        files[name] = sha256(content.encode()).digest()
+    (backup / MANIFEST).write_bytes(replace(manifest, files=files).encode())
+    with pytest.raises(MunimentError, match="outside"):
+        restore(tmp_path / "there", backup=backup)
+    assert not (tmp_path / "home").exists()

@@ -52,8 +52,12 @@ def _given() -> str | None:
 
 
 def token_for(url: str) -> str | None:
-    """The token for the service at this address; None where there is none. Raises `Malformed`."""
-    token = _given()
+    """
+    The token for the service at this address; None where there is none. Raises `Malformed`.
+
+    That of the environment goes nowhere but to the service that `MUNIMENT_URL` names, if it does.
+    """
+    token = _given() if service_url() == url or URL not in os.environ else None
     return token if token is not None else sessions.token_for(url)
 
 

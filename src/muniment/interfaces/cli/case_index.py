@@ -111,8 +111,14 @@ def _lines(file: Path, shown: Shown, completeness: Completeness | None) -> Itera
         yield f"  {mark(sign)}  {_WORDS[completeness]}"
     yield ""
     verdict = completeness or ("ABSENT" if place is None else "PRESENT")
-    yield f"{verdict} as of log size {shown.size:,}, {at}"
-    yield wrapped(f"Not proved: {'; '.join(NOT_PROVED)}.")
+    yield f"{verdict} as of log size {shown.size:,}; recorded {at}, in entry {shown.index:,}"
+    yield wrapped(f"Not proved: {'; '.join(_not_proved(shown))}.")
+
+
+def _not_proved(shown: Shown) -> Iterator[str]:
+    if (between := shown.index - shown.size) > 0:
+        yield f"anything about the {between:,} entries between that size and the record"
+    yield from NOT_PROVED
 
 
 def _json(file: Path, shown: Shown, completeness: Completeness | None) -> dict[str, Any]:
@@ -125,6 +131,7 @@ def _json(file: Path, shown: Shown, completeness: Completeness | None) -> dict[s
         "leaf": place.leaf.hex() if place is not None else None,
         "as_of": shown.size,
         "at": moment.text(shown.at),
+        "index": shown.index,
         "cases": shown.cases,
         "bundle": completeness,
         "log": {
@@ -132,5 +139,5 @@ def _json(file: Path, shown: Shown, completeness: Completeness | None) -> dict[s
             "size": shown.checkpoint.size,
             "root": shown.checkpoint.root.hex(),
         },
-        "not_proved": list(NOT_PROVED),
+        "not_proved": list(_not_proved(shown)),
     }

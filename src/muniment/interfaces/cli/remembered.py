@@ -17,9 +17,11 @@ from muniment.errors import Conflict, EvidenceError, Malformed
 from muniment.evidence.audit_tiles import Established
 from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.keys import ReadersKeys, named
+from muniment.evidence.note import MAX_NOTE_BYTES, parse_note
 from muniment.stores.head_file import sync_folder
 
-_MAX = 1 << 20
+#: a note of which every character is escaped, and what stands around it
+_MAX = 2 * MAX_NOTE_BYTES + 65_536
 
 
 def default_path(key: ReadersKeys, place: str = "") -> Path:
@@ -88,7 +90,7 @@ class RememberedHead:
             "checkpoint": established.note.decode(),
             "peaks": [peak.hex() for peak in established.peaks],
         }
-        _write(self.path, json.dumps(value, indent=1).encode() + b"\n")
+        _write(self.path, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
 
     def keep_evidence(self, *notes: bytes) -> list[Path]:
         """Checkpoints of histories that contradict one another, each once, beside the head."""
@@ -98,12 +100,19 @@ class RememberedHead:
             folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Malformed(f"`{folder}`: {error.strerror}") from error
-        for note in notes:
+        for note in map(self._signed, notes):
             path = folder / f"{sha256(note).hexdigest()[:16]}.checkpoint"
             if not path.exists():
                 _write(path, note)
             kept.append(path)
         return kept
+
+    def _signed(self, note: bytes) -> bytes:
+        """Without the lines of other keys: whoever serves it could add new ones each time."""
+        text, signatures = parse_note(note)
+        ours = {(key.name, key.key_id) for key in self._keys}
+        lines = (each.line for each in signatures if (each.name, each.key_id) in ours)
+        return f"{text}\n{''.join(lines)}".encode()
 
 
 def _write(path: Path, data: bytes) -> None:

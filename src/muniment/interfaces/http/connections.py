@@ -24,7 +24,7 @@ class BoundedProtocol(HttpToolsProtocol):
     #: bytes of a head that is not complete yet
     _head = 0
     _in_body = False
-    #: whether the data that came last had the end of a head in it
+    #: whether the data that came last had the end of a head in it, or some of a body
     _completed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -38,10 +38,18 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._completed:
             self._head = 0
-        elif not self._in_body:
+        else:  # also the headers that may follow a body, which uvicorn keeps, too
             self._head += len(data)
             if self._head > MAX_HEAD and not self.transport.is_closing():
                 self.send_400_response("The head of this request is too large.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # nobody here asks for what follows a body
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._completed = True
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

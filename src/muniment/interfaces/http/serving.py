@@ -16,8 +16,9 @@ from muniment.interfaces.http.connections import BoundedProtocol
 from muniment.interfaces.json_lines import log_as_json
 from muniment.operations import witnesses
 from muniment.operations.take_in import take_in
+from muniment.operations.witnesses import Contradicted
 from muniment.runtime.listening import bind, check_address, check_certificate
-from muniment.runtime.wiring import Opened, open_service, reload, settle_keys
+from muniment.runtime.wiring import Opened, hold_back, open_service, reload, settle_keys
 
 _log = logging.getLogger("muniment")
 
@@ -39,7 +40,10 @@ async def _serve(folder: Path, listen: str | None) -> None:
         # a start that cannot be one takes nothing in
         with bind(*check_address(server, listen)) as listener:
             # what others remember comes before anything that we sign
-            await witnesses.remember(opened.service)
+            try:
+                await witnesses.remember(opened.service)
+            except Contradicted as error:
+                _log.critical("nothing is signed any more, and access only ends: %s", error)
             await _take_in_at_start(opened)
             await _run(opened, folder, listener, certificate)
     finally:
@@ -59,6 +63,7 @@ async def _take_in_at_start(opened: Opened) -> None:
         if first and isinstance(error, Malformed):
             raise
         _log.critical("the files were not taken in, the old state goes on: %s", error)
+        hold_back(opened)
     else:
         for change in changes:
             _log.info("taken in: %s", change.text)
