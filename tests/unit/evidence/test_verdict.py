@@ -64,6 +64,15 @@ def test_a_witness_of_the_operator_makes_it_self_witnessed_and_counts_for_no_quo
     assert told(two, three, reader=both)[0] == "WITNESSED 2/2"
 
 
+def test_a_witness_of_the_operator_is_the_same_under_another_name() -> None:
+    """The name is no part of what a witness signs."""
+    one, two, _ = VOUCHERS.witnesses
+    renamed = replace(one.verifier, name="another.example")
+    reader = replace(VOUCHERS.reader, own=(renamed,))
+    headline, vouched = told(one, two, reader=reader)
+    assert (headline, vouched.k, vouched.n) == ("UNANCHORED", 1, 2)
+
+
 def test_a_policy_that_asks_nobody_gives_no_grade() -> None:
     nobody = Reader(policy=WitnessPolicy.parse("quorum none\n"))
     assert told(*VOUCHERS.witnesses, reader=nobody)[0] == "UNANCHORED"

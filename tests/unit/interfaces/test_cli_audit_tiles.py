@@ -31,6 +31,7 @@ from muniment.evidence.store import Published
 from muniment.evidence.tile_log import MAX_RESOURCE
 from muniment.evidence.verdict import Verdict
 from muniment.interfaces.cli import tile_sources
+from muniment.interfaces.cli.api import token_for
 from muniment.interfaces.cli.audit import audit_command
 from muniment.interfaces.cli.remembered import RememberedHead
 from muniment.interfaces.cli.tile_address import TileAddress
@@ -349,6 +350,17 @@ def examined(written: WrittenLog, answer: Answer, tmp_path: Path) -> Examined:
         return examine(source, key, RememberedHead(tmp_path / "state.json", key))
     finally:
         source.close()
+
+
+def test_the_token_of_the_environment_goes_to_the_service_that_it_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MUNIMENT_TOKEN", "secret")
+    monkeypatch.setenv("MUNIMENT_URL", "https://muniment.example")
+    assert token_for("https://muniment.example") == "secret"
+    assert token_for("https://mirror.of.others") is None
+    monkeypatch.delenv("MUNIMENT_URL")
+    assert token_for("https://muniment.example") == "secret"
 
 
 def test_the_token_goes_to_the_address_and_nowhere_else(

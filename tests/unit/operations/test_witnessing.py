@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from muniment.access import records
-from muniment.errors import ConfigInvalid, LogUnavailable, Unavailable
+from muniment.access import check, records
+from muniment.errors import BundleInvalid, ConfigInvalid, LogUnavailable, Unavailable
 from muniment.evidence.checkpoint import Checkpoint, sign
 from muniment.evidence.note import CosigningKey, Signature, SigningKey
 from muniment.evidence.witness import Witness
@@ -302,6 +302,24 @@ async def test_without_the_quorum_it_is_not_made_and_no_approval_is_lost(
     assert scenario.read(asked).state == "approved"
     outside.instead.clear()
     assert (await scenario.pick_up("ana", asked)).issued is not None
+
+
+async def test_evidence_of_a_credential_whose_intent_no_quorum_had_cosigned_is_invalid(
+    scenario: Scenario, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(scenario, outside, "orders-prod")
+    await publish.publish(scenario.service)
+    before = scenario.service.registry.witnessed
+    assert before is not None
+
+    async def too_old(*_: Any) -> bytes:
+        return before.leaf
+
+    monkeypatch.setattr(publish, "witnessed", too_old)
+    picked = await scenario.granted()
+    data = await scenario.export("aud", picked)
+    with pytest.raises(BundleInvalid, match="had not cosigned its intent"):
+        check.verify(data, scenario.key.verifier)
 
 
 async def test_best_effort_waits_for_nobody(scenario: Scenario, outside: Outside) -> None:

@@ -8,12 +8,12 @@ import pytest
 from folders import TOML, install, make_folder, make_installation
 
 from muniment.access import records
-from muniment.errors import ConfigInvalid, Conflict, LogInvalid, PolicyInvalid
+from muniment.errors import ConfigInvalid, Conflict, LogInvalid, LogUnavailable, PolicyInvalid
 from muniment.operations.take_in import take_in
 from muniment.runtime import clock
 from muniment.runtime.files import read_policy, read_proposed
 from muniment.runtime.key_files import read_key
-from muniment.runtime.wiring import Opened, open_service, reload
+from muniment.runtime.wiring import Opened, hold_back, open_service, reload
 from muniment.testing.fake_target import FakeTarget
 
 
@@ -118,6 +118,74 @@ async def test_a_stopped_service_opens_again(tmp_path: Path) -> None:
 
 
 # --- what does not open -----------------------------------------------------------------------
+
+
+PROVIDER = """
+[providers.corp]
+kind = "people"
+issuer = "https://id.example.com"
+audience = "muniment"
+enrol = true
+[limits]
+asks_per_minute = 1000
+[people.admin]"""
+
+
+async def opened_anew(folder: Path, opened: Opened) -> Opened:
+    await opened.close()
+    return open_service(folder)
+
+
+async def test_what_refused_files_alone_say_is_not_in_force(tmp_path: Path) -> None:
+    """Else whoever breaks a rule on purpose could have his provider believed, on no record."""
+    opened = open_service(make_installation(tmp_path))
+    await take_in(opened.service, opened.proposed, records.SERVICE)
+    rewrite(tmp_path, "[people.admin]", PROVIDER.lstrip())
+    (tmp_path / "policy" / "policies" / "broken.cedar").write_text("permit (nonsense")
+    opened = await opened_anew(tmp_path, opened)
+    try:
+        with pytest.raises(PolicyInvalid):
+            await take_in(opened.service, opened.proposed, records.SERVICE)
+        assert list(opened.service.providers.rules) == ["corp"]
+        hold_back(opened)
+        assert opened.service.providers.rules == {}
+        assert opened.sign_ins == {}
+        assert opened.service.limits.asks_per_minute == 60
+    finally:
+        await opened.close()
+
+
+async def test_where_only_the_policy_is_refused_the_settings_stay(tmp_path: Path) -> None:
+    rewritten = make_installation(tmp_path)
+    rewrite(rewritten, "[people.admin]", PROVIDER.lstrip())
+    opened = open_service(tmp_path)
+    await take_in(opened.service, opened.proposed, records.SERVICE)
+    (tmp_path / "policy" / "policies" / "broken.cedar").write_text("permit (nonsense")
+    opened = await opened_anew(tmp_path, opened)
+    try:
+        hold_back(opened)
+        assert list(opened.service.providers.rules) == ["corp"]
+    finally:
+        await opened.close()
+
+
+async def test_a_log_that_was_contradicted_signs_nothing_until_somebody_has_looked(
+    tmp_path: Path,
+) -> None:
+    opened = open_service(make_installation(tmp_path))
+    assert opened.service.halted is not None
+    opened.service.halted.keep("the witness `w` remembers another history", b"a note\n")
+    opened = await opened_anew(tmp_path, opened)
+    try:
+        assert "the witness `w` remembers another history" in (opened.service.log.trouble or "")
+        with pytest.raises(LogUnavailable):
+            await take_in(opened.service, opened.proposed, records.SERVICE)
+    finally:
+        await opened.close()
+    (tmp_path / "head" / "contradicted").unlink()
+    opened = open_service(tmp_path)
+    assert opened.service.log.trouble is None
+    await opened.close()
 
 
 def test_a_folder_without_a_log_says_how_to_make_one(tmp_path: Path) -> None:
