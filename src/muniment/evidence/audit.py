@@ -233,6 +233,8 @@ def _published(store: LogStore, key: ReadersKeys, tree: "_Subtrees", size: int) 
     shown, tail = open_newest(published.note, key), store.tail()
     if tail is None or shown.size > tail.size:
         raise Found(Bad(what=f"entries are gone: {shown.size} were published"))
+    if shown.size != published.size:
+        raise Found(Bad(what=f"what is kept as published at {published.size} is of {shown.size}"))
     if shown.size > size:
         return None  # the log went on while this audit read
     if tree.root(shown.size) != shown.root:

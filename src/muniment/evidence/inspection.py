@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from muniment.errors import EvidenceError, LogInvalid, NotCanonical
+from muniment.errors import EvidenceError, LogInvalid, NotCanonical, NoteInvalid
 from muniment.evidence.blame import Bad, Found, checkpoints, trouble_in
 from muniment.evidence.case_index import CaseIndex
 from muniment.evidence.case_proof import INDEXED, MAX_LAG
@@ -18,6 +18,7 @@ from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.index import Index, Last
 from muniment.evidence.keys import LogKeys
 from muniment.evidence.merkle import HASH_SIZE
+from muniment.evidence.note import parse_note
 from muniment.evidence.record import Header, digest
 from muniment.evidence.store import LOST, Entry, LogStore, entry_of
 from muniment.evidence.tiles import WIDTH
@@ -129,6 +130,7 @@ class Inspection:
                 self._check_tiles()
                 self._progress(self._tree.size, self._size)
         self._check_tiles(last=True)
+        self._check_later()
         for (_, name), (entry, _) in self._tombs.items():
             raise _found(entry, f"section `{name}` was erased, but no record says so")
         self._count.keys = self._headers.keys
@@ -149,6 +151,18 @@ class Inspection:
         if (signed.size, signed.root) != (size, self._tree.root()):
             raise Found(Bad(what=f"the checkpoint kept for size {size} is of another tree"))
         self._count.checkpoints += 1
+
+    def _check_later(self) -> None:
+        """A log in use goes on while it is read: what is kept above says itself how large it is."""
+        size = self._size
+        while (later := self._store.checkpoint_at_or_after(size + 1)) is not None:
+            size, note = later
+            try:
+                signed = Checkpoint.parse(parse_note(note)[0])
+            except NoteInvalid as error:
+                raise Found(Bad(what=f"the checkpoint kept for size {size}: {error}")) from error
+            if signed.size != size:
+                raise Found(Bad(what=f"the checkpoint kept for size {size} is of {signed.size}"))
 
     # --- what lies beside the entries
 
