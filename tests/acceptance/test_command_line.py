@@ -78,6 +78,7 @@ def test_a_request_that_waits_says_who_can_approve_and_what_to_run(
     assert installation.muniment("withdraw", case).stdout == f"withdrawn: {case}\n"
 
 
+@pytest.mark.deep
 def test_own_request_is_not_approvable_and_the_attempt_is_recorded(
     installation: Installation,
 ) -> None:
@@ -106,6 +107,7 @@ def test_an_approved_case_gives_a_credential_that_works_until_its_end(
         _connect(picked["credential"])
 
 
+@pytest.mark.deep
 def test_whoever_is_given_a_credential_is_shown_a_head_of_the_log_to_keep(
     installation: Installation,
 ) -> None:
@@ -122,6 +124,7 @@ def test_whoever_is_given_a_credential_is_shown_a_head_of_the_log_to_keep(
     installation.json("end", case)
 
 
+@pytest.mark.deep
 def test_a_case_tells_its_whole_life_to_its_end(installation: Installation) -> None:
     case = installation.approved()
     installation.json("credential", case)
@@ -139,6 +142,7 @@ def test_a_case_tells_its_whole_life_to_its_end(installation: Installation) -> N
     assert all(len(line) <= 100 for line in shown.splitlines())
 
 
+@pytest.mark.deep
 def test_a_line_of_the_targets_log_leads_to_the_approval(installation: Installation) -> None:
     case = installation.approved()
     installation.json("credential", case)
@@ -148,6 +152,7 @@ def test_a_line_of_the_targets_log_leads_to_the_approval(installation: Installat
     assert installation.muniment("whois", "nothing to see", as_="bo").returncode == 1
 
 
+@pytest.mark.deep
 def test_everybody_lists_his_own_cases_and_an_administrator_all(installation: Installation) -> None:
     case = installation.request()
     assert case[:12] in installation.muniment("list", "--state", "pending").stdout
@@ -176,6 +181,7 @@ def test_the_exported_evidence_verifies_with_the_key_and_the_receipt_alone(
     assert "SELF-WITNESSED, COMPLETE" in verified.stdout
 
 
+@pytest.mark.deep
 def test_an_extension_is_approved_with_its_own_length_and_reason(
     installation: Installation,
 ) -> None:
@@ -190,6 +196,7 @@ def test_an_extension_is_approved_with_its_own_length_and_reason(
     installation.json("end", case)
 
 
+@pytest.mark.deep
 def test_broken_glass_is_marked_until_somebody_else_has_reviewed_it(
     installation: Installation,
 ) -> None:
@@ -266,6 +273,7 @@ def test_run_exits_with_1_when_the_request_is_refused(installation: Installation
     assert "refused" in err
 
 
+@pytest.mark.deep
 def test_an_operator_rebuilds_the_lists_and_vouches_for_the_clock(
     installation: Installation,
 ) -> None:
@@ -275,6 +283,7 @@ def test_an_operator_rebuilds_the_lists_and_vouches_for_the_clock(
     assert installation.muniment("clock", "accept").returncode == 1
 
 
+@pytest.mark.deep
 def test_the_service_explains_what_would_happen_without_recording_it(
     installation: Installation,
 ) -> None:

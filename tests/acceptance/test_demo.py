@@ -89,6 +89,10 @@ class Played:
         return next(step for step in self.document["steps"] if step["name"] == name)
 
 
+#: what `make demo` plays to whoever looks, played here for the deep tests
+pytestmark = [pytest.mark.deep, pytest.mark.target]
+
+
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     _require_binaries()
@@ -113,14 +117,12 @@ def _require_binaries() -> None:
         missing("no PostgreSQL binaries on this machine")
 
 
-@pytest.mark.target
 def test_the_whole_story_holds(played: Played) -> None:
     told = [(step["name"], step["ok"], step.get("error")) for step in played.document["steps"]]
     assert told == [(name, True, None) for name in STEPS]
     assert (played.code, played.document["ok"], played.err) == (0, True, "")
 
 
-@pytest.mark.target
 def test_the_denial_names_its_rule_by_file_line_and_text(played: Played) -> None:
     rule = played.step("denied-without-ticket")["details"]["rule"]
     assert (rule["file"], rule["id"]) == (
@@ -131,20 +133,17 @@ def test_the_denial_names_its_rule_by_file_line_and_text(played: Played) -> None
     assert "unless { context has ticket }" in rule["text"]
 
 
-@pytest.mark.target
 def test_the_expired_session_was_killed_and_its_end_recorded(played: Played) -> None:
     removal = played.step("removal-verified")["details"]
     assert (removal["accounts_removed"], removal["sessions_killed"]) == (1, 1)
     assert [(view["accounts"], view["sessions"]) for view in removal["endpoints"]] == [(0, 0)]
 
 
-@pytest.mark.target
 def test_each_forged_bundle_fails_at_the_step_that_is_there_to_see_it(played: Played) -> None:
     steps = {name: played.step(name)["details"].get("failed_step") for name in STEPS[14:19]}
     assert list(steps.values()) == [4, 8, 5, 5, 2]
 
 
-@pytest.mark.target
 def test_what_is_kept_is_the_database_the_bundles_and_the_public_key(played: Played) -> None:
     assert {path.name for path in played.kept.iterdir()} == {
         "muniment.db",
@@ -155,7 +154,6 @@ def test_what_is_kept_is_the_database_the_bundles_and_the_public_key(played: Pla
     }
 
 
-@pytest.mark.target
 @pytest.mark.parametrize("command", ["verify", "replay"])
 @pytest.mark.parametrize("name", ["ended-early", "expired", "waiting"])
 def test_the_kept_bundles_verify_and_replay_again(played: Played, name: str, command: str) -> None:
@@ -167,7 +165,6 @@ def test_the_kept_bundles_verify_and_replay_again(played: Played, name: str, com
     assert found["complete"] is (name != "waiting")
 
 
-@pytest.mark.target
 def test_the_kept_database_passes_a_full_audit(played: Played) -> None:
     head = ("--head", "ended-early.receipt")
     done = muniment(played.kept, "audit", ".", "--log-key", "log.vkey", "--full", *head, "--json")
@@ -175,7 +172,6 @@ def test_the_kept_database_passes_a_full_audit(played: Played) -> None:
     assert json.loads(done.stdout)["verdict"] == "SELF-WITNESSED"
 
 
-@pytest.mark.target
 def test_nothing_that_is_kept_or_printed_holds_a_secret(played: Played) -> None:
     assert len(played.secrets) >= 6  # the connector's password, two credentials, three tokens
     printed = (played.out + played.err).encode()
@@ -184,8 +180,6 @@ def test_nothing_that_is_kept_or_printed_holds_a_secret(played: Played) -> None:
         assert [secret for secret in played.secrets if secret.encode() in data] == []
 
 
-@pytest.mark.deep
-@pytest.mark.target
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_whoever_stops_it_finds_no_process_and_no_file_of_it(

@@ -753,6 +753,7 @@ async def test_a_replica_that_lags_behind_shows_nothing_gone(
     assert (await connector.probe(wanted.grant)).shows_nothing_left
 
 
+@pytest.mark.deep
 async def test_a_replica_that_has_not_heard_of_the_block_keeps_the_revocation_open(
     make: Make, server: PostgresServer, replica: PostgresServer, stack: AsyncExitStack
 ) -> None:
@@ -774,6 +775,7 @@ async def test_a_replica_that_has_not_heard_of_the_block_keeps_the_revocation_op
     assert (await connector.probe(wanted.grant)).shows_nothing_left
 
 
+@pytest.mark.deep
 async def test_a_replica_that_cannot_be_reached_keeps_the_revocation_open(
     make: Make, server: PostgresServer, replica: PostgresServer
 ) -> None:
@@ -789,6 +791,7 @@ async def test_a_replica_that_cannot_be_reached_keeps_the_revocation_open(
     assert not probe.shows_nothing_left
 
 
+@pytest.mark.deep
 async def test_a_replica_in_the_primarys_place_is_noticed_and_so_is_its_promotion(
     make: Make, server: PostgresServer, replica: PostgresServer
 ) -> None:

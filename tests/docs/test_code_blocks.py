@@ -72,6 +72,7 @@ of_each_document = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.deep
 @of_each_document
 def test_commands_marked_to_run_do_run(document: Path, tmp_path: Path) -> None:
     binaries = Path(sys.executable).parent
