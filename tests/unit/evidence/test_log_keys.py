@@ -236,6 +236,7 @@ def test_the_only_key_is_never_retired(trial: TrialLog) -> None:
         SigningKey.generate("other.example/log").verifier.vkey,
         CosigningKey.generate(ORIGIN).verifier.vkey,
     ],
+    ids=["empty", "no key", "of another log", "of a witness"],
 )
 def test_what_is_no_key_of_this_log_is_not_added(trial: TrialLog, vkey: str) -> None:
     case = trial.log.read_entry(0).header.case

@@ -50,7 +50,9 @@ def test_a_bearer_token_is_taken_from_its_header(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", f"Basic {TOKEN}", TOKEN, "Bearer " + "x" * 20_000]
+    "header",
+    [None, "", "Bearer", f"Basic {TOKEN}", TOKEN, "Bearer " + "x" * 20_000],
+    ids=["no header", "empty", "nothing behind it", "another scheme", "no scheme", "too long"],
 )
 def test_what_is_no_bearer_token_is_answered_with_how_to_send_one(header: str | None) -> None:
     with pytest.raises(Unauthenticated, match="send `Authorization: Bearer"):

@@ -196,6 +196,7 @@ def test_a_log_that_is_removed_stays_remembered(
         "\xff",
         "#" * 2_000_000,
     ],
+    ids=range(11),
 )
 def test_a_configuration_that_does_not_hold_is_refused(folder: WitnessFolder, text: str) -> None:
     (folder.path / "witness.toml").write_text(text, "latin-1")

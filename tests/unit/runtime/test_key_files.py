@@ -255,6 +255,7 @@ def test_what_was_asked_for_once_stays_as_it_was(folder: KeyFolder) -> None:
         f'["{SigningKey.generate(ORIGIN).verifier.vkey}"]\nreason = "rotated"\nsince = 3',
         f'["{SigningKey.generate(ORIGIN).verifier.vkey}"]\nreason = "compromised"\nmore = 3',
     ],
+    ids=range(6),
 )
 def test_a_file_of_retirements_that_does_not_hold_is_refused(folder: KeyFolder, text: str) -> None:
     (folder.path / "retired.toml").write_text(text)
