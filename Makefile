@@ -61,7 +61,7 @@ demo: $(VENV)/.dev  ## the whole story on a real PostgreSQL, ending in offline v
 
 .PHONY: test
 test: $(VENV)/.dev  ## the tests that any machine can run (under 5 minutes)
-	$(BIN)/python -m pytest -rs -m 'not deep'
+	$(BIN)/python -m pytest -rs -m 'not deep' --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 # --- the rest ----------------------------------------------------------------------------------
 
