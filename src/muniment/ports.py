@@ -330,6 +330,28 @@ class Projections(Protocol):
         """Cases whose moment has come, the most overdue first; or, apart, whom to tell of them."""
         ...
 
+    def claim(
+        self,
+        now: str,
+        limit: int = 500,
+        *,
+        working: Collection[str] = (),
+        resting: Collection[str] = (),
+        callbacks: bool = False,
+    ) -> list[str]:
+        """
+        Like `due`, for one of several workers: what no other has claimed is ours for a lease.
+
+        What we are `working` on stays ours and is left out; what is `resting` after an attempt is
+        left out, and others may try it. That two never work on one case is no promise: whatever
+        they do is safe to do twice.
+        """
+        ...
+
+    def lead(self, duty: str) -> bool:
+        """Whether we are the one of several nodes that does this, for a lease from now on."""
+        ...
+
     def due_at(self, case: str) -> str | None: ...
 
     def next_due(self, after: str) -> str | None:
@@ -338,8 +360,13 @@ class Projections(Protocol):
 
     def answer(self, principal: str, operation: str, key: str) -> Answer | None: ...
 
-    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
-        """Drop what is there and write these instead, in one transaction."""
+    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due], size: int) -> bool:
+        """
+        Drop what is there and write these instead, in one transaction.
+
+        They are as of `size` entries: where the log has another size by now nothing is changed,
+        and the answer is False.
+        """
         ...
 
 

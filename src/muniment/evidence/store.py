@@ -231,6 +231,18 @@ class HeadStore(Protocol):
         ...
 
 
+class SharedHeadStore(HeadStore, Protocol):
+    """
+    One that several nodes write to, each with the same database behind it.
+
+    The lock is lost, and with it the right to write, by a node that does not use it for a lease.
+    """
+
+    def await_change(self, seconds: float) -> None:
+        """Return once another node may have written, after `seconds` at the latest."""
+        ...
+
+
 class ErasureLedger(Protocol):
     """Remembers what was erased, outside the database and every backup of it."""
 

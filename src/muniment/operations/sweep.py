@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from muniment.access import records
+from muniment.errors import LogUnavailable
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
 from muniment.operations import notify
@@ -35,16 +36,20 @@ def rebuild(service: Service) -> int:
     """
     rows: dict[str, CaseRow] = {}
     dues = {due.case: due for due in notify.kept(service)}
-    done = 0
-    while done < service.log.size:
+    done, replaced = 0, False
+    while not replaced:
         size = service.log.size
         for case in cases_between(service, done, size):
             rows[case], found = _true_row(service, case)
             dues.update((due.case, due) for due in found)
-        service.projections.replace_all(
-            rows.values(), [due for due in dues.values() if due.at is not None]
+        replaced = service.projections.replace_all(
+            rows.values(), [due for due in dues.values() if due.at is not None], size
         )
         done = size
+        if not replaced and service.log.trouble is not None:
+            raise LogUnavailable("the lists are built anew once the log can be written again")
+        if not replaced:
+            time.sleep(PAUSE)  # what was appended meanwhile is known in a moment
     return len(rows)
 
 

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,22 @@ class SQLiteStore:
     def due(self, now: str, limit: int = 500, *, callbacks: bool = False) -> list[str]:
         return [case for (case,) in self._rows(READ_DUE, now, int(callbacks), limit)]
 
+    def claim(
+        self,
+        now: str,
+        limit: int = 500,
+        *,
+        working: Collection[str] = (),
+        resting: Collection[str] = (),
+        callbacks: bool = False,
+    ) -> list[str]:
+        out = {*working, *resting}  # there is one worker on this file: nobody else claims anything
+        found = self.due(now, limit + len(out), callbacks=callbacks)
+        return [case for case in found if case not in out][:limit]
+
+    def lead(self, duty: str) -> bool:  # noqa: ARG002 (we are the only node)
+        return True
+
     def due_at(self, case: str) -> str | None:
         at: str | None = self._value(READ_DUE_OF, case)
         return at
@@ -265,11 +281,14 @@ class SQLiteStore:
             principal=principal, operation=operation, key=key, body=body, case=case, at=at
         )
 
-    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due]) -> None:
+    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due], size: int) -> bool:
         with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
+            if connection.execute(READ_STATE).fetchone()[0] != size:
+                return False
             connection.execute("DELETE FROM cases")
             connection.execute("DELETE FROM due")
             _carry_out(connection, (*rows, *dues))
+        return True
 
     # --- connections -------------------------------------------------------------------------
 

@@ -216,6 +216,22 @@ class ProjectionsContract:
         assert projections.due("2027") == []
         assert projections.due_at("mun_a") is None
 
+    def test_due_work_is_claimed_but_not_what_is_worked_on_or_rests(
+        self, open_projections: Callable[[], Projections], write: Writes
+    ) -> None:
+        at = "2026-11-21T10:00:0{}.000Z".format
+        write(*(Due(case=f"mun_{n}", at=at(n)) for n in range(5)), Due(case="notice/x", at=at(1)))
+        projections = open_projections()
+        assert projections.claim(at(2)) == ["mun_0", "mun_1", "mun_2"]
+        assert projections.claim(at(2)) == ["mun_0", "mun_1", "mun_2"], "what is ours stays ours"
+        assert projections.claim(at(9), 2, working=["mun_0"], resting=["mun_2"]) == [
+            "mun_1",
+            "mun_3",
+        ]
+        assert projections.claim(at(9), callbacks=True) == ["notice/x"]
+        write(Due(case="mun_1", at=None), Due(case="mun_2", at=at(8)))
+        assert projections.claim(at(4)) == ["mun_0", "mun_3", "mun_4"]
+
     def test_the_first_answer_under_a_key_stays(
         self, open_projections: Callable[[], Projections], write: Writes
     ) -> None:
@@ -242,11 +258,23 @@ class ProjectionsContract:
         )
         write(case_row("mun_a"), case_row("mun_b"), Due(case="mun_a", at="1"), answer)
         projections = open_projections()
-        projections.replace_all([case_row("mun_c")], [Due(case="mun_c", at="2")])
+        assert projections.replace_all([case_row("mun_c")], [Due(case="mun_c", at="2")], 2)
         for reader in (projections, open_projections()):
             assert [row.case for row in reader.cases()] == ["mun_c"]
             assert reader.due("9") == ["mun_c"]
             assert reader.answer("prn_a", "request", "k") == answer
+
+    def test_a_rebuild_that_the_log_has_outgrown_changes_nothing(
+        self, open_projections: Callable[[], Projections], write: Writes
+    ) -> None:
+        write(case_row("mun_a"), Due(case="mun_a", at="1"))
+        write(case_row("mun_b"))
+        projections = open_projections()
+        for size in (2, 4):
+            assert not projections.replace_all([case_row("mun_c")], [], size)
+        assert [row.case for row in projections.cases()] == ["mun_b", "mun_a"]
+        assert projections.due("9") == ["mun_a"]
+        assert projections.replace_all([case_row("mun_c")], [], 3)
 
     def test_a_rebuild_that_fails_changes_nothing(
         self, open_projections: Callable[[], Projections], write: Writes
@@ -255,7 +283,7 @@ class ProjectionsContract:
         projections = open_projections()
         broken: Any = [case_row("mun_b"), "no row"]
         with pytest.raises(TypeError):
-            projections.replace_all(broken, [])
+            projections.replace_all(broken, [], 2)
         assert [row.case for row in open_projections().cases()] == ["mun_a"]
         assert projections.due("9") == ["mun_a"]
         write(case_row("mun_b"))
