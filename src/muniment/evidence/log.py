@@ -13,14 +13,19 @@ in a batch is believed because a database says so:
 
 If a commit fails or its outcome is unknown, the log stops, reopens and checks what is there before
 it signs again. If a check fails, it never signs again.
+
+Where several nodes share a database and a head store, 3. reads: what this process does not know yet
+was signed with the log's keys, and leads from what it knows to the checkpoint: it is taken in.
 """
 
+import contextlib
 import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 from muniment.errors import (
     ConfigInvalid,
@@ -39,7 +44,7 @@ from muniment.evidence.index import Index, Last
 from muniment.evidence.keys import COMPROMISED, LogKeys
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Draft, Header
-from muniment.evidence.recovery import take_in
+from muniment.evidence.recovery import Known, take_in, take_in_to_head
 from muniment.evidence.sequencer import Sequencer, Staged, check_last
 from muniment.evidence.signer import Extension, Keyring
 from muniment.evidence.store import (
@@ -55,7 +60,9 @@ from muniment.evidence.store import (
 from muniment.evidence.tree import StoredTree, Tree
 
 MAX_BATCH = 512
-_Waiting = list[tuple[Proposal | Outcome, Future[Appended]]]
+#: how long whoever asks for an unknown case waits for what other nodes wrote
+FOLLOW_SECONDS = 1.0
+_Append = tuple[Proposal | Outcome, Future[Appended]]
 _log = logging.getLogger(__name__)
 
 
@@ -100,7 +107,13 @@ class Log:
         space: Callable[[], int] = lambda: 1 << 62,
         reserve: int = 0,
         give_way: Callable[[], None] = lambda: None,
+        contradicted: Callable[[], str | None] = lambda: None,
+        shared: bool = False,
     ) -> None:
+        """
+        `contradicted` says why nothing may be signed any more, on whatever node that was seen.
+        `shared` is a log that other nodes write to as well.
+        """
         self.store = store
         self.clock = clock
         self.origin = keyring.name
@@ -109,14 +122,15 @@ class Log:
         self._keys = LogKeys()
         self._sequencer = Sequencer(clock, space, reserve)
         self._give_way = give_way
+        self._contradicted = contradicted
+        self._shared = shared
         self._index = Index(counters)
         self._tree = Tree()
         self._stored = StoredTree(store)
         self._signed = _Signed(b"", Checkpoint(self.origin, 0, merkle.EMPTY_ROOT))
         self._listeners: list[Callable[[Entry], None]] = []
-        self._queue: queue.SimpleQueue[tuple[Proposal | Outcome, Future[Appended]] | None] = (
-            queue.SimpleQueue()
-        )
+        #: a bare future waits for what others wrote; None ends the thread
+        self._queue: queue.SimpleQueue[_Append | Future[int] | None] = queue.SimpleQueue()
         self._stopped: str | None = None
         self._broken = False
         self._closed = False
@@ -214,6 +228,22 @@ class Log:
                 self._queue.put((item, future))
         return future
 
+    def follow(self) -> Future[int]:
+        """
+        Take in what other nodes have written, as far as the head store vouches for it.
+
+        The future gives the size that is known then, or `LogUnavailable`. What is queued to be
+        appended brings it along.
+        """
+        future: Future[int] = Future()
+        future.set_running_or_notify_cancel()
+        with self._mutex:
+            if self._closed or self._broken:
+                future.set_exception(LogUnavailable(self._stopped or "the log is closed"))
+            else:
+                self._queue.put(future)
+        return future
+
     def lasts(self) -> tuple[int, dict[str, Last]]:
         """The newest record of every case, and the size of the log that this is the state of."""
         with self._mutex:
@@ -231,6 +261,9 @@ class Log:
 
         Raises `LogInvalid` if the database shows anything else; an unknown case is empty.
         """
+        if self._shared and self.head(case) is None:
+            with contextlib.suppress(LogUnavailable, TimeoutError):
+                self.follow().result(FOLLOW_SECONDS)  # another node may just have opened it
         with self._mutex:
             signed, last = self._signed.checkpoint, self._index.last_of(case)
         node = self.nodes(signed.size)
@@ -297,31 +330,42 @@ class Log:
                     waiting.append(item)
             self._write(waiting)
 
-    def _write(self, waiting: _Waiting) -> None:
+    def _write(self, waiting: Sequence[_Append | Future[int]]) -> None:
+        appends = [each for each in waiting if not isinstance(each, Future)]
+        follows = [each for each in waiting if isinstance(each, Future)]
+        appended: list[tuple[Future[Appended], Staged]] = []
         try:
             if self._stopped is not None:
                 self._recover()
-            appended = self._commit(waiting)
+            if appends:
+                appended = self._commit(appends)
+            else:
+                self._follow()
         except Exception as error:  # noqa: BLE001 (whatever it was, the outcome is unknown)
             self._stop(error)
-            for _, future in waiting:
+            futures: list[Future[Any]] = [*(future for _, future in appends), *follows]
+            for future in futures:
                 if not future.done():
                     future.set_exception(
                         LogUnavailable(f"the log cannot be written: {self._stopped}")
                     )
             return
         note, size = self._signed.note, self._signed.checkpoint.size
-        for future, part in appended:
-            future.set_result(Appended(part.entries, note, size))
+        for answer, part in appended:
+            answer.set_result(Appended(part.entries, note, size))
+        for follow in follows:
+            follow.set_result(size)
 
     def _stop(self, error: Exception) -> None:
         why = str(error) if isinstance(error, MunimentError) else type(error).__name__
         with self._mutex:
             if self._broken:
                 return  # whatever failed besides, it stays stopped for the reason that it has
+            known = self._stopped == why
             # evidence that contradicts itself is for a person to look at; all else may pass
             self._stopped, self._broken = why, isinstance(error, EvidenceError)
-        _log.critical("the log stopped: %s", why)
+        if not known:  # whoever is cut off tries again and again
+            _log.critical("the log stopped: %s", why)
 
     def _recover(self) -> None:
         """After an unknown outcome: whatever was persisted is checked and taken in."""
@@ -335,23 +379,30 @@ class Log:
             self._stopped = None
         _log.warning("the log goes on at size %d", self._tree.size)
 
-    def _commit(self, waiting: _Waiting) -> list[tuple[Future[Appended], Staged]]:
+    def _commit(self, appends: Sequence[_Append]) -> list[tuple[Future[Appended], Staged]]:
         with self._heads.lock():
-            if self._heads.read() != self._signed.note:
+            if (why := self._contradicted()) is not None:
+                raise LogInvalid(why)
+            head = self._heads.read()
+            if head != self._signed.note and not self._shared:
                 raise LogInvalid(
                     "the head store has moved on: another process, or a copy, writes to this log"
                 )
             with self.store.transaction() as transaction:
-                self._check_tail(transaction.tail())
+                tail = transaction.tail()
+                if self._shared and not head == tail.checkpoint == self._signed.note:
+                    self._take_in(head)  # nobody adds to it while we hold the lock
+                self._check_tail(tail)
                 tree, index = self._tree.copy(), self._index.overlay()
-                staged = self._stage_all(waiting, transaction, tree, index)
+                staged = self._stage_all(appends, transaction, tree, index)
                 if tree.size == self._tree.size:
                     return staged
                 signed = Checkpoint(self.origin, tree.size, tree.root())
                 keys, note = self._sign(signed, [part for _, part in staged])
                 self._add(transaction, [part for _, part in staged], tree, note)
             # Crash here: the database is ahead of the head store by a checkpoint of our own, which
-            # extends the head and is taken in at the next start. Nobody has a receipt yet.
+            # extends the head and is taken in at the next start, or by the next node that writes.
+            # Nobody has a receipt yet.
             self._heads.write(note, tree.size)
         self._believe(tree, index, _Signed(note, signed), index.staged, keys)
         return staged
@@ -373,10 +424,10 @@ class Log:
         return keys, self._keyring.sign(extension, keys.signers(signed.size), leaving)
 
     def _stage_all(
-        self, waiting: _Waiting, transaction: Transaction, tree: Tree, index: Index
+        self, appends: Sequence[_Append], transaction: Transaction, tree: Tree, index: Index
     ) -> list[tuple[Future[Appended], Staged]]:
         staged = []
-        for item, future in waiting:
+        for item, future in appends:
             try:
                 part = self._sequencer.stage(item, transaction, index, tree.size, self.log_id)
             except (LogInvalid, LogUnavailable):
@@ -438,13 +489,28 @@ class Log:
             raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
 
     def _catch_up(self) -> None:
+        if self._shared:
+            self._follow()  # others go on meanwhile: little is left to be done under the lock
         with self._heads.lock():
-            known = take_in(
-                self.store, self._tree, self._index, self._keys, self._heads.read(), self._open_held
-            )
-            # after an error what can be read in the head store need not be on its disk
-            if known.ahead or self._stopped is not None:
-                self._heads.write(known.checkpoint, known.tree.size)
+            self._take_in(self._heads.read())
+
+    def _follow(self) -> None:
+        head = self._heads.read()
+        if head is None or head == self._signed.note:
+            return
+        self._believe_known(
+            take_in_to_head(self.store, self._tree, self._index, self._keys, head, self._open_held)
+        )
+
+    def _take_in(self, head: bytes | None) -> None:
+        """All that is in the database; for whoever holds the lock."""
+        known = take_in(self.store, self._tree, self._index, self._keys, head, self._open_held)
+        # after an error what can be read in the head store need not be on its disk
+        if known.ahead or self._stopped is not None:
+            self._heads.write(known.checkpoint, known.tree.size)
+        self._believe_known(known)
+
+    def _believe_known(self, known: Known) -> None:
         known.tree.forget_changes()
         signed = _Signed(known.checkpoint, known.signed)
         self._believe(known.tree, known.index, signed, known.new, known.keys)

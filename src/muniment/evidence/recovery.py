@@ -1,11 +1,12 @@
 """
-Take in entries that are not yet known: at start all of them, after an unknown outcome the new ones.
+Take in entries that are not yet known: at start all of them, after an unknown outcome the new ones,
+and at any time those that another node wrote.
 
-Both are the same walk, and what it finds is held against the signed checkpoint, the tiles and the
+All are the same walk, and what it finds is held against the signed checkpoint, the tiles and the
 head store before it is believed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from muniment.errors import LogInvalid, NoteInvalid
@@ -56,11 +57,7 @@ def take_in(
     tree, index = tree.copy(), index.overlay()
     root_at_head = tree.root() if tree.size == remembered.size else None
     new: list[Entry] = []
-    for place, data in store.entries(tree.size, tail.last_index + 1):
-        entry = entry_of(place, data)
-        _check_next(entry, tree.size, index)
-        tree.push(entry.leaf)
-        index.add(entry)
+    for entry in _next_entries(store, tree, index, tail.last_index + 1):
         new.append(entry)
         if tree.size == remembered.size:
             root_at_head = tree.root()
@@ -72,6 +69,44 @@ def take_in(
     _check_keys(keys, head, "the head store")
     _check_keys(keys, tail.checkpoint, "the database")
     return Known(tree, index, new, keys, tail.checkpoint, signed, remembered.size < tree.size)
+
+
+def take_in_to_head(
+    store: LogStore,
+    tree: Tree,
+    index: Index,
+    keys: LogKeys,
+    head: bytes,
+    open_held: Callable[[bytes, str], Checkpoint],
+) -> Known:
+    """
+    As far as the head store vouches, and no further: for a node that does not hold the lock.
+
+    What lies behind it in the database may be undone yet. Raises `LogInvalid` as `take_in` does.
+    """
+    remembered = open_held(head, "the head store")
+    tree, index = tree.copy(), index.overlay()
+    new = list(_next_entries(store, tree, index, remembered.size))
+    if tree.size > remembered.size:
+        raise LogInvalid(
+            f"the head store remembers {remembered.size} entries, and this node knows {tree.size}: "
+            "the head store is an older copy"
+        )
+    _check_remembered(remembered, tree, tree.root())
+    _check_tiles(store, tree)
+    keys = keys.after(new)
+    _check_keys(keys, head, "the head store")
+    return Known(tree, index, new, keys, head, remembered, ahead=False)
+
+
+def _next_entries(store: LogStore, tree: Tree, index: Index, stop: int) -> Iterator[Entry]:
+    """What is behind the tree, each entry added to it and to the index before it is given."""
+    for place, data in store.entries(tree.size, stop):
+        entry = entry_of(place, data)
+        _check_next(entry, tree.size, index)
+        tree.push(entry.leaf)
+        index.add(entry)
+        yield entry
 
 
 def _check_next(entry: Entry, size: int, index: Index) -> None:
@@ -116,6 +151,7 @@ def _check_keys(keys: LogKeys, note: bytes, place: str) -> None:
 
 
 def _check_tiles(store: LogStore, tree: Tree) -> None:
+    """A tile may go further than the tree: another node has written to it since."""
     for (level, number), hashes in tree.changed_tiles().items():
-        if store.tile(level, number) != hashes:
+        if not (store.tile(level, number) or b"").startswith(hashes):
             raise LogInvalid(f"tile {level}/{number} does not hold the hashes of its entries")

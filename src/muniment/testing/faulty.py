@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.audit import audit
@@ -42,6 +42,7 @@ from muniment.evidence.store import (
     entry_of,
 )
 from muniment.evidence.tree import Tree
+from muniment.ports import Projections
 from muniment.stores.head_file import HeadFile
 from muniment.stores.sqlite import SQLiteStore
 
@@ -316,9 +317,39 @@ def counted(header: Header) -> Iterable[str]:
     return counts
 
 
+class ClosingStore(LogStore, Projections, Protocol):
+    def close(self) -> None: ...
+
+
+class ClosingHeads(HeadStore, Protocol):
+    def close(self) -> None: ...
+
+
+class Place(Protocol):
+    """Where a log lies: each call opens the same data anew, as another process would."""
+
+    def open_store(self) -> ClosingStore: ...
+
+    def open_heads(self) -> ClosingHeads: ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """A log in a folder."""
+
+    database: Path
+    head: Path
+
+    def open_store(self) -> SQLiteStore:
+        return SQLiteStore(self.database)
+
+    def open_heads(self) -> HeadFile:
+        return HeadFile(self.head)
+
+
 @dataclass
 class TrialLog:
-    """A small log in a folder; tests move its clocks and its free space, and fail its disk."""
+    """A small log; tests move its clocks and its free space, and fail its disk."""
 
     folder: Path
     key: SigningKey = field(default_factory=lambda: SigningKey.generate(ORIGIN))
@@ -333,6 +364,10 @@ class TrialLog:
     reserve: int = 1 << 20
     #: where the head store lies, if not in the folder
     head_path: Path | None = None
+    #: where all of it lies, if not in the folder
+    place: Place | None = None
+    #: other nodes write to it as well: each is a `TrialLog` of its own with the same key
+    shared: bool = False
 
     def __post_init__(self) -> None:
         self.path, self.head = self.folder / "muniment.db", self.head_path or self.folder / "head"
@@ -343,14 +378,23 @@ class TrialLog:
         self.told: list[Entry] = []
         #: the listener
         self.listen: Callable[[Entry], None] = self.told.append
-        if not self.path.exists():
-            with contextlib.closing(HeadFile(self.head)) as heads:
-                found_log(SQLiteStore(self.path), heads, self.keyring, self._started)
+        self._place = self.place or Files(self.path, self.head)
+        with self._opened() as (store, heads):
+            if heads.read() is None:
+                found_log(store, heads, self.keyring, self._started)
         self.open()
 
     @property
     def keyring(self) -> Keyring:
         return Keyring([KeyAtHand(self.key), *self.others])
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[ClosingStore, ClosingHeads]]:
+        with (
+            contextlib.closing(self._place.open_heads()) as heads,
+            contextlib.closing(self._place.open_store()) as store,
+        ):
+            yield store, heads
 
     def _started(self, key: VerifierKey) -> Draft:
         body = {"key": key.vkey, "nonce": secrets.token_hex(16), "origin": ORIGIN}
@@ -358,8 +402,8 @@ class TrialLog:
 
     def open(self) -> None:
         """Raises what `Log.open` raises; then there is nothing to close."""
-        self._heads = HeadFile(self.head)
-        self._store = SQLiteStore(self.path)
+        self._heads = self._place.open_heads()
+        self._store = self._place.open_store()
         self._closed = False
         self.store = FaultyStore(self._store, self.disk)
         self.told.clear()
@@ -371,6 +415,7 @@ class TrialLog:
             counters=counted,
             space=lambda: self.free,
             reserve=self.reserve,
+            shared=self.shared,
         )
         try:
             self.log.open(self.listen)
@@ -459,24 +504,21 @@ class TrialLog:
         Entries, cases, tree, tiles, every checkpoint, sections and documents (a full audit), the
         head store, and what the listeners were told.
         """
-        store = SQLiteStore(self.path)
-        with contextlib.closing(HeadFile(self.head)) as heads:
-            head = heads.read()
-        tail = store.tail()
-        assert tail is not None
-        assert head is not None
-        found = audit(store, self.log.keys.known, [head], full=True)
-        assert found.holds, found
-        assert head == tail.checkpoint == self.log.checkpoint
-        entries = dict(store.entries(0, tail.size))
-        assert sorted(entries) == list(range(tail.size)), "entries are gap-free"
-        for entry in self.acknowledged:
-            assert entries[entry.index] == entry.data, f"{entry.header.id} was acknowledged"
-        assert [entry.data for entry in self.told] == list(entries.values())
-        self._check_appended(store, tail)
-        store.close()
+        with self._opened() as (store, heads):
+            head, tail = heads.read(), store.tail()
+            assert tail is not None
+            assert head is not None
+            found = audit(store, self.log.keys.known, [head], full=True)
+            assert found.holds, found
+            assert head == tail.checkpoint == self.log.checkpoint
+            entries = dict(store.entries(0, tail.size))
+            assert sorted(entries) == list(range(tail.size)), "entries are gap-free"
+            for entry in self.acknowledged:
+                assert entries[entry.index] == entry.data, f"{entry.header.id} was acknowledged"
+            assert [entry.data for entry in self.told] == list(entries.values())
+            self._check_appended(store, tail)
 
-    def _check_appended(self, store: SQLiteStore, tail: Tail) -> None:
+    def _check_appended(self, store: LogStore, tail: Tail) -> None:
         """Every case can be read with its proofs, and ends where the log thinks that it does."""
         cases = {entry.header.case for entry in self.told}
         for case in cases:
