@@ -54,6 +54,8 @@ def take_in(
     if head is None:
         raise LogInvalid("the head store is empty, but the database has a log")
     remembered = open_held(head, "the head store")
+    _check_not_older(tail.last_index + 1, remembered.size, "the head store remembers")
+    _check_not_older(tail.last_index + 1, tree.size, "this node knows")
     tree, index = tree.copy(), index.overlay()
     root_at_head = tree.root() if tree.size == remembered.size else None
     new: list[Entry] = []
@@ -63,7 +65,7 @@ def take_in(
             root_at_head = tree.root()
     signed = open_held(tail.checkpoint, "the database")
     _check_signed(tail, tree, signed)
-    _check_remembered(remembered, tree, root_at_head)
+    _check_remembered(remembered, root_at_head)
     _check_tiles(store, tree)
     keys = keys.after(new)
     _check_keys(keys, head, "the head store")
@@ -85,14 +87,15 @@ def take_in_to_head(
     What lies behind it in the database may be undone yet. Raises `LogInvalid` as `take_in` does.
     """
     remembered = open_held(head, "the head store")
-    tree, index = tree.copy(), index.overlay()
-    new = list(_next_entries(store, tree, index, remembered.size))
     if tree.size > remembered.size:
         raise LogInvalid(
             f"the head store remembers {remembered.size} entries, and this node knows {tree.size}: "
             "the head store is an older copy"
         )
-    _check_remembered(remembered, tree, tree.root())
+    tree, index = tree.copy(), index.overlay()
+    new = list(_next_entries(store, tree, index, remembered.size))
+    _check_not_older(tree.size, remembered.size, "the head store remembers")
+    _check_remembered(remembered, tree.root())
     _check_tiles(store, tree)
     keys = keys.after(new)
     _check_keys(keys, head, "the head store")
@@ -128,13 +131,15 @@ def _check_signed(tail: Tail, tree: Tree, signed: Checkpoint) -> None:
         )
 
 
-def _check_remembered(remembered: Checkpoint, tree: Tree, root_at_head: bytes | None) -> None:
-    if remembered.size > tree.size:
+def _check_not_older(size: int, known: int, whose: str) -> None:
+    if size < known:
         raise LogInvalid(
-            f"the database has {tree.size} entries, but the head store remembers "
-            f"{remembered.size}: this is an older copy of the database; what is missing may be in "
-            "a mirror: `muniment restore --from-mirror`"
+            f"the database has {size} entries, but {whose} {known}: this is an older copy of the "
+            "database; what is missing may be in a mirror: `muniment restore --from-mirror`"
         )
+
+
+def _check_remembered(remembered: Checkpoint, root_at_head: bytes | None) -> None:
     if root_at_head != remembered.root:
         raise LogInvalid(
             f"the first {remembered.size} entries are not those that the head store remembers: "

@@ -89,6 +89,10 @@ class Disk:
         """
         self._faults[step] = _Fault(kept, times, after, error)
 
+    def heal(self) -> None:
+        """From now on everything goes well."""
+        self._faults.clear()
+
     @contextlib.contextmanager
     def hold(self, step: str) -> Iterator[threading.Event]:
         """While the block runs the step waits; the event says that it was reached."""
@@ -368,6 +372,8 @@ class TrialLog:
     place: Place | None = None
     #: other nodes write to it as well: each is a `TrialLog` of its own with the same key
     shared: bool = False
+    #: why nothing may be signed any more
+    contradicted: str | None = None
 
     def __post_init__(self) -> None:
         self.path, self.head = self.folder / "muniment.db", self.head_path or self.folder / "head"
@@ -415,6 +421,7 @@ class TrialLog:
             counters=counted,
             space=lambda: self.free,
             reserve=self.reserve,
+            contradicted=lambda: self.contradicted,
             shared=self.shared,
         )
         try:
@@ -429,6 +436,10 @@ class TrialLog:
             self.log.close()
             self._store.close()
             self._heads.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def reopen(self) -> None:
         self.close()
