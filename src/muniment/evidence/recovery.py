@@ -54,8 +54,8 @@ def take_in(
     if head is None:
         raise LogInvalid("the head store is empty, but the database has a log")
     remembered = open_held(head, "the head store")
-    _check_not_older(tail.last_index + 1, remembered.size, "the head store remembers")
-    _check_not_older(tail.last_index + 1, tree.size, "this node knows")
+    _check_not_older(tail.size, remembered.size, "the head store remembers")
+    _check_not_older(tail.size, tree.size, "this node knows")
     tree, index = tree.copy(), index.overlay()
     root_at_head = tree.root() if tree.size == remembered.size else None
     new: list[Entry] = []
