@@ -60,7 +60,7 @@ from muniment.evidence.store import (
 from muniment.evidence.tree import StoredTree, Tree
 
 MAX_BATCH = 512
-#: how long whoever asks for an unknown case waits for what other nodes wrote
+#: how long whoever asks for what we do not know waits for what other nodes wrote
 FOLLOW_SECONDS = 1.0
 _Append = tuple[Proposal | Outcome, Future[Appended]]
 _log = logging.getLogger(__name__)
@@ -244,6 +244,12 @@ class Log:
                 self._queue.put(future)
         return future
 
+    def look_again(self) -> None:
+        """Wait a moment for what other nodes have written, where there are others."""
+        if self._shared:
+            with contextlib.suppress(LogUnavailable, TimeoutError):
+                self.follow().result(FOLLOW_SECONDS)
+
     def lasts(self) -> tuple[int, dict[str, Last]]:
         """The newest record of every case, and the size of the log that this is the state of."""
         with self._mutex:
@@ -261,9 +267,8 @@ class Log:
 
         Raises `LogInvalid` if the database shows anything else; an unknown case is empty.
         """
-        if self._shared and self.head(case) is None:
-            with contextlib.suppress(LogUnavailable, TimeoutError):
-                self.follow().result(FOLLOW_SECONDS)  # another node may just have opened it
+        if self.head(case) is None:
+            self.look_again()  # another node may just have opened it
         with self._mutex:
             signed, last = self._signed.checkpoint, self._index.last_of(case)
         node = self.nodes(signed.size)

@@ -54,6 +54,7 @@ def take_in(
     if head is None:
         raise LogInvalid("the head store is empty, but the database has a log")
     remembered = open_held(head, "the head store")
+    signed = open_held(tail.checkpoint, "the database")
     _check_not_older(tail.size, remembered.size, "the head store remembers")
     _check_not_older(tail.size, tree.size, "this node knows")
     tree, index = tree.copy(), index.overlay()
@@ -63,7 +64,6 @@ def take_in(
         new.append(entry)
         if tree.size == remembered.size:
             root_at_head = tree.root()
-    signed = open_held(tail.checkpoint, "the database")
     _check_signed(tail, tree, signed)
     _check_remembered(remembered, root_at_head)
     _check_tiles(store, tree)

@@ -176,6 +176,8 @@ def _check_memory(service: Service, who: str, note: bytes) -> None:
 
 def contradiction(log: Log, shown: Checkpoint) -> str:
     """What is wrong with a checkpoint that our key signed; empty for a beginning of this log."""
+    if shown.size > log.size:
+        log.look_again()  # another node may have shown it
     size = log.size
     if shown.size > size:
         return (

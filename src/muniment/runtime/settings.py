@@ -30,6 +30,7 @@ from muniment.runtime.mirror_section import MirrorSection
 from muniment.runtime.setting_values import Length, Name, Prefix, Reference, Size, Zone
 from muniment.runtime.signer_section import SignerSection
 from muniment.runtime.stamp_section import StampSection
+from muniment.runtime.store_section import StoreSection
 from muniment.runtime.witness_section import WitnessesSection
 
 FILE = "muniment.toml"
@@ -63,11 +64,11 @@ class Installation(_Section):
 class Paths(_Section):
     """Where things lie."""
 
-    #: the database: log and projections
+    #: the database: log and projections; not used where `[store]` names one
     database: Path = Path("data/muniment.db")
-    #: what remembers the newest head: best on another disk than the database
+    #: what remembers the newest head: best on another disk than the database; likewise
     head: Path = Path("head/head")
-    #: what was erased; outside every backup of the database
+    #: what was erased; outside every backup of the database; likewise
     erasures: Path = Path("head/erasures")
     #: ends that were done while the log could not be written
     spool: Path = Path("data/spool")
@@ -328,6 +329,7 @@ class Settings(_Section):
 
     installation: Installation
     paths: Paths = Paths()
+    store: StoreSection | None = None
     server: Server = Server()
     log: Log = Log()
     limits: LimitsSection = LimitsSection()

@@ -1,9 +1,9 @@
 """The only place where ports meet what implements them."""
 
+import asyncio
 import contextlib
 import logging
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,13 +27,15 @@ from muniment.operations.take_in import Proposed, take_in
 from muniment.runtime import clock
 from muniment.runtime.callbacks import read_callbacks
 from muniment.runtime.files import read_proposed
+from muniment.runtime.following import Following
 from muniment.runtime.key_files import KeyFolder, write_key
+from muniment.runtime.log_stores import LogStores, find_database, open_stores
 from muniment.runtime.notices import read_notifiers
 from muniment.runtime.outbound import CheckedOutbound
 from muniment.runtime.providers import read_providers
 from muniment.runtime.publishing import read_publishing
 from muniment.runtime.settings import Settings
-from muniment.stores.head_file import HaltFile, HeadFile, LedgerFile
+from muniment.stores.head_file import HeadFile, LedgerFile
 from muniment.stores.spool_file import SpoolFile
 from muniment.stores.sqlite import OneServer, SQLiteStore
 
@@ -47,16 +49,31 @@ class Opened:
     service: Service
     settings: Settings
     proposed: Proposed
-    store: SQLiteStore
-    heads: HeadFile
+    stores: LogStores
     only: OneServer | None
     #: where people sign in, by the provider's name
     sign_ins: Mapping[str, SignIn]
     keys: KeyFolder
     #: the signing key in another process
     remote: RemoteSigner | None
+    following: Following | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other nodes may work on the same log."""
+        return self.stores.shared is not None
+
+    def follow(self) -> None:
+        """From now on, take in what other nodes write as soon as they have written it."""
+        if self.stores.shared is not None:
+            loop, wake = asyncio.get_running_loop(), self.service.wake.set
+            self.following = Following(
+                self.service.log, self.stores.shared, lambda: loop.call_soon_threadsafe(wake)
+            )
 
     async def close(self) -> None:
+        if self.following is not None:
+            await asyncio.to_thread(self.following.close)
         for connector in self.service.connectors.values():
             await connector.close()
         self.service.log.close()
@@ -64,8 +81,7 @@ class Opened:
         self.service.log.keyring.close()
         if self.remote is not None:
             self.remote.close()
-        self.store.close()
-        self.heads.close()
+        self.stores.close()
         if self.only is not None:
             self.only.release()
 
@@ -109,80 +125,80 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
     remote = read_remote(settings, folder)
     keyring = read_keyring(keys, remote)
     proposed = _with_keys(proposed, keys, keyring)
-    database = folder / settings.paths.database
-    try:
-        if not database.exists():
-            raise ConfigInvalid(f"there is no log at `{database}`; `muniment init` makes one")
-        only = None if looking else OneServer(database.with_suffix(".lock"))
-    except OSError as error:
-        raise LogUnavailable(f"`{error.filename}` cannot be opened: {error.strerror}") from error
+    only = None if looking else _only_server(folder, settings)
     if only is not None:
         held.callback(only.release)
-    store = held.enter_context(contextlib.closing(SQLiteStore(database)))
-    heads = held.enter_context(contextlib.closing(HeadFile(folder / settings.paths.head)))
-    ledger = LedgerFile(folder / settings.paths.erasures)
-    ledger.check()
-
-    def space() -> int:
-        return shutil.disk_usage(database.parent).free
-
+    stores = open_stores(folder, settings)
+    held.callback(stores.close)
     log = Log(
-        store,
-        heads,
+        stores.database,
+        stores.heads,
         keyring,
         SteadyClock(clock.now, clock.elapsed),
         counters=counters,
-        space=space,
+        space=stores.space,
         reserve=settings.log.reserve,
         give_way=clock.give_way,
+        contradicted=stores.halted.why,
+        shared=stores.shared is not None,
     )
     outbound = CheckedOutbound()
     read = read_providers(settings, folder, outbound)
     registry, erasures = Registry(), Erasures()
     log.open(registry.take, erasures.take)
     held.callback(log.close)
-    halted = HaltFile(folder / settings.paths.head.with_name("contradicted"))
-    if (why := halted.why()) is not None:
-        log.halt(f"{why}; look, then remove `{halted.path}`")
+    if (why := stores.halted.why()) is not None:
+        log.halt(why)
     service = Service(
         log=log,
         registry=registry,
-        projections=store,
-        ledger=ledger,
+        projections=stores.database,
+        ledger=stores.ledger,
         erasures=erasures,
         spool=SpoolFile(folder / settings.paths.spool),
         connectors=proposed.connectors,
         prefix=settings.installation.prefix,
         limits=_limits(settings),
         business_hours=settings.calendar.open_at,
-        space=space,
+        space=stores.space,
         reserve=settings.log.reserve,
         callbacks=read_callbacks(settings, folder),
         outbound=outbound,
         notifiers=read_notifiers(settings, folder, outbound),
         public_url=_public_url(settings),
         publishing=read_publishing(settings, folder),
-        halted=halted,
+        halted=stores.halted,
         providers=read.providers,
         sealing_key=keys.sealing(),
     )
     if not looking:
         if log.trouble is None:
             settle_keys(log, keys, remote)
-        finish(log, ledger, erasures)
+        finish(log, stores.ledger, erasures)
         if wrong_rows(service):
             rebuild(service)
     return Opened(
         service=service,
         settings=settings,
         proposed=proposed,
-        store=store,
-        heads=heads,
+        stores=stores,
         only=only,
         sign_ins=read.sign_ins,
         keys=keys,
         remote=remote,
     )
+
+
+def _only_server(folder: Path, settings: Settings) -> OneServer:
+    """Raises `Conflict` beside a running service on this folder, wherever its log lies."""
+    if settings.store is None:
+        find_database(folder, settings)
+    lock = (folder / settings.paths.database).with_suffix(".lock")
+    try:
+        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return OneServer(lock)
+    except OSError as error:
+        raise LogUnavailable(f"`{error.filename}` cannot be opened: {error.strerror}") from error
 
 
 def hold_back(opened: Opened) -> None:

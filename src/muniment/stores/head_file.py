@@ -168,13 +168,15 @@ class HaltFile:
             append_durably(self.path, why.encode() + b"\n\n" + note)
 
     def why(self) -> str | None:
-        """None while nothing speaks against the log."""
+        """With what to do about it; None while nothing speaks against the log."""
         try:
-            return self.path.read_bytes().partition(b"\n")[0].decode("utf-8", "replace")
+            kept = self.path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise LogUnavailable(f"`{self.path}` cannot be read: {error.strerror}") from error
+        said = kept.partition(b"\n")[0].decode("utf-8", "replace")
+        return f"{said}; look, then remove `{self.path}`"
 
 
 def append_durably(path: Path, data: bytes) -> None:

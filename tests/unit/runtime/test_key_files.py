@@ -103,8 +103,7 @@ def _differences(folder: Path) -> list[Change]:
         return list(differences(beside.service, beside.proposed, records.SERVICE))
     finally:
         beside.service.log.close()
-        beside.store.close()
-        beside.heads.close()
+        beside.stores.close()
 
 
 async def test_a_backup_after_a_rotation_is_held_against_the_key_that_signs(
