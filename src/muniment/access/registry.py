@@ -241,12 +241,29 @@ def signal_counter(identity: bytes) -> str:
 #: key of the counter that moves whenever somebody is enrolled or a group is defined: names and
 #: accounts are given out once
 DIRECTORY = "directory"
+#: key of the counter that moves whenever what files say is put in force, on whichever node
+FILES = "files"
+_OF_FILES = (
+    records.ConfigChanged.KIND,
+    records.PolicyActivated.KIND,
+    records.RoleDefined.KIND,
+    records.RoleWithdrawn.KIND,
+)
+
+
+def token_counter(token: bytes) -> str:
+    """Key of the counter that moves when a platform's token, by its hash, opens a session."""
+    return f"token/{token.hex()}"
 
 
 def counters(header: Header) -> Iterator[str]:
     """The counters that a record moves, besides the head of its own case."""
     if header.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
         yield DIRECTORY
+    if header.kind in _OF_FILES:
+        yield FILES
+    if header.kind == records.SessionOpened.KIND and header.body["method"] == "workload":
+        yield token_counter(bytes.fromhex(header.body["token"]))
     if breaks_glass(header):
         yield from (glass_counter(person) for person in records.parse(header).actor.persons)
     if header.kind == records.SignalReceived.KIND:

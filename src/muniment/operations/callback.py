@@ -87,7 +87,8 @@ async def _tell(
     wanted = service.section(service.read(cases[0].id)[1][0], "callback")
     registered = None if wanted is None else service.callbacks.get(wanted["endpoint"])
     if wanted is None or registered is None:
-        return "forgotten", 0
+        # other nodes may have files that do name it
+        return ("forgotten" if wanted is None or service.outdated is None else ""), 0
     if wanted["events"] and event not in wanted["events"]:
         return "unwanted", 0
     body = json.dumps(_notice(service, task, cases, event, wanted)).encode()

@@ -380,6 +380,7 @@ class Directory:
         caller = service.registry.principals[self.caller.principal.id]
         grounds = service.rests_on(caller, session=self.caller.session)
         permit.require(service, self.caller, "enrol")
+        service.files_in_force()  # they say whom this directory may write
         write = decide(service.now())
         if write.drafts:
             own = {draft.case: service.log.head(draft.case) for draft in write.drafts}

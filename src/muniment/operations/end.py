@@ -288,6 +288,8 @@ def _outcome(
 
 def _worth_saying(service: Service, current: AccessCase, seen: _Seen) -> bool:
     """When what was seen changes, and at most once a day, however often the worker retries."""
+    if service.outdated is not None and current.requested.resource not in service.connectors:
+        return False  # no more than that: other nodes have files that name it
     last = current.unverified_at
     return (
         last is None

@@ -32,6 +32,9 @@ class Erasures:
         found = self._found.get((record_id, section))
         return None if found is None else found[0]
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def __iter__(self) -> Iterator[tuple[str, str, str]]:
         """Record id, section and rule of everything that the log says was erased."""
         for (record_id, section), (_, rule) in list(self._found.items()):

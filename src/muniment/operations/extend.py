@@ -63,6 +63,7 @@ async def _ask(
     role = service.role(request.resource, request.role)
     # heads before facts: see `request`
     grounds = service.rests_on(principal, role=role, session=caller.session)
+    reads = {**grounds.reads, **service.files_in_force()}
     delegation.check_stands(service, caller)
     actor = service.actor(caller)
     first = service.section(entries[0], "reason")
@@ -91,7 +92,7 @@ async def _ask(
             deadline=case.until,
         ),
     ]
-    after, _ = await service.propose(drafts, grounds.reads, case)
+    after, _ = await service.propose(drafts, reads, case)
     return Extended(case=after, decision=decision)
 
 
@@ -143,6 +144,7 @@ async def _carry_out(service: Service, case_id: str) -> AccessCase:
         return case
     if service.log.clock.due() >= case.until:
         return case  # too late: what is over ends
+    files = service.files_in_force()
     connector = service.connector(case.requested.resource)
     until = case.starts + timedelta(seconds=min(extension.seconds, extension.max_seconds))
     deadline = await target_clock(connector) + service.limits.order_timeout
@@ -153,7 +155,7 @@ async def _carry_out(service: Service, case_id: str) -> AccessCase:
         deadline=deadline,
         satisfied=extension.satisfied,
     )
-    after, _ = await service.propose([record.draft(case_id, service.now())], {}, case)
+    after, _ = await service.propose([record.draft(case_id, service.now())], files, case)
     timeout = service.limits.order_timeout.total_seconds()
     try:
         await asyncio.wait_for(connector.extend(case_id, until, deadline), timeout)

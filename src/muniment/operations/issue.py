@@ -34,13 +34,22 @@ from muniment.operations import delegation, permit, publish
 from muniment.operations.decision import decision_draft
 from muniment.operations.end import ATTEMPT
 from muniment.operations.facts import Reason, access_facts, approval_facts
+from muniment.operations.projection import order_over
 from muniment.operations.quota import within_quota
 from muniment.operations.request import IdempotencyKey, answer, answered
-from muniment.operations.service import Caller, Service, target_clock, until_it_stands
+from muniment.operations.service import (
+    Caller,
+    Service,
+    newest_order,
+    target_clock,
+    until_it_stands,
+)
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
 from muniment.ports import Connector, GrantOrder, Issued
 
+_UNDER_WAY = "a credential for this case is being made at this moment"
+_ANSWERED = "this pick-up was answered, and secrets are never kept: pick up anew"
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +75,7 @@ async def pick_up(
     it, `LogUnavailable` when it could not be recorded: in all of them nothing is handed out.
     """
     if key is not None and answered(service, caller, "pick-up", key) is not None:
-        raise Conflict("this pick-up was answered, and secrets are never kept: pick up anew")
+        raise Conflict(_ANSWERED)
     task = asyncio.create_task(_pick_up(service, caller, case, key), name="pick-up")
     return await asyncio.shield(task)
 
@@ -75,7 +84,7 @@ async def _pick_up(
     service: Service, caller: Caller, case_id: str, key: IdempotencyKey | None
 ) -> PickedUp:
     if case_id in service.ordering:
-        raise Conflict("a credential for this case is being made at this moment")
+        raise Conflict(_UNDER_WAY)
     if not service.read(case_id)[0].break_glass:
         # each pick-up is recorded, also one that is denied
         within_quota(service, caller.principal.id)
@@ -108,6 +117,8 @@ class _Authorized:
 async def _authorize(
     service: Service, caller: Caller, case_id: str, key: IdempotencyKey | None
 ) -> _Authorized:
+    if service.shared and key is not None and answered(service, caller, "pick-up", key) is not None:
+        raise Conflict(_ANSWERED)  # by another node, since we looked
     case, entries = service.read(case_id)
     permit.require(service, caller, "read", case)
     permit.require(service, caller, "pick-up", case)
@@ -122,6 +133,8 @@ async def _authorize(
         raise Conflict(f"the case is {case.state}; there is nothing to pick up")
     if case.until is not None and service.log.clock.due() >= case.until:
         raise Conflict("the window of this grant is over; ask anew")
+    if _is_under_way_elsewhere(service, case):
+        raise Conflict(_UNDER_WAY)
     if case.requested.requester != caller.principal.id:
         raise Conflict("only who asked can pick up")
     now, request = service.now(), case.requested
@@ -136,6 +149,7 @@ async def _authorize(
     ]
     # heads before facts: see `request`
     grounds = service.rests_on(requester, *approvers, role=role, session=caller.session)
+    reads = {**grounds.reads, **service.files_in_force()}
     delegation.check_stands(service, caller)
     decision = ask_request(
         service.policy(), _facts_again(service, case, entries, requester, role, now)
@@ -153,13 +167,13 @@ async def _authorize(
     )
     ask = _again(case, decision, standing)
     if decision.outcome == "deny" or ask.missing:
-        after, _ = await service.propose([decided], grounds.reads, case, gives=False)
+        after, _ = await service.propose([decided], reads, case, gives=False)
         return _Authorized(case=after, decision=decision, connector=connector, order=None)
     clock = await target_clock(connector)
     intent = _intent(service, caller, case, ask, connector, now, clock)
     after, appended = await service.propose(
         [decided, intent.draft(case.id, now)],
-        grounds.reads,
+        reads,
         case,
         urgent=case.break_glass,
         also=[answer(caller, "pick-up", key, case.id, now)] if key is not None else [],
@@ -167,6 +181,12 @@ async def _authorize(
     order = _order(service, after, intent, appended.entries[-1].leaf)
     size = appended.entries[-1].index + 1
     return _Authorized(case=after, decision=decision, connector=connector, order=order, size=size)
+
+
+def _is_under_way_elsewhere(service: Service, case: AccessCase) -> bool:
+    """Whether another node may still be at an order. If it is not, a worker undoes it soon."""
+    over = order_over(case) if service.shared and case.order_open else None
+    return over is not None and service.log.clock.due() <= over
 
 
 def _facts_again(
@@ -266,14 +286,14 @@ def _order(
 
 async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrder) -> PickedUp:
     connector, case = authorized.connector, authorized.case
-    timeout = service.limits.order_timeout.total_seconds()
-    witnessed = await _witnessed(service, authorized)
+    timeout, ours = service.limits.order_timeout.total_seconds(), bytes.fromhex(order.authorization)
+    witnessed = await _witnessed(service, authorized, ours)
     try:
         issued = await asyncio.wait_for(connector.issue(order), timeout)
     except (TimeoutError, MunimentError) as error:
         # Crash from step 4 to here: the order is open in the log, and the worker undoes it.
         reason = "timeout" if isinstance(error, TimeoutError) else "target-unavailable"
-        await _record_failure(service, case.id, reason)
+        await _record_failure(service, case.id, reason, ours)
         raise TargetUnavailable(
             f"the target did not make the credential: {_in_words(error)}; nothing was handed out "
             "and no approval used up; pick up again shortly"
@@ -293,11 +313,15 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
             lambda state: (
                 [record.draft(case.id, now, follows=witnessed)] if _waits_for(state) else []
             ),
+            order=ours,
         )
     except MunimentError:
         # No proof, no privilege: the account goes again, and the secret with it.
         await _take_back(connector, case.id)
         raise LogUnavailable("the credential could not be recorded, so it was taken back") from None
+    if not appended.entries and newest_order(service.log.read_case(case.id)) != ours:
+        # what it made has another secret by now, or will have
+        raise Conflict("another credential was asked for while this one was being made")
     if not appended.entries:
         await _take_back(connector, case.id)
         raise Conflict("access ended while the credential was being made")
@@ -310,7 +334,7 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
     )
 
 
-async def _witnessed(service: Service, authorized: _Authorized) -> tuple[bytes, ...]:
+async def _witnessed(service: Service, authorized: _Authorized, order: bytes) -> tuple[bytes, ...]:
     """
     The record of the quorum over the intent, where the resource issues nothing without it.
 
@@ -323,7 +347,7 @@ async def _witnessed(service: Service, authorized: _Authorized) -> tuple[bytes, 
     if rules is not None and rules.text == _witness_policy(service, rules.text):
         leaf = await publish.witnessed(service, authorized.size)
     if leaf is None:
-        await _record_failure(service, case.id, "witnesses-missing")
+        await _record_failure(service, case.id, "witnesses-missing", order)
         raise Unavailable(
             f"`{case.requested.resource}` issues nothing without its witnesses, and too few of "
             "them cosigned; no approval was used up; pick up again shortly"
@@ -364,11 +388,14 @@ def prove(service: Service, entry: Entry, appended: Appended) -> Receipt:
     return Receipt(entry.index, tuple(hashes), appended.checkpoint)
 
 
-async def _record_failure(service: Service, case: str, reason: str) -> None:
+async def _record_failure(
+    service: Service, case: str, reason: str, order: bytes | None = None
+) -> None:
     """
     `credential:failed`; a grant that never had a credential is undone, by the normal path.
 
-    Once nothing of it is left at the target it is approved again, while its pick-up may still come.
+    With an `order`, the record that authorised it, only while no later one was authorised. Once
+    nothing of it is left at the target it is approved again, while its pick-up may still come.
     """
     now = service.now()
     failed = records.CredentialFailed(actor=records.SERVICE, reason=reason)
@@ -382,7 +409,7 @@ async def _record_failure(service: Service, case: str, reason: str) -> None:
         return drafts
 
     try:
-        await service.conclude(case, build)
+        await service.conclude(case, build, order=order)
     except MunimentError:
         _log.warning("the failed order of case %s is not recorded yet; the worker will", case)
 

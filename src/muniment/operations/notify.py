@@ -60,7 +60,8 @@ async def deliver(service: Service, named: str) -> bool:
     """By the worker: tell whoever was not told yet, once; False if it has to be tried again."""
     owed = _read(service, named)
     if owed is None or is_settled(service, owed.sink, owed.event.about):
-        _log.warning("`%s` is due, and the log does not say so: a sweep finds that", named)
+        # the lists know of another node's records before we do; if they are wrong, a sweep says so
+        _log.info("`%s` is due, and the log does not say so", named)
         return False
     way = _way(service, owed)
     if way is None:
@@ -214,12 +215,19 @@ def _members(service: Service, groups: Iterable[str]) -> set[str]:
 
 def _left(service: Service, owed: _Owed, recipients: Sequence[str]) -> list[str]:
     """Those of whom it does not stand in the log yet what came of it."""
-    settled: set[str] = set()
-    for entry in service.log.read_case(owed.record_case):
+    if service.log.head(owed.record_case) is None:
+        return list(recipients)
+    settled = _settled(service.log.read_case(owed.record_case))
+    return [each for each in recipients if each not in settled]
+
+
+def _settled(entries: Sequence[Entry]) -> set[str]:
+    found: set[str] = set()
+    for entry in entries:
         record = record_of(entry)
         if isinstance(record, records.NoticeSettled):
-            settled.update(record.recipients or (_CHANNEL,))
-    return [each for each in recipients if each not in settled]
+            found.update(record.recipients or (_CHANNEL,))
+    return found
 
 
 # --- telling ----------------------------------------------------------------------------------
@@ -285,6 +293,9 @@ async def _settle(service: Service, owed: _Owed, came: dict[str, list[str]], *, 
     attempts = service.pace.attempts[owed.work]
 
     def build(entries: Sequence[Entry]) -> tuple[Sequence[Draft], Companions]:
+        if entries and entries[-1].header.kind == records.CaseClosed.KIND:
+            return (), _nothing  # another node told them, too, and was faster
+        known = _settled(entries)
         drafts = [
             records.NoticeSettled(
                 actor=records.SERVICE,
@@ -292,10 +303,11 @@ async def _settle(service: Service, owed: _Owed, came: dict[str, list[str]], *, 
                 event=owed.event.name,
                 sink=owed.sink,
                 outcome=outcome,
-                recipients=tuple(filter(None, recipients)),
+                recipients=tuple(each for each in recipients if each),
                 attempts=attempts,
             ).draft(case, now, follows=(owed.entry.leaf,))
-            for outcome, recipients in came.items()
+            for outcome, told in came.items()
+            if (recipients := [each for each in told if each not in known]) or not told
         ]
         if over:
             drafts = close(drafts, case, len(entries), now)

@@ -139,6 +139,13 @@ async def _request(
     key: IdempotencyKey | None,
     came: Submission,
 ) -> Asked:
+    if (
+        service.shared
+        and key is not None
+        and (before := _answered(service, caller, key)) is not None
+    ):
+        return before  # by another node, since we looked
+    check_unused(service, caller, came)
     drafted = draft(service, caller, ask, came)
     also = list(drafted.also)
     if key is not None:
@@ -231,6 +238,12 @@ def draft(service: Service, caller: Caller, ask: AccessAsk, came: Submission) ->
 def was_used(service: Service, caller: Caller, token: str) -> bool:
     """Whether a request was made with this binding token already."""
     return service.projections.answer(caller.principal.id, TOKEN, token) is not None
+
+
+def check_unused(service: Service, caller: Caller, came: Submission) -> None:
+    """Raises `Conflict` where another node was asked with this binding token, since we looked."""
+    if service.shared and came.token and was_used(service, caller, came.token):
+        raise Conflict("a request was made with this denial already")
 
 
 def check_text(text: str, what: str) -> None:

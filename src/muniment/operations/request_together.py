@@ -18,6 +18,7 @@ from muniment.operations.request import (
     Submission,
     answer,
     answered,
+    check_unused,
     draft,
     first_with,
 )
@@ -64,6 +65,12 @@ async def request_together(
 async def _request(
     service: Service, caller: Caller, items: Sequence[Item], key: IdempotencyKey | None
 ) -> AskedTogether:
+    if service.shared and key is not None:
+        before = answered(service, caller, "request", key)
+        if before is not None:  # by another node, since we looked
+            return AskedTogether(batch=before, cases=members(service, before))
+    for item in items:
+        check_unused(service, caller, item.came)
     batch = new_id("bat")
     drafted = [draft(service, caller, each.ask, replace(each.came, batch=batch)) for each in items]
     reads: dict[str, bytes | None] = {each.case: None for each in drafted}
@@ -76,6 +83,7 @@ async def _request(
     after: list[AccessCase] = []
 
     def companions(entries: Sequence[Entry]) -> Iterable[Any]:
+        service.check_unanswered(also)
         after.extend(_fold(service, drafted, entries))
         found = [*(write for case in after for write in (*project(case), *call_back(case))), *also]
         return [*found, *_owed(service, drafted, entries)]

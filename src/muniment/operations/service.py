@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import secrets
 from collections import deque
@@ -38,12 +39,31 @@ from muniment.operations.publishing import Publishing
 from muniment.operations.replies import Replies
 from muniment.policy import bundle as policy_bundle
 from muniment.policy.bundle import Bundle
-from muniment.ports import Connector, Due, Halt, Notifier, Outbound, Projections, Secret, Spool
+from muniment.ports import (
+    Answer,
+    Connector,
+    Due,
+    Halt,
+    Notifier,
+    Outbound,
+    Projections,
+    Secret,
+    Spool,
+)
 
-#: how often a decision that lost against another is evaluated again
-ATTEMPTS = 8
+#: seconds before each further attempt at a decision that lost against another. The clocks of nodes
+#: differ: what one of them decides may have to wait until it is later than what another recorded
+PAUSES = (0.0, *(2**n / 1000 for n in range(9)))
+#: seconds that somebody's question waits for what other nodes have recorded
+CATCHING_UP = 1.0
+OUTDATED = (
+    "this node's files are not the ones in force, as others were taken in meanwhile: put those "
+    "here and `muniment reload`"
+)
 #: begins the ids of sessions
 SESSIONS = "ses_"
+#: the section that says who a principal is, or how a group is shown
+IDENTITY = "identity"
 #: how long a target may take to tell its time: less than the log lets a decision grow old
 CLOCK_READING = timedelta(seconds=3)
 
@@ -143,13 +163,25 @@ class Service:
     asks: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
     #: idempotency keys whose first request is being answered at this moment
     answering: set[tuple[str, str]] = field(default_factory=set)
-    _identities: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
+    #: whether other nodes append to the same log
+    shared: bool = False
+    #: SHA-256 of the configuration that this process was built from; None: nobody looks
+    configuration: bytes | None = None
+    #: of the one that it is taking in at this moment
+    taking_in: bytes | None = None
+    _identities: dict[str, "_Identity"] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     #: principal ids by issuer and subject
     _accounts: dict[tuple[str, str], str] = field(default_factory=dict)
-    _read_at: int = -1
+    #: enrolments and erasures that the identities are as of
+    _read_at: tuple[int, int] = (-1, -1)
     _bundles: dict[bytes, Bundle] = field(default_factory=dict)
     _definitions: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    #: size of the log when this process began
+    _began_at: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began_at = self.log.size
 
     # --- time and names ----------------------------------------------------------------------
 
@@ -163,6 +195,44 @@ class Service:
         """Something was answered without a record: the next heartbeat says how often."""
         self.unrecorded[reason] = self.unrecorded.get(reason, 0) + 1
 
+    # --- other nodes -------------------------------------------------------------------------
+
+    async def catch_up(self) -> None:
+        """
+        Know whatever other nodes had recorded by now: who was answered there may ask here next.
+
+        Where they cannot be followed, what is known has to do; that is the log's own trouble.
+        """
+        if self.shared:
+            with contextlib.suppress(LogUnavailable, TimeoutError):
+                async with asyncio.timeout(CATCHING_UP):
+                    await self.replies.of(self.log.follow())
+
+    @property
+    def outdated(self) -> str | None:
+        """
+        What is wrong with the files that this process was built from; None while they hold.
+
+        Those that are in force since before it began are no others: then it was this process whose
+        files were refused, and the old state goes on.
+        """
+        in_force = self.registry.configuration
+        if self.configuration is None or in_force is None or in_force.index < self._began_at:
+            return None
+        same = in_force.digest in (self.configuration, self.taking_in)
+        return None if same else OUTDATED
+
+    def files_in_force(self) -> dict[str, bytes | None]:
+        """
+        The head that a decision reads which gives access by the files of this node.
+
+        Raises `Unavailable` while other files are in force.
+        """
+        in_force = self.registry.configuration
+        if (why := self.outdated) is not None:
+            raise Unavailable(why)
+        return {} if in_force is None else {in_force.case: in_force.head}
+
     # --- whether access can be granted -------------------------------------------------------
 
     def free_disk(self) -> int:
@@ -174,7 +244,7 @@ class Service:
 
     def troubles(self) -> list[str]:
         """Why nothing can be granted at the moment; empty when all is well."""
-        found = [self.log.trouble, self.log.clock.trouble]
+        found = [self.log.trouble, self.log.clock.trouble, self.outdated]
         if (free := self.free_disk()) < self.reserve:
             found.append(f"{DiskFull()} ({free:,} bytes of {self.reserve:,})")
         return [trouble for trouble in found if trouble is not None]
@@ -267,7 +337,7 @@ class Service:
         """Who a principal is, or how a group is shown; None where that was erased."""
         self._read_identities()
         found = self._identities.get(case)
-        return None if found is None else found[1]
+        return None if found is None else found.said
 
     def account(self, issuer: str, subject: str) -> Principal | None:
         """The human whom a provider knows so."""
@@ -278,33 +348,52 @@ class Service:
     def forget_identity(self, principal: str) -> None:
         """Its section was erased: what was read of it goes too."""
         self._identities.pop(principal, None)
-        self._read_at = -1
+        self._read_at = (-1, -1)
         self._names = {login: id_ for login, id_ in self._names.items() if id_ != principal}
         self._accounts = {key: id_ for key, id_ in self._accounts.items() if id_ != principal}
 
     def _read_identities(self) -> None:
-        if self._read_at == self.registry.enrolments:
+        as_of = (self.registry.enrolments, len(self.erasures))
+        if self._read_at == as_of:
             return
-        self._read_at = self.registry.enrolments
+        if self._read_at[1] != as_of[1]:
+            self._forget_erased()
+        self._read_at = as_of
         # the log's writer may enrol somebody at any moment: look at a copy
         for id_, principal in list(self.registry.principals.items()):
-            if id_ in self._identities and self._identities[id_][0] == principal.index:
+            before = self._identities.get(id_)
+            found = self._read_identity(before, principal.index, principal.leaf)
+            if found is None or found is before:
                 continue
-            entry = self.log.read_checked(principal.index, principal.leaf)
-            identity = self.section(entry, "identity")
-            if identity is not None:
-                for key in accounts(self._identities.get(id_, (0, {}))[1]):
-                    if self._accounts.get(key) == id_:
-                        del self._accounts[key]
-                self._identities[id_] = (principal.index, identity)
-                self._names[identity["login"]] = id_
-                self._accounts.update(dict.fromkeys(accounts(identity), id_))
+            for key in accounts(before.said) if before is not None else ():
+                if self._accounts.get(key) == id_:
+                    del self._accounts[key]
+            self._identities[id_] = found
+            self._names[found.said["login"]] = id_
+            self._accounts.update(dict.fromkeys(accounts(found.said), id_))
         for id_, group in list(self.registry.groups.items()):
-            if id_ in self._identities and self._identities[id_][0] == group.index:
-                continue
-            shown = self.section(self.log.read_checked(group.index, group.head), "identity")
+            shown = self._read_identity(self._identities.get(id_), group.index, group.head)
             if shown is not None:
-                self._identities[id_] = (group.index, shown)
+                self._identities[id_] = shown
+
+    def _read_identity(
+        self, known: "_Identity | None", index: int, leaf: bytes
+    ) -> "_Identity | None":
+        """What is `known` already, if it is of this record; None for what was erased."""
+        if known is not None and known.index == index:
+            return known
+        entry = self.log.read_checked(index, leaf)
+        # another node may have recorded it, and be about to do it
+        if self.erasures.of(entry.header.id, IDENTITY) is not None:
+            return None
+        said = self.section(entry, IDENTITY)
+        return None if said is None else _Identity(index, entry.header.id, said)
+
+    def _forget_erased(self) -> None:
+        """Whichever node it was erased on."""
+        for id_, known in list(self._identities.items()):
+            if self.erasures.of(known.record, IDENTITY) is not None:
+                self.forget_identity(id_)
 
     # --- cases -------------------------------------------------------------------------------
 
@@ -352,18 +441,20 @@ class Service:
         *,
         gives: bool = True,
         urgent: bool = False,
-        also: Iterable[Any] = (),
+        also: Sequence[Any] = (),
     ) -> tuple[AccessCase, Appended]:
         """
         Append to one access case, on the state that the decision saw; returns it as it then is.
 
-        Records that do not fold are refused. Raises `Stale` if something that was read has moved.
+        Records that do not fold are refused. Raises `Stale` if something that was read has moved,
+        and where another node has answered under the same idempotency key.
         """
         case = drafts[0].case
         start = before or AccessCase(log_id=self.log.log_id)
         after: list[AccessCase] = []
 
         def companions(entries: Sequence[Entry]) -> Iterable[Any]:
+            self.check_unanswered(also)
             after.append(advance_all(start, (e for e in entries if e.header.case == case)))
             told = (*call_back(after[-1]), *self.owed(start, entries))
             return (*project(after[-1]), *told, *also)
@@ -379,13 +470,30 @@ class Service:
         )
         return after[-1], appended
 
+    def check_unanswered(self, also: Iterable[Any]) -> None:
+        """
+        Raises `Stale` for what another node has answered meanwhile.
+
+        For companions of an append: while those are made nobody else can write.
+        """
+        for each in also if self.shared else ():
+            if isinstance(each, Answer) and self.projections.answer(
+                each.principal, each.operation, each.key
+            ):
+                raise Stale(f"`{each.operation}` was answered under this key meanwhile")
+
     async def conclude(
-        self, case: str, build: Callable[[AccessCase], Sequence[Draft]]
+        self,
+        case: str,
+        build: Callable[[AccessCase], Sequence[Draft]],
+        *,
+        order: bytes | None = None,
     ) -> tuple[AccessCase, Appended]:
         """
         Append an end, or the outcome of something done, on whatever state the case is in.
 
-        Returns the case as it then is; as it was, where `build` found nothing to append.
+        Returns the case as it then is; as it was, where `build` found nothing to append, or where
+        `order`, the authorisation of what was done, is no longer the newest of the case.
         """
         after: list[AccessCase] = []
 
@@ -400,7 +508,8 @@ class Service:
                 told = (*call_back(after[-1]), *self.owed(before, placed))
                 return (*project(after[-1]), *told)
 
-            return build(before), companions
+            stands = order is None or order == newest_order(entries)
+            return build(before) if stands else (), companions
 
         appended = await self.append(Outcome(case=case, build=on_head))
         return after[-1], appended
@@ -420,13 +529,32 @@ class Grounds:
 
 
 async def until_it_stands(attempt: Callable[[], Any]) -> Any:
-    """Evaluate a decision again for as long as it loses against others."""
-    for _ in range(ATTEMPTS):
+    """Evaluate a decision again for as long as it loses against others: half a second at most."""
+    for pause in PAUSES:
         try:
             return await attempt()
         except Stale:
-            await asyncio.sleep(0)
-    raise LogUnavailable("others keep changing what this decision reads; try again")
+            await asyncio.sleep(pause)
+    try:
+        return await attempt()
+    except Stale as error:
+        raise LogUnavailable(f"others keep being faster: {error}; try again") from error
+
+
+def newest_order(entries: Sequence[Entry]) -> bytes | None:
+    """Leaf hash of the record that authorised the newest order to a target."""
+    orders = (e.leaf for e in reversed(entries) if e.header.kind == records.GrantAuthorized.KIND)
+    return next(orders, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What the section of one record says of somebody."""
+
+    #: of the record in the log, and its id
+    index: int
+    record: str
+    said: Mapping[str, Any]
 
 
 async def target_clock(connector: Connector) -> datetime:

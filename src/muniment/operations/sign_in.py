@@ -17,10 +17,11 @@ from typing import Any
 
 from muniment.access import records
 from muniment.access.records import Actor, Delegation
-from muniment.access.registry import DIRECTORY, Principal, Session
-from muniment.errors import Conflict, NotFound, Unauthenticated
+from muniment.access.registry import DIRECTORY, Principal, Session, token_counter
+from muniment.errors import Conflict, NotFound, Stale, Unauthenticated
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
+from muniment.operations import delegation as delegations
 from muniment.operations.providers import PLATFORMS, ProviderRules, Turn, claim
 from muniment.operations.quota import within_quota
 from muniment.operations.service import SESSIONS, Caller, Service, content, new_id, until_it_stands
@@ -56,19 +57,25 @@ async def by_platform_token(service: Service, token: str) -> Session:
     """
     if service.providers.tokens is None:
         raise Unauthenticated("no provider is configured whose tokens would be believed")
-    hash_, registry = sha256(token.encode()).digest(), service.registry
+    hash_ = sha256(token.encode()).digest()
     async with _one_at_a_time(service, hash_):
-        known = registry.sessions.get(hash_)
-        if known is not None and known.opened.expires > service.now():
+        known = _known(service, hash_)
+        if known is not None:
             return known
-        if hash_ in registry.spent:
-            raise Unauthenticated("the session of this token was closed; show a fresh one")
+        service.files_in_force()
         verified = await service.providers.tokens.verify(token, service.now(), kinds=PLATFORMS)
-        # else whoever has a token could write its other text, and be back after it was closed
-        if verified.twin_hash in registry.spent or verified.twin_hash in registry.sessions:
-            raise Unauthenticated("this token was shown in another form; show a fresh one")
         opened: Session = await until_it_stands(lambda: _open_platform(service, verified))
         return opened
+
+
+def _known(service: Service, hash_: bytes) -> Session | None:
+    """The session that a platform's token opened before. Raises `Unauthenticated` if it closed."""
+    known = service.registry.sessions.get(hash_)
+    if known is not None and known.opened.expires > service.now():
+        return known
+    if hash_ in service.registry.spent:
+        raise Unauthenticated("the session of this token was closed; show a fresh one")
+    return None
 
 
 async def by_person(service: Service, verified: VerifiedToken) -> SignedIn:
@@ -77,6 +84,7 @@ async def by_person(service: Service, verified: VerifiedToken) -> SignedIn:
 
     Enrols, or enrols anew, where the provider's word counts for that. Raises `Unauthenticated`.
     """
+    service.files_in_force()
     token = new_token()
     account = content([verified.issuer, verified.subject])
     async with _one_at_a_time(service, sha256(account).digest()):
@@ -91,7 +99,7 @@ def new_token() -> str:
 
 @contextlib.asynccontextmanager
 async def _one_at_a_time(service: Service, key: bytes) -> AsyncIterator[None]:
-    """Nobody is enrolled twice, and no token is recorded twice."""
+    """What comes to this node at once comes in turn; counters see to what comes to others."""
     waiting = service.providers.signing_in
     turn = waiting.setdefault(key, Turn())
     turn.waiting += 1
@@ -112,14 +120,20 @@ async def by_token(service: Service, caller: Caller, length: timedelta) -> Signe
     """
     if caller.session is not None and caller.session.opened.method != "code":
         raise Conflict("only who holds a static token signs in by a code")
-    token, now = new_token(), service.now()
+    token = new_token()
+    session: Session = await until_it_stands(lambda: _open_by_code(service, caller, length, token))
+    return SignedIn(session=session, token=token)
+
+
+async def _open_by_code(service: Service, caller: Caller, length: timedelta, token: str) -> Session:
+    now, principal = service.now(), _still(service, caller)
     shown = service.registry.tokens.get(caller.token or b"")
     rests_on = caller.session.opened if caller.session is not None else shown
     bound = (rests_on.expires if rests_on is not None else None) or now + length
     record = records.SessionOpened(
         actor=service.actor(caller),
-        principal=caller.principal.id,
-        person=caller.principal.person,
+        principal=principal.id,
+        person=principal.person,
         token=sha256(token.encode()).digest(),
         expires=min(now + length, bound),
         provider="muniment",
@@ -131,8 +145,16 @@ async def by_token(service: Service, caller: Caller, length: timedelta) -> Signe
         attested=False,
         keys=None,
     )
-    session = await open_session(service, record, caller.principal, now)
-    return SignedIn(session=session, token=token)
+    return await open_session(service, record, principal, now)
+
+
+def _still(service: Service, caller: Caller) -> Principal:
+    """The caller as he is now. Raises `Unauthenticated` if what he showed is over by now."""
+    principal = service.registry.principals[caller.principal.id]
+    delegations.check_stands(service, caller)
+    if not principal.active:
+        raise Unauthenticated("you are disabled here")
+    return principal
 
 
 async def beside(service: Service, caller: Caller) -> SignedIn:
@@ -146,20 +168,27 @@ async def beside(service: Service, caller: Caller) -> SignedIn:
     if first is None or caller.principal.type != "human":
         raise Conflict("only a human who is signed in can sign in a program")
     token = new_token()
+    session: Session = await until_it_stands(lambda: _open_beside(service, caller, first, token))
+    return SignedIn(session=session, token=token)
+
+
+async def _open_beside(service: Service, caller: Caller, first: Session, token: str) -> Session:
+    principal = _still(service, caller)
+    if service.registry.session(first.case) is None:
+        raise Unauthenticated("you have signed out meanwhile")
     record = replace(
         first.opened, actor=service.actor(caller), token=sha256(token.encode()).digest()
     )
     keys = record.keys
-    session = await open_session(
+    return await open_session(
         service,
         record,
-        caller.principal,
+        principal,
         service.now(),
         documents=(service.document(keys),) if keys is not None else (),
         follows=(first.head,),
         reads={first.case: first.head},
     )
-    return SignedIn(session=session, token=token)
 
 
 async def open_session(
@@ -205,14 +234,16 @@ async def close_sessions(
     for session in sessions:
         closed = records.SessionClosed(actor=actor, reason=reason)
         last = records.CaseClosed(actor=records.SERVICE, records=3)
-        await service.append(
-            Proposal(
-                drafts=(closed.draft(session.case, now), last.draft(session.case, now)),
-                reads={session.case: session.head},
-                gives=False,
-                urgent=True,
+        # the one thing that can happen to a session: somebody else has closed it
+        with contextlib.suppress(Stale):
+            await service.append(
+                Proposal(
+                    drafts=(closed.draft(session.case, now), last.draft(session.case, now)),
+                    reads={session.case: session.head},
+                    gives=False,
+                    urgent=True,
+                )
             )
-        )
 
 
 async def sign_out(service: Service, caller: Caller) -> None:
@@ -242,6 +273,16 @@ def _behind(session: Session) -> Iterator[str]:
 
 
 async def _open_platform(service: Service, verified: VerifiedToken) -> Session:
+    # heads before facts: another node may be shown the same token, in this form or in its other
+    forms = [each for each in (verified.token_hash, verified.twin_hash) if each is not None]
+    shown = {key: service.log.head(key) for key in map(token_counter, forms)}
+    known = _known(service, verified.token_hash)
+    if known is not None:
+        return known
+    # else whoever has a token could write its other text, and be back after it was closed
+    registry = service.registry
+    if verified.twin_hash in registry.spent or verified.twin_hash in registry.sessions:
+        raise Unauthenticated("this token was shown in another form; show a fresh one")
     now, delegation = service.now(), None
     if "act" in verified.claims:
         principal, delegation = _acting(service, verified)
@@ -273,7 +314,7 @@ async def _open_platform(service: Service, verified: VerifiedToken) -> Session:
         sections={"claims": _claims(verified)},
         documents=(verified.keys.document,),
         follows=grounds.follows if delegation is not None else (),
-        reads=grounds.reads if delegation is not None else {},
+        reads={**shown, **(grounds.reads if delegation is not None else {})},
     )
 
 

@@ -1,10 +1,12 @@
 """Hold the projections against the log: compare, say what differs, rebuild."""
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 
 from muniment.access import records
 from muniment.errors import LogUnavailable
+from muniment.evidence.append import Outcome
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
 from muniment.operations import notify
@@ -16,16 +18,25 @@ from muniment.ports import CaseRow, Due
 
 #: how often a line is looked at before it is called wrong, and the seconds between two looks
 LOOKS, PAUSE = 3, 0.02
+#: seconds that a look waits for what other nodes wrote
+PATIENCE = 5.0
 _OPENERS = (records.AccessRequested.KIND, records.ReviewOpened.KIND)
 
 
 def wrong_rows(service: Service) -> list[str]:
     """Cases whose line in the lists is not what the log says, or that have none."""
     wrong = [case for case, row, due in _true_rows(service) if not _holds(service, row, *due)]
-    extra = [
-        case for case in service.projections.case_ids("", 1 << 30) if not service.log.head(case)
-    ]
-    return wrong + extra
+    extra = [case for case in _listed(service) if not service.log.head(case)]
+    if not service.shared:
+        return wrong + extra
+    # others write while we look
+    if extra:
+        _know_all(service)
+    return check_some(service, wrong) + [case for case in extra if not service.log.head(case)]
+
+
+def _listed(service: Service) -> list[str]:
+    return service.projections.case_ids("", 1 << 30)
 
 
 def rebuild(service: Service) -> int:
@@ -49,7 +60,7 @@ def rebuild(service: Service) -> int:
         if not replaced and service.log.trouble is not None:
             raise LogUnavailable("the lists are built anew once the log can be written again")
         if not replaced:
-            time.sleep(PAUSE)  # what was appended meanwhile is known in a moment
+            _know_more(service)
     return len(rows)
 
 
@@ -71,8 +82,26 @@ def _is_wrong(service: Service, case: str) -> bool:
         row, dues = _true_row(service, case)
         if _holds(service, row, *dues):
             return False
-        time.sleep(PAUSE)
+        _know_more(service)
     return True
+
+
+def _know_more(service: Service) -> None:
+    """What was appended a moment ago stands in the lists, and is known to the log in a moment."""
+    time.sleep(PAUSE)
+    if service.shared:
+        _know_all(service)
+
+
+def _know_all(service: Service) -> None:
+    """
+    Take in all that is in the database, also what a node that died left without a head.
+
+    For what is under a head alone, following the others would do.
+    """
+    nothing = Outcome(case=service.registry.log_case, build=lambda _: ((), lambda _: ()))
+    with contextlib.suppress(LogUnavailable, TimeoutError):
+        service.log.append(nothing).result(PATIENCE)
 
 
 def _has_line(service: Service, case: str) -> bool:

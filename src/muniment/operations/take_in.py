@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from muniment.access import records
 from muniment.access.records import Actor
-from muniment.access.registry import Principal, Token
+from muniment.access.registry import DIRECTORY, FILES, Principal, Token
 from muniment.errors import ConfigInvalid
 from muniment.evidence import moment
 from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Draft
-from muniment.operations.service import Service, content, new_id
+from muniment.operations.service import Service, content, new_id, until_it_stands
 from muniment.policy import bundle as policy_bundle
 from muniment.ports import Connector
 
@@ -120,20 +120,44 @@ def differences(service: Service, proposed: Proposed, actor: Actor) -> list[Chan
 
 async def take_in(service: Service, proposed: Proposed, actor: Actor) -> list[Change]:
     """Append the differences in one transaction; then the new connectors are in force."""
-    changes = differences(service, proposed, actor)
-    if changes:
-        await _append(service, changes)
-    service.connectors = proposed.connectors
+    digest = sha256(proposed.configuration).digest()
+    service.taking_in = digest
+    try:
+        changes: list[Change] = await until_it_stands(lambda: _take_in(service, proposed, actor))
+    finally:
+        service.taking_in = None
+    service.connectors, service.configuration = proposed.connectors, digest
     service.wake.set()
     return changes
 
 
-async def _append(service: Service, changes: list[Change]) -> Appended:
-    cases = {change.draft.case for change in changes}
+async def _take_in(service: Service, proposed: Proposed, actor: Actor) -> list[Change]:
+    heads = _heads(service)  # before facts: see `request`
+    changes = differences(service, proposed, actor)
+    if changes:
+        await _append(service, changes, heads)
+    return changes
+
+
+def _heads(service: Service) -> dict[str, bytes | None]:
+    """Of all that files may change; and the counters by which nothing of it is made twice."""
+    registry = service.registry
+    known = (registry.configuration, registry.policy, *list(registry.roles.values()))
+    cases = [registry.log_case, *list(registry.principals), *(each.case for each in known if each)]
+    return {key: service.log.head(key) for key in (FILES, DIRECTORY, *cases)}
+
+
+async def _append(
+    service: Service, changes: list[Change], heads: Mapping[str, bytes | None]
+) -> Appended:
+    drafts = tuple(change.draft for change in changes)
+    read = {FILES, *(draft.case for draft in drafts)}
+    if any(draft.kind == records.PrincipalEnrolled.KIND for draft in drafts):
+        read.add(DIRECTORY)
     return await service.append(
         Proposal(
-            drafts=tuple(change.draft for change in changes),
-            reads={case: service.log.head(case) for case in cases},
+            drafts=drafts,
+            reads={key: heads.get(key) for key in read},
             gives=not all(change.narrows for change in changes),
             urgent=True,
         )
