@@ -50,7 +50,10 @@ def take_in(
             "there is no log in this database, but the head store remembers one: put it back"
         )
     if tail is None:
-        raise LogInvalid("there is no log in this database; `muniment init` makes one")
+        raise LogInvalid(
+            "there is no log in this database; `muniment init` makes one in files, and `muniment "
+            "migrate` moves it to PostgreSQL"
+        )
     if head is None:
         raise LogInvalid("the head store is empty, but the database has a log")
     remembered = open_held(head, "the head store")

@@ -6,6 +6,7 @@ signs; the head store, which tells an older copy from the true log; and the eras
 tells what a copy must not bring back. An older copy of these three would undo what they are for.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -27,6 +28,7 @@ from muniment.evidence import canonical, moment
 from muniment.evidence.audit import audit
 from muniment.evidence.note import VerifierKey
 from muniment.runtime import clock
+from muniment.runtime.log_stores import find_database, open_postgresql
 from muniment.runtime.settings import FILE, Settings, read_settings
 from muniment.stores.backup import (
     copy_database,
@@ -34,6 +36,7 @@ from muniment.stores.backup import (
     digest_of,
     private_folder,
     put_in_place,
+    sync_file,
     write_file,
 )
 from muniment.stores.head_file import sync_folder
@@ -156,15 +159,12 @@ def public_key(folder: Path, settings: Settings) -> Path:
 
 
 def _fill(part: Path, folder: Path, settings: Settings) -> Manifest:
-    database = folder / settings.paths.database
-    if not database.exists():
-        raise ConfigInvalid(f"there is no log at `{database}`")
     files: dict[str, bytes] = {}
     for name, source in _files(folder, settings):
         copy = part / name
         private_folder(copy.parent)
         files[name] = copy_file(source, copy)
-    copy_database(database, part / DATABASE)
+    _copy_log(folder, settings, part / DATABASE)
     files[DATABASE] = digest_of(part / DATABASE)
     size, checkpoint = _check(part / DATABASE, read_vkey(part / KEY))
     manifest = Manifest(
@@ -178,6 +178,16 @@ def _fill(part: Path, folder: Path, settings: Settings) -> Manifest:
     for inner, _, _ in os.walk(part):
         sync_folder(Path(inner))
     return manifest
+
+
+def _copy_log(folder: Path, settings: Settings, copy: Path) -> None:
+    """A file in either case: what is restored from it can be moved to PostgreSQL again."""
+    if settings.store is None:
+        copy_database(find_database(folder, settings), copy)
+        return
+    with contextlib.closing(open_postgresql(folder, settings.store)) as stores:
+        stores.copy_out(copy)
+    sync_file(copy)
 
 
 def _files(folder: Path, settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -4,8 +4,9 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from muniment.ports import Halt, Projections
 from muniment.runtime.settings import Settings, read_secret
 from muniment.runtime.store_section import StoreSection
 from muniment.stores.head_file import HaltFile, HeadFile, LedgerFile
+from muniment.stores.read_only import ReadOnlyStore
 from muniment.stores.sqlite import SQLiteStore
 
 
@@ -47,12 +49,39 @@ class LogStores:
     close: Callable[[], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PostgreSQLStores(LogStores):
+    """Both databases of `[store]`."""
+
+    #: the log in a SQLite file goes in, where there is none; how many rows by table
+    copy_in: Callable[[Path], Mapping[str, int]]
+    #: the log, as it stands at this moment, goes to a new SQLite file; likewise
+    copy_out: Callable[[Path], Mapping[str, int]]
+
+
 def open_stores(folder: Path, settings: Settings) -> LogStores:
     """Raises `ConfigInvalid`, `LogInvalid` or `LogUnavailable` saying what to do."""
+    if settings.store is not None:
+        return open_postgresql(folder, settings.store)
     with contextlib.ExitStack() as held:
-        if settings.store is None:
-            return _in_files(folder, settings, held)
-        return _in_postgresql(folder, settings.store, held)
+        return _in_files(folder, settings, held)
+
+
+def open_postgresql(folder: Path, section: StoreSection) -> PostgreSQLStores:
+    """Raises as `open_stores` does."""
+    with contextlib.ExitStack() as held:
+        return _in_postgresql(folder, section, held)
+
+
+@contextlib.contextmanager
+def reading(folder: Path, settings: Settings) -> Iterator[LogStore]:
+    """The log, to look at beside a running service; of files nothing is made or migrated."""
+    if settings.store is None:
+        with contextlib.closing(ReadOnlyStore(find_database(folder, settings))) as found:
+            yield found
+    else:
+        with contextlib.closing(open_postgresql(folder, settings.store)) as stores:
+            yield stores.database
 
 
 def _in_files(folder: Path, settings: Settings, held: contextlib.ExitStack) -> LogStores:
@@ -73,9 +102,12 @@ def _in_files(folder: Path, settings: Settings, held: contextlib.ExitStack) -> L
     )
 
 
-def _in_postgresql(folder: Path, section: StoreSection, held: contextlib.ExitStack) -> LogStores:
+def _in_postgresql(
+    folder: Path, section: StoreSection, held: contextlib.ExitStack
+) -> PostgreSQLStores:
     try:
         # the driver is an extra, which a log in files does not need
+        from muniment.stores.postgresql import transfer  # noqa: PLC0415 (see above)
         from muniment.stores.postgresql.heads import (  # noqa: PLC0415 (see above)
             SharedHalt,
             SharedHeads,
@@ -97,7 +129,7 @@ def _in_postgresql(folder: Path, section: StoreSection, held: contextlib.ExitSta
             "back takes back the other, and nothing would remember. Name a database on a server "
             "of its own"
         )
-    return LogStores(
+    return PostgreSQLStores(
         database=database,
         heads=heads,
         shared=heads,
@@ -105,6 +137,8 @@ def _in_postgresql(folder: Path, section: StoreSection, held: contextlib.ExitSta
         halted=SharedHalt(heads),
         # a client cannot see it: whoever runs the database watches over its disk
         space=lambda: 1 << 62,
+        copy_in=partial(transfer.copy_in, target=database.connections),
+        copy_out=partial(transfer.copy_out, database.connections),
         close=held.pop_all().close,
     )
 

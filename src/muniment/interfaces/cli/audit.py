@@ -1,9 +1,9 @@
 """
 `muniment audit`: hold a whole log against its public key, where it lies or as it is served.
 
-A database is opened for reading only: it is not created, not migrated, and nothing beside it is
-written. While an audit of a running service reads, erasures there wait for it. Of tiles, in a
-folder or at an address, the newest head that held is remembered, and the next audit goes on there.
+A database is only read: it is not created, not migrated, and nothing beside a file is written.
+While an audit of a running service reads a file, erasures there wait for it. Of tiles, in a folder
+or at an address, the newest head that held is remembered, and the next audit goes on there.
 """
 
 import contextlib
@@ -11,15 +11,16 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from cryptography.x509 import Certificate
 
 from muniment.access.window import seconds
-from muniment.errors import LogInvalid, LogUnavailable
+from muniment.errors import ConfigInvalid, LogInvalid, LogUnavailable
 from muniment.evidence import audit
 from muniment.evidence.audit import SUBTREE, Audited
 from muniment.evidence.audit_tiles import AuditedTiles, Established
@@ -28,6 +29,7 @@ from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.merkle import Frontier
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.publishing import CHECKPOINT
+from muniment.evidence.store import LogStore
 from muniment.evidence.tree import StoredTree
 from muniment.evidence.verdict import headline, not_proved, proves, seen
 from muniment.evidence.witness_policy import WitnessPolicy
@@ -45,6 +47,9 @@ from muniment.interfaces.cli.verify import (
     words,
 )
 from muniment.stores.read_only import ReadOnlyStore
+
+if TYPE_CHECKING:
+    from muniment.runtime.store_section import StoreSection
 
 #: where `init` puts the database, below the folder that it was given
 _PLACES = ("muniment.db", "data/muniment.db")
@@ -103,8 +108,8 @@ def audit_command(
     """
     Audit a whole log: a database, a mirror, or what a service serves.
 
-    LOG is a database file, the folder that `init` made, a folder of tiles, or the address of tiles,
-    `https://…/log`; the token for it is that of the other commands.
+    LOG is a database file, the folder that `init` made (its log may lie in PostgreSQL), a folder of
+    tiles, or the address of tiles, `https://…/log`; the token for it is that of the other commands.
     """
     notes = [read_head(head) for head in heads]
     whom = reader(log_key, witnesses, own_witnesses, tsa_roots)
@@ -117,9 +122,9 @@ def audit_command(
     if not follow and (metrics or on_alert or go_on):
         raise click.UsageError("--metrics, --on-alert and --go-on are for --follow")
     if source is None:
-        path = _database(Path(log))
-        found = _audit_database(path, log_key, notes, full=full, state=state)
-        name, more = str(path), None
+        with _database(Path(log)) as lies:
+            found = _audit_database(lies, log_key, notes, full=full, state=state)
+        name, more = lies.name, None
     else:
         remembered = RememberedHead(state or _state(source, log_key), log_key)
         with contextlib.closing(source), remembered.held():
@@ -179,35 +184,38 @@ def _state(source: Source, key: ReadersKeys) -> Path:
 
 
 def _audit_database(
-    path: Path, key: ReadersKeys, heads: Sequence[bytes], *, full: bool, state: Path | None
+    lies: "_Database", key: ReadersKeys, heads: Sequence[bytes], *, full: bool, state: Path | None
 ) -> Audited:
-    store = ReadOnlyStore(path)
+    store = lies.store
     try:
         if state is None:
-            return _audit_store(store, path, key, heads, full=full)
+            return _audit_store(lies, key, heads, full=full)
         remembered = RememberedHead(state, key)
         with remembered.held():
             known = remembered.read()
             kept = heads if known is None else (known.note, *heads)
-            found = _audit_store(store, path, key, kept, full=full)
+            found = _audit_store(lies, key, kept, full=full)
             if found.holds and found.checkpoint is not None:
                 remembered.keep(_established(store, found.note, found.checkpoint))
             elif found.checkpoint is not None and known is not None:
                 remembered.keep_evidence(known.note, found.note)
             return found
     except LogUnavailable as error:
-        raise LogInvalid(f"`{path}` is not a log that this program can read: {error}") from error
-    finally:
-        store.close()
+        if lies.path is None:
+            raise
+        raise LogInvalid(
+            f"`{lies.name}` is not a log that this program can read: {error}"
+        ) from error
 
 
 def _audit_store(
-    store: ReadOnlyStore, path: Path, key: ReadersKeys, heads: Sequence[bytes], *, full: bool
+    lies: "_Database", key: ReadersKeys, heads: Sequence[bytes], *, full: bool
 ) -> Audited:
-    return audit.audit(store, key, heads, full=full, progress=_progress, roots=_roots(store, path))
+    store, roots = lies.store, _roots(lies.store, lies.path) if lies.path is not None else None
+    return audit.audit(store, key, heads, full=full, progress=_progress, roots=roots)
 
 
-def _established(store: ReadOnlyStore, note: bytes, checkpoint: Checkpoint) -> Established:
+def _established(store: LogStore, note: bytes, checkpoint: Checkpoint) -> Established:
     """Raises `LogInvalid` where the tiles beside the entries are not theirs."""
     frontier = Frontier.at(checkpoint.size, StoredTree(store).at(checkpoint.size).node)
     established = Established(note, frontier.peaks)
@@ -215,7 +223,42 @@ def _established(store: ReadOnlyStore, note: bytes, checkpoint: Checkpoint) -> E
     return established
 
 
-def _database(log: Path) -> Path:
+@dataclass(frozen=True)
+class _Database:
+    """A log that is read where its service writes it."""
+
+    name: str
+    store: LogStore
+    #: None where it is no file
+    path: Path | None
+
+
+@contextlib.contextmanager
+def _database(log: Path) -> Iterator[_Database]:
+    if log.is_dir() and (section := _in_postgresql(log)) is not None:
+        from muniment.runtime.log_stores import open_postgresql
+
+        with contextlib.closing(open_postgresql(log, section)) as stores:
+            yield _Database(f"the database of `store.log` in {log}", stores.database, None)
+        return
+    path = _file(log)
+    with contextlib.closing(ReadOnlyStore(path)) as store:
+        yield _Database(str(path), store, path)
+
+
+def _in_postgresql(folder: Path) -> "StoreSection | None":
+    """Where the settings in a folder say that its log lies, if that is no file."""
+    from muniment.runtime.settings import FILE, read_settings
+
+    if not (folder / FILE).is_file():
+        return None
+    try:
+        return read_settings(folder).store
+    except ConfigInvalid:
+        return None  # an audit of what lies there does not hang on the settings
+
+
+def _file(log: Path) -> Path:
     if not log.is_dir():
         return log
     for place in _PLACES:
@@ -235,7 +278,7 @@ def _progress(done: int, total: int) -> None:
 # --- hashing on every core --------------------------------------------------------------------
 
 
-def _roots(store: ReadOnlyStore, path: Path) -> audit.Roots | None:
+def _roots(store: LogStore, path: Path) -> audit.Roots | None:
     tail = store.tail()
     cores = os.cpu_count() or 1
     if cores == 1 or tail is None or tail.size < _WORTH_SPREADING * SUBTREE:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muniment.errors import ConfigInvalid, Conflict, NotFound
+from muniment.errors import Conflict, NotFound
 from muniment.interfaces.cli.server import folder_option, json_option
 
 if TYPE_CHECKING:
     from muniment.evidence.keys import LogKey, LogKeys
     from muniment.evidence.note import VerifierKey
+    from muniment.evidence.store import LogStore
     from muniment.operations.take_in import ProposedRetirement
     from muniment.runtime.key_files import KeyFolder
 
@@ -142,11 +143,13 @@ class _Place:
     @classmethod
     def of(cls, path: Path) -> "_Place":
         from muniment.runtime.key_files import KeyFolder
+        from muniment.runtime.log_stores import reading
         from muniment.runtime.settings import read_settings
 
         settings = read_settings(path)
         folder = KeyFolder(path / settings.paths.key, settings.installation.origin)
-        keys, size = _recorded(path / settings.paths.database)
+        with reading(path, settings) as log:
+            keys, size = _recorded(log)
         return cls(
             folder=folder,
             files={file: key.verifier for file, key in folder.keys().items()},
@@ -205,24 +208,17 @@ def _state(known: "LogKey") -> str:
     return f"retired by entry {known.retired} ({known.reason}{since})"
 
 
-def _recorded(database: Path) -> "tuple[LogKeys, int]":
+def _recorded(log: "LogStore") -> "tuple[LogKeys, int]":
     """What the log's own case says of keys; not proved, as nothing is decided on it."""
     from muniment.evidence.keys import LogKeys
     from muniment.evidence.store import entry_of
-    from muniment.stores.read_only import ReadOnlyStore
 
-    if not database.exists():
-        raise ConfigInvalid(f"there is no log at `{database}`; `muniment init` makes one")
-    store = ReadOnlyStore(database)
-    try:
-        tail = store.tail()
-        size = tail.size if tail is not None else 0
-        first = [entry_of(*found) for found in store.entries(0, min(size, 1))]
-        entries = [
-            entry_of(index, data)
-            for entry in first
-            for index, data in store.case(entry.header.case, size)
-        ]
-    finally:
-        store.close()
+    tail = log.tail()
+    size = tail.size if tail is not None else 0
+    first = [entry_of(*found) for found in log.entries(0, min(size, 1))]
+    entries = [
+        entry_of(index, data)
+        for entry in first
+        for index, data in log.case(entry.header.case, size)
+    ]
     return LogKeys().after(entries), size

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("server", "Start"),
     "backup": ("backup", "Operate"),
     "restore": ("backup", "Operate"),
+    "migrate": ("migrate", "Operate"),
     "projections": ("operate", "Operate"),
     "clock": ("operate", "Operate"),
     "notices": ("notices", "Operate"),

@@ -1,0 +1,207 @@
+"""
+Move a log from files to PostgreSQL, and prove that it is the same log.
+
+The way is one-way: what stays behind in the files signs nothing any more, so that a log never comes
+to have two histories. Every step may be repeated; what was cut short is finished by the next try.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from muniment.errors import ConfigInvalid, Conflict, EvidenceError, LogInvalid
+from muniment.evidence.audit import Audited, audit
+from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
+from muniment.evidence.merkle import Frontier
+from muniment.evidence.note import VerifierKey
+from muniment.evidence.store import LogStore
+from muniment.evidence.tree import StoredTree
+from muniment.runtime.backup import public_key, read_vkey
+from muniment.runtime.log_stores import LogStores, PostgreSQLStores, find_database, open_postgresql
+from muniment.runtime.settings import Settings, read_settings
+from muniment.stores.head_file import HaltFile, HeadFile, LedgerFile
+from muniment.stores.read_only import ReadOnlyStore
+from muniment.stores.sqlite import OneServer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A log in its new place, and what shows that it is the same."""
+
+    #: leaf hash of its first entry
+    log_id: bytes
+    #: over all entries, as it was signed before: byte for byte the same
+    note: bytes
+    #: everything that was read in the new place, and held
+    audited: Audited
+    #: rows that were copied, by table; empty where an earlier try had copied them
+    copied: Mapping[str, int]
+    #: what the head store had remembered before; None where it was new
+    remembered: Checkpoint | None
+    #: where it says that the files sign nothing any more
+    left: Path
+
+    @property
+    def size(self) -> int:
+        return self.audited.checkpoint.size if self.audited.checkpoint is not None else 0
+
+
+def migrate(folder: Path) -> Moved:
+    """
+    Move the log of an installation to the PostgreSQL of its `[store]`.
+
+    Raises `ConfigInvalid`, `Conflict` where a service runs on the files or another log is in the
+    way, and `LogInvalid` where something does not hold; then the files go on as they were.
+    """
+    settings = read_settings(folder)
+    if settings.store is None:
+        raise ConfigInvalid("nothing names where to: set `[store]` in `muniment.toml` first")
+    database = find_database(folder, settings)
+    with _held(database), contextlib.closing(open_postgresql(folder, settings.store)) as stores:
+        return _move(_Files.of(folder, settings, database), stores)
+
+
+def _move(files: "_Files", stores: PostgreSQLStores) -> Moved:
+    if (why := stores.halted.why()) is not None:
+        raise LogInvalid(why)
+    remembered = _check_beginning(files, stores.heads.read())
+    copied = stores.copy_in(files.path) if stores.database.tail() is None else {}
+    moved = _check_same(files, stores)
+    for erasure in files.ledger.erasures():
+        stores.ledger.add(*erasure)
+    # the files sign nothing any more, and only then others may sign: never both
+    files.halt.keep("this log was moved to the PostgreSQL of `[store]`", files.note)
+    with stores.heads.lock():
+        stores.heads.write(files.note, files.newest.size)
+    return Moved(
+        log_id=files.log_id,
+        note=files.note,
+        audited=moved,
+        copied=copied,
+        remembered=remembered,
+        left=files.halt.path,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """A log in files that nobody has open, all of it checked."""
+
+    path: Path
+    key: VerifierKey
+    ledger: LedgerFile
+    halt: HaltFile
+    log_id: bytes
+    #: the newest signed checkpoint, and what it says
+    note: bytes
+    newest: Checkpoint
+    audited: Audited
+
+    @classmethod
+    def of(cls, folder: Path, settings: Settings, database: Path) -> "_Files":
+        """Raises `LogInvalid` where the log, its head store and its ledger do not agree."""
+        paths = settings.paths
+        key = read_vkey(public_key(folder, settings))
+        ledger = LedgerFile(folder / paths.erasures)
+        ledger.check()
+        with contextlib.closing(HeadFile(folder / paths.head)) as heads:
+            head = heads.read()
+        if head is None:
+            raise LogInvalid(
+                f"the head store `{folder / paths.head}` remembers nothing of this log"
+            )
+        with contextlib.closing(ReadOnlyStore(database)) as store:
+            audited, tail = audit(store, key, [head], full=True), store.tail()
+            if not audited.holds or audited.checkpoint is None or tail is None:
+                raise LogInvalid(f"the log in `{database}` does not hold: {audited.bad}")
+            _check_erased(store, ledger, audited)
+            log_id = store.leaves(0, 1)
+        return cls(
+            path=database,
+            key=key,
+            ledger=ledger,
+            halt=HaltFile(folder / paths.head.with_name("contradicted")),
+            log_id=log_id,
+            note=tail.checkpoint,
+            newest=audited.checkpoint,
+            audited=audited,
+        )
+
+
+def _check_erased(store: LogStore, ledger: LedgerFile, audited: Audited) -> None:
+    """No byte that was to be erased is carried to another place."""
+    if audited.unfinished:
+        record, name = audited.unfinished[0]
+        raise LogInvalid(
+            f"section `{name}` of {record} is recorded as erased and still there: start the "
+            "service on the files once, which finishes that, then migrate"
+        )
+    for record, name, _ in ledger.erasures():
+        case, _, position = record.partition("/")
+        placed = store.case(case, 1 << 62)[int(position) :]
+        if not placed or name not in store.erased(placed[0][0]):
+            raise LogInvalid(
+                f"the erasure ledger knows that `{name}` of {record} was erased, and this log does "
+                "not: this is an older copy of the log"
+            )
+
+
+def _check_beginning(files: _Files, head: bytes | None) -> Checkpoint | None:
+    """What the new head store remembers, where it does: it has to be a beginning of this log."""
+    if head is None:
+        return None
+    try:
+        known = open_checkpoint(head, files.key.name, [files.key])
+    except EvidenceError as error:
+        raise LogInvalid(f"`store.heads` remembers another log or key: {error}") from error
+    if known.size > files.newest.size:
+        raise LogInvalid(
+            f"`store.heads` remembers {known.size} entries, but the log in `{files.path}` has "
+            f"{files.newest.size}: it was moved before and has grown since, or this is an older "
+            "copy of it"
+        )
+    with contextlib.closing(ReadOnlyStore(files.path)) as store:
+        # the audit has held these tiles against the entries
+        node = StoredTree(store).at(known.size).node
+        if Frontier.at(known.size, node).root() != known.root:
+            raise LogInvalid(
+                f"`store.heads` remembers another history of the first {known.size} entries"
+            )
+    return known
+
+
+def _check_same(files: _Files, stores: LogStores) -> Audited:
+    """Everything is read again where it lies now, and held against what was there before."""
+    tail = stores.database.tail()
+    moved = audit(stores.database, files.key, [files.note], full=True)
+    if tail is None or not moved.holds:
+        raise LogInvalid(f"the copy in PostgreSQL does not hold: {moved.bad}")
+    before = files.audited
+    same = {
+        "checkpoint": (files.note, tail.checkpoint),
+        "first entry": (files.log_id, stores.database.leaves(0, 1)),
+        "kept checkpoints": (before.checkpoints, moved.checkpoints),
+        "cases": (before.cases, moved.cases),
+        "sections": (before.sections, moved.sections),
+        "erased sections": (before.erased, moved.erased),
+        "documents": (before.documents, moved.documents),
+        "indexes of cases": (before.indexes, moved.indexes),
+    }
+    for what, (old, new) in same.items():
+        if old != new:
+            raise Conflict(
+                f"PostgreSQL holds another log, or a part of one: its {what} differs from that in "
+                f"`{files.path}`; name an empty database"
+            )
+    return moved
+
+
+@contextlib.contextmanager
+def _held(database: Path) -> Iterator[None]:
+    """While no service runs on the files. Raises `Conflict` where one does."""
+    only = OneServer(database.with_suffix(".lock"))
+    try:
+        yield
+    finally:
+        only.release()
