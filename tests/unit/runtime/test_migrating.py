@@ -276,7 +276,7 @@ def test_what_the_ledger_says_was_erased_is_carried_nowhere(pointed: Path) -> No
 
 
 def test_an_erasure_that_was_cut_short_is_finished_first(
-    databases: LogDatabases,  # noqa: ARG001 (its references)
+    databases: LogDatabases,
     tmp_path: Path,
 ) -> None:
     """Its record stands, and its bytes are there yet: the next start on the files ends that."""
