@@ -22,6 +22,7 @@ from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.stores.signer_state import SignerStateFile
 from muniment.testing.faulty import ORIGIN, WRITE_STEPS, TrialLog, new_case
+from muniment.testing.log_servers import LogServers
 
 ERRORS: dict[str, Callable[[], Exception]] = {
     "EIO": lambda: OSError(5, "Input/output error"),
@@ -34,9 +35,24 @@ STAND = {("commit", True), ("write head", False), ("write head", True)}
 HELD = {"commit", "write head"}
 
 
-@pytest.fixture
-def trial(tmp_path: Path) -> Iterator[TrialLog]:
-    trial = TrialLog(tmp_path)
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogServers]:
+    with contextlib.closing(LogServers.start(tmp_path_factory.mktemp("servers"))) as servers:
+        yield servers
+
+
+@pytest.fixture(
+    params=[
+        "files",
+        pytest.param("postgresql", marks=[pytest.mark.target, pytest.mark.deep]),
+    ]
+)
+def trial(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TrialLog]:
+    if request.param == "files":
+        trial = TrialLog(tmp_path)
+    else:
+        servers: LogServers = request.getfixturevalue("servers")
+        trial = TrialLog(tmp_path, place=servers.new(), shared=True)
     yield trial
     trial.close()
 

@@ -11,7 +11,9 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from muniment.stores.postgresql.heads import SharedHeads
 from muniment.stores.postgresql.setup import Kind, setup_sql
+from muniment.stores.postgresql.store import PostgreSQLStore
 from muniment.testing.postgres_server import Binaries, PostgresServer
 
 #: what a log asks of its server, and the test servers do not have by themselves
@@ -28,6 +30,14 @@ class LogDatabases:
     #: as the superuser of each server
     log_admin: str
     heads_admin: str
+    lease: float = 5.0
+
+    def open_store(self) -> PostgreSQLStore:
+        """Each call is another node."""
+        return PostgreSQLStore(self.log, secrets.token_hex(4), self.lease)
+
+    def open_heads(self) -> SharedHeads:
+        return SharedHeads(self.heads, self.lease)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +62,13 @@ class LogServers:
     def close(self) -> None:
         self._stack.close()
 
-    def new(self) -> LogDatabases:
+    def new(self, lease: float = 5.0) -> LogDatabases:
         name = f"log_{secrets.token_hex(6)}"
         log, log_admin = make_database(self.log, name, "log")
         heads, heads_admin = make_database(self.heads, name, "heads")
-        return LogDatabases(log=log, heads=heads, log_admin=log_admin, heads_admin=heads_admin)
+        return LogDatabases(
+            log=log, heads=heads, log_admin=log_admin, heads_admin=heads_admin, lease=lease
+        )
 
 
 def make_database(server: PostgresServer, name: str, kind: Kind) -> tuple[str, str]:
