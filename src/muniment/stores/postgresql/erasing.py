@@ -137,11 +137,12 @@ def _begin_segment(session: Session) -> None:
     One that was never written to before.
 
     Segments that lie ready may be old ones under a new name, from a time before `wal_recycle` was
-    off: each is begun, and what the server leaves of a segment it fills with zeros.
+    off: each is begun and left again, and what the server leaves unwritten it fills with zeros.
     """
     for _ in range(_MOST_AHEAD):
+        _, ahead = session.rows(_READ_SEGMENTS)[0]
         session.execute(_TOUCH)
         session.execute(_SWITCH)
-        if not session.rows(_READ_SEGMENTS)[0][1]:
+        if not ahead:
             return
     raise LogUnavailable("the server's write-ahead log has too many files that lie ready")
