@@ -19,7 +19,7 @@ from muniment.evidence.note import VerifierKey, parse_note
 from muniment.evidence.store import Published
 from muniment.operations import mirror, witnesses
 from muniment.operations import stamp as stamps
-from muniment.operations.publishing import WitnessRules
+from muniment.operations.publishing import Publishing, WitnessRules
 from muniment.operations.service import Service
 
 #: what did not change is cosigned anew after so long: a cosignature also says "still the newest"
@@ -46,6 +46,7 @@ async def publish(service: Service, size: int = 0) -> Published:
 
 
 async def _publish(service: Service) -> Published:
+    await service.catch_up()  # others show what they signed: a witness takes nothing older
     note, store, publishing = service.log.checkpoint, service.log.store, service.publishing
     publishing.tried = service.log.clock.elapsed()
     signed = service.log.keys.recognise(note)
@@ -55,8 +56,12 @@ async def _publish(service: Service) -> Published:
     published = Published(signed.size, note + b"".join(lines), stamps)
     await asyncio.to_thread(store.publish, published)
     publishing.at = service.log.clock.elapsed()
-    if publishing.rules is not None:
-        await _note_quorum(service, publishing.rules, published)
+    if publishing.rules is None:
+        return published
+    newest = await asyncio.to_thread(store.published)
+    if newest is not None and newest.size > signed.size and is_witnessed(service, newest):
+        return newest  # another node was faster, and witnesses cosign nothing older than that
+    await _note_quorum(service, publishing.rules, published)
     return published
 
 
@@ -71,6 +76,18 @@ def is_due(service: Service) -> bool:
     new = newest is None or newest.size < service.log.size or publishing.troubles
     wait = publishing.every if new else REFRESH
     return elapsed - publishing.tried >= wait.total_seconds()
+
+
+def stand_by(publishing: Publishing, piece: str) -> None:
+    """Another node does this piece of upkeep: what this one knew of it is no news any more."""
+    publishing.failing.pop(piece, None)
+    kind, _, name = piece.partition("/")
+    if kind == "publish":
+        publishing.at = None
+        publishing.troubles.clear()
+    if kind == "mirror":
+        publishing.mirrored.pop(name, None)
+        publishing.copied.pop(name, None)
 
 
 def is_stamp_due(service: Service, name: str) -> bool:
@@ -207,7 +224,9 @@ def gauges(service: Service) -> Mapping[str, float]:
         found["muniment_witness_quorum"] = int(met)
         found["muniment_witnesses_in_trouble"] = len(publishing.troubles)
     if publishing.mirrors and newest is not None:
-        behind = min(publishing.mirrored.get(name, 0) for name in publishing.mirrors)
+        # of what other nodes copy, those say it
+        known = publishing.mirrored if service.shared else publishing.mirrors
+        behind = min((publishing.mirrored.get(name, 0) for name in known), default=newest.size)
         found["muniment_mirrors_behind"] = max(0, newest.size - behind)
     found["muniment_upkeep_failing"] = len(publishing.failing)
     return found

@@ -2,7 +2,8 @@
 What is done so that others remember this log: publish, have stamped, copy, and index its cases.
 
 It goes on beside the worker and holds up nothing there: ends, notices and appends wait for none of
-these. Each piece of work is tried again by itself, for ever; what fails says so in the metrics.
+these. Each piece of work is done by one of several nodes, and is tried again by itself, for ever;
+what fails says so in the metrics.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from functools import partial
 from muniment.errors import MunimentError
 from muniment.operations import index_cases, publish
 from muniment.operations.service import Service
+from muniment.runtime.duties import Duties
 
 #: how often it is looked at what is due, in seconds
 LOOK = 1.0
@@ -32,6 +34,12 @@ class Upkeep:
     _attempts: dict[str, int] = field(default_factory=dict)
     #: in elapsed seconds
     _not_before: dict[str, float] = field(default_factory=dict)
+    #: why nothing could be begun the last time
+    _trouble: str = ""
+    _duties: Duties = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._duties = Duties(service=self.service)
 
     async def run(self) -> None:
         try:
@@ -44,16 +52,41 @@ class Upkeep:
             await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def start_due(self) -> None:
-        """Begin all that is due and not being worked on."""
-        elapsed = self.service.log.clock.elapsed()
+        """Begin all that is due, is this node's to do, and is not being worked on."""
+        service = self.service
+        if service.log.trouble is not None or service.outdated is not None:
+            return  # who is a witness, and where copies are, is for the files in force to say
         try:
-            due = list(self._due()) if self.service.log.trouble is None else []
-        except MunimentError as error:  # the database cannot be read; the worker says so
-            _log.warning("upkeep waits: %s", error)
+            due = [
+                (name, work) for name, is_due, work in self._pieces() if self._is_ours(name, is_due)
+            ]
+        except MunimentError as error:
+            if str(error) != self._trouble:
+                _log.warning("upkeep waits: %s", error)
+            self._trouble = str(error)
             return
+        self._trouble = ""
         for name, work in due:
-            if name not in self._running and self._not_before.get(name, 0.0) <= elapsed:
-                self._running[name] = asyncio.create_task(self._work(name, work), name=name)
+            self._running[name] = asyncio.create_task(self._work(name, work), name=name)
+
+    def _is_ours(self, name: str, is_due: Callable[[], bool]) -> bool:
+        """
+        Whether this node begins it now.
+
+        One that leads asks for that duty again also while it works on it or nothing is due; but not
+        while it rests after a failure: another node may have better luck.
+        """
+        if self._not_before.get(name, 0.0) > self.service.log.clock.elapsed():
+            return False
+        if not self._duties.has(name):
+            self._stand_by(name)
+            return False
+        return name not in self._running and is_due()
+
+    def _stand_by(self, name: str) -> None:
+        publish.stand_by(self.service.publishing, name)
+        self._attempts.pop(name, None)
+        self._not_before.pop(name, None)
 
     async def settle(self) -> None:
         """Wait until everything that was begun is done: for tests."""
@@ -61,18 +94,21 @@ class Upkeep:
             await asyncio.wait(self._running.values())
             await asyncio.sleep(0)
 
-    def _due(self) -> Iterator[tuple[str, Work]]:
+    def _pieces(self) -> Iterator[tuple[str, Callable[[], bool], Work]]:
+        """Each piece of upkeep: its name, whether there is something to do, and doing it."""
         service, publishing = self.service, self.service.publishing
-        if publish.is_due(service):
-            yield "publish", partial(publish.publish, service)
-        if index_cases.is_due(service, service.now()):
-            yield "index", partial(index_cases.index, service)
+        yield "publish", partial(publish.is_due, service), partial(publish.publish, service)
+        yield (
+            "index",
+            lambda: index_cases.is_due(service, service.now()),
+            partial(index_cases.index, service),
+        )
         for name in publishing.authorities:
-            if publish.is_stamp_due(service, name):
-                yield f"stamp/{name}", partial(publish.stamp, service, name)
+            due = partial(publish.is_stamp_due, service, name)
+            yield f"stamp/{name}", due, partial(publish.stamp, service, name)
         for name in publishing.mirrors:
-            if publish.is_mirror_due(service, name):
-                yield f"mirror/{name}", partial(publish.copy, service, name)
+            due = partial(publish.is_mirror_due, service, name)
+            yield f"mirror/{name}", due, partial(publish.copy, service, name)
 
     async def _work(self, name: str, work: Work) -> None:
         try:
