@@ -24,9 +24,10 @@ heads seen so far; the fold of every case and its line in the lists; and what mu
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -82,6 +83,7 @@ from muniment.testing.cast import cast, roles
 from muniment.testing.fake_target import FakeSession
 from muniment.testing.stand_ins import (
     Bugs,
+    Claims,
     Crash,
     Hook,
     ScenarioHeads,
@@ -121,6 +123,8 @@ class Scenario:
     reserve: int = 1 << 20
     #: what the targets are, by resource; made as they are first named by a role
     targets: dict[str, ScenarioTarget] = field(default_factory=dict)
+    #: other nodes (`another_node`) work on the same log
+    shared: bool = False
     #: strikes before each step towards the outside: `target:issue`, `log:commit`, `head:write` …
     hook: Hook = lambda _: None
     #: `check` after every step
@@ -134,6 +138,7 @@ class Scenario:
     _handed_out: list[bytes] = field(default_factory=list)
     _under_way: int = 0
     _bugs: Bugs = field(default_factory=Bugs)
+    _claims: Claims | None = None
 
     # --- opening and closing -----------------------------------------------------------------
 
@@ -162,26 +167,36 @@ class Scenario:
 
     def _open(self) -> None:
         strike = self._strike_of_this_process()
-        self.store = ScenarioStore(self._database, strike)
+        if self.shared:
+            self._claims = Claims(lambda: self.clock.elapsed)
+        self.store = ScenarioStore(self._database, strike, node="first", claims=self._claims)
         self.heads = ScenarioHeads(self.folder / "head", strike)
+        self.service = self._serve(self.store, self.heads, strike, "spool", timedelta(0))
+        self.worker = Worker(service=self.service, on_wrong=self.found_wrong.extend)
+
+    def _serve(
+        self, store: ScenarioStore, heads: ScenarioHeads, strike: Hook, spool: str, ahead: timedelta
+    ) -> Service:
+        """One node's service: all that it does not share with others is its own."""
         log = Log(
-            self.store,
-            self.heads,
+            store,
+            heads,
             self.keyring,
-            SteadyClock(lambda: self.clock.wall, lambda: self.clock.elapsed),
+            SteadyClock(lambda: self.clock.wall + ahead, lambda: self.clock.elapsed),
             counters=counters,
             space=lambda: self.space,
             reserve=self.reserve,
+            shared=self.shared,
         )
         registry, erasures = Registry(), Erasures()
         log.open(registry.take, erasures.take)
-        self.service = Service(
+        service = Service(
             log=log,
             registry=registry,
-            projections=self.store,
+            projections=store,
             ledger=LedgerFile(self.folder / "erasures"),
             erasures=erasures,
-            spool=ScenarioSpool(self.folder / "spool", strike),
+            spool=ScenarioSpool(self.folder / spool, strike),
             connectors=self._connectors(strike),
             prefix=PREFIX,
             limits=self.limits,
@@ -191,11 +206,34 @@ class Scenario:
             sealing_key=self.key.derive("sealing"),
             notifiers=self.notifiers,
             public_url="https://muniment.example",
+            shared=self.shared,
         )
-        finish(log, self.service.ledger, erasures)
-        if sweep.wrong_rows(self.service):
-            sweep.rebuild(self.service)
-        self.worker = Worker(service=self.service, on_wrong=self.found_wrong.extend)
+        finish(log, service.ledger, erasures)
+        if sweep.wrong_rows(service):
+            sweep.rebuild(service)
+        return service
+
+    @contextlib.contextmanager
+    def another_node(
+        self, name: str = "other", *, ahead: timedelta = timedelta(0)
+    ) -> Iterator[Service]:
+        """
+        A second process on the same database and targets, its clock `ahead` of ours.
+
+        What it knows of our records it has followed; make the scenario with `shared`.
+        """
+        if not self.shared:
+            raise RuntimeError("a scenario that other nodes share is made with `shared=True`")
+        strike = self._strike_of_this_process()
+        store = ScenarioStore(self._database, strike, node=name, claims=self._claims)
+        heads = ScenarioHeads(self.folder / "head", strike)
+        service = self._serve(store, heads, strike, f"spool-{name}", ahead)
+        try:
+            yield service
+        finally:
+            service.log.close()
+            store.close()
+            heads.close()
 
     def _strike_of_this_process(self) -> Hook:
         """A step of one life of the service: once it has crashed, nothing more comes of it."""

@@ -6,9 +6,10 @@ Each names its steps just before they happen, so that a hook can strike there.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -61,12 +62,65 @@ class ScenarioTarget(FakeTarget):
         await super().come_to(point)
 
 
+class Claims:
+    """What each of several nodes has claimed, and which duties it leads: for a lease."""
+
+    LEASE = 5.0
+
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self._elapsed = elapsed
+        #: by name of work or duty: which node has it, and for how long
+        self._taken: dict[str, tuple[str, float]] = {}
+
+    def holder(self, name: str) -> str | None:
+        node, until = self._taken.get(name, (None, 0.0))
+        return node if until > self._elapsed() else None
+
+    def take(self, node: str, name: str) -> bool:
+        if self.holder(name) not in (None, node):
+            return False
+        self._taken[name] = node, self._elapsed() + self.LEASE
+        return True
+
+    def give_up(self, node: str, name: str) -> None:
+        if self.holder(name) == node:
+            del self._taken[name]
+
+
 class ScenarioStore(SQLiteStore):
     """The SQLite store, whose commits can be made to fail, or to fail after they happened."""
 
-    def __init__(self, path: Path, strike: Hook) -> None:
+    def __init__(
+        self, path: Path, strike: Hook, *, node: str = "", claims: Claims | None = None
+    ) -> None:
         super().__init__(path)
         self._strike = strike
+        self._node = node
+        #: None where this is the only node
+        self._claims = claims
+
+    def claim(
+        self,
+        now: str,
+        limit: int = 500,
+        *,
+        working: Collection[str] = (),
+        resting: Collection[str] = (),
+        callbacks: bool = False,
+    ) -> list[str]:
+        claims, node = self._claims, self._node
+        if claims is None:
+            return super().claim(now, limit, working=working, resting=resting, callbacks=callbacks)
+        for case in resting:
+            claims.give_up(node, case)
+        due = self.due(now, 1 << 30, callbacks=callbacks)
+        for case in {*working}.intersection(due):
+            claims.take(node, case)
+        found = (case for case in due if case not in {*working, *resting})
+        return list(islice((case for case in found if claims.take(node, case)), limit))
+
+    def lead(self, duty: str) -> bool:
+        return self._claims is None or self._claims.take(self._node, f"duty/{duty}")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[SQLiteTransaction]:
