@@ -18,6 +18,8 @@ pytestmark = pytest.mark.target
 
 #: seconds; enough for a claim on a busy machine, and soon over
 LEASE = 0.6
+#: whoever renews it in time must not be late on a busy machine
+RENEWED = 1.5
 PATIENCE = 20
 LATER = "2027"
 
@@ -96,11 +98,11 @@ def test_a_node_that_comes_back_under_its_name_has_what_it_claimed(nodes: Nodes)
 
 
 def test_what_is_worked_on_stays_claimed_for_longer_than_a_lease(nodes: Nodes) -> None:
-    a, b = nodes.node("a"), nodes.node("b")
+    a, b = nodes.node("a", RENEWED), nodes.node("b")
     cases = nodes.due_in_order(2)
     assert a.claim(LATER) == cases
     begun = time.monotonic()
-    while time.monotonic() - begun < 3 * LEASE:
+    while time.monotonic() - begun < 1.5 * RENEWED:
         assert a.claim(LATER, working=cases) == []
         assert b.claim(LATER) == []
 
@@ -174,16 +176,16 @@ def test_two_claims_never_overlap(nodes: Nodes) -> None:
 
 
 def test_one_node_leads_and_another_when_it_is_gone(nodes: Nodes) -> None:
-    a, b = nodes.node("a"), nodes.node("b")
+    a, b = nodes.node("a", RENEWED), nodes.node("b")
     begun = time.monotonic()
     assert a.lead("heartbeat")
     assert b.lead("detect"), "duties are led apart"
-    while time.monotonic() - begun < 2 * LEASE:
+    while time.monotonic() - begun < 1.5 * RENEWED:
         assert a.lead("heartbeat")
         assert not b.lead("heartbeat")
     led, waited = after_a_while(lambda: b.lead("heartbeat"))
     assert led
-    assert waited > LEASE / 2
+    assert waited > RENEWED / 2
     assert not a.lead("heartbeat")
 
 

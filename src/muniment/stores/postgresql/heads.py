@@ -41,13 +41,19 @@ WRITE_HEAD: LiteralString = """
     )
     SELECT size, pg_notify(%(channel)s, %(writer)s) FROM written
 """
-ADD_ERASURE: LiteralString = (
-    "INSERT INTO erasures (record_id, section, rule) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
-)
+#: Where it stands already, whoever wrote it may still wait for the last copy of it. The message is
+#: for nobody: whatever is written, a commit waits for all that was written before it.
+ADD_ERASURE: LiteralString = """
+    WITH added AS (
+      INSERT INTO erasures (record_id, section, rule) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+    )
+    SELECT pg_logical_emit_message(true, 'muniment', '')
+"""
 READ_ERASURES: LiteralString = "SELECT record_id, section, rule FROM erasures ORDER BY number"
-KEEP_WHY: LiteralString = (
-    "INSERT INTO contradictions (why, note) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-)
+KEEP_WHY: LiteralString = """
+    WITH kept AS (INSERT INTO contradictions (why, note) VALUES (%s, %s) ON CONFLICT DO NOTHING)
+    SELECT pg_logical_emit_message(true, 'muniment', '')
+"""
 READ_WHY: LiteralString = "SELECT why FROM contradictions"
 
 
@@ -177,7 +183,6 @@ class SharedLedger:
 
     def add(self, record_id: str, section: str, rule: str) -> None:
         with self._connections.lent() as session, surely(session):
-            # one that can be seen here is durable: the server shows none before
             session.execute(ADD_ERASURE, (record_id, section, rule))
 
     def erasures(self) -> list[tuple[str, str, str]]:
