@@ -510,6 +510,8 @@ class Log:
     def _take_in(self, head: bytes | None) -> None:
         """All that is in the database; for whoever holds the lock."""
         known = take_in(self.store, self._tree, self._index, self._keys, head, self._open_held)
+        if known.ahead:
+            self.store.settle()  # it was committed by somebody who did not finish
         # after an error what can be read in the head store need not be on its disk
         if known.ahead or self._stopped is not None:
             self._heads.write(known.checkpoint, known.tree.size)

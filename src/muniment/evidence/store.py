@@ -122,6 +122,14 @@ class LogStore(Protocol):
         """Drop every connection and connect anew, after an unknown outcome."""
         ...
 
+    def settle(self) -> None:
+        """
+        Return once all that can be read is durable.
+
+        What somebody else has committed can be read before the last copy that he waits for has it.
+        """
+        ...
+
     def tail(self) -> Tail | None:
         """None only where there has never been a log."""
         ...

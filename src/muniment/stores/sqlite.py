@@ -104,6 +104,9 @@ class SQLiteStore:
         with _as_log_errors():
             self._connection().execute("SELECT 1")
 
+    def settle(self) -> None:
+        """Nothing to wait for: nobody reads a commit before its writer has waited for the disk."""
+
     # --- writing -----------------------------------------------------------------------------
 
     @contextlib.contextmanager

@@ -162,6 +162,10 @@ class FaultyStore:
         with self._disk.step("reopen"):
             self._store.reopen()
 
+    def settle(self) -> None:
+        with self._disk.step("settle"):
+            self._store.settle()
+
     def found(self, batch: Batch) -> None:
         self._store.found(batch)
 

@@ -10,6 +10,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, LiteralString
 
+from psycopg import errors
+
 from muniment.errors import Conflict, LogInvalid
 from muniment.evidence.record import Sealed
 from muniment.evidence.store import Batch, Published, Stamp, Tail
@@ -97,6 +99,18 @@ READ_NEXT_PUBLISHED: LiteralString = (
     " FROM (SELECT size, note FROM published WHERE size >= %s ORDER BY size LIMIT 1) AS p"
     " LEFT JOIN stamps s ON s.size = p.size ORDER BY s.authority"
 )
+#: Whoever has the log's state locked. Between two parts of one exchange no time-out of the server's
+#: runs, so that a node which stops there would keep its lock for ever.
+END_HOLDERS: LiteralString = """
+    SELECT count(pg_terminate_backend(pid, %s)) FROM pg_locks
+     WHERE relation = 'log_state'::regclass AND granted AND pid <> pg_backend_pid()
+       AND mode IN ('RowShareLock', 'RowExclusiveLock')
+"""
+#: a write like any other: when it is durable, so is what was committed before it
+WRITE_SOMETHING: LiteralString = """
+    INSERT INTO duties (name, holder, held_until) VALUES ('settled', %s, now())
+    ON CONFLICT (name) DO UPDATE SET holder = EXCLUDED.holder, held_until = EXCLUDED.held_until
+"""
 #: the first rule stays; what came back with a restored copy has to leave the files once more
 DELETE_SECTION: LiteralString = """
     WITH deleted AS (
@@ -157,9 +171,13 @@ class PostgreSQLStore(PostgreSQLProjections):
         with self.connections.lent() as session:
             begun = PostgreSQLTransaction(session, self.connections.telling)
             with rolled_back_on_error(session):
-                begun.begin()
+                begun.begin(int(500 * self.connections.lease))
                 yield begun
                 commit(session)
+
+    def settle(self) -> None:
+        with self.connections.lent() as session, surely(session):
+            session.execute(WRITE_SOMETHING, (self._ours["node"],))
 
     def found(self, batch: Batch) -> None:
         with self.transaction() as transaction:
@@ -257,10 +275,25 @@ class PostgreSQLTransaction:
         self.seen: Tail | None = None
         self._added = False
 
-    def begin(self) -> None:
-        """In one exchange with the server."""
+    def begin(self, patience: int) -> None:
+        """
+        In one exchange with the server. Whoever has the lock for longer than that loses it.
+
+        `patience` is in milliseconds, and less than our own lease on the head store. The lock may
+        be taken away, as nobody writes to the log who does not hold the head store's, and that is
+        ours at this moment.
+        """
+        try:
+            self._begin(patience)
+        except errors.LockNotAvailable:
+            self._session.execute("ROLLBACK")
+            self._session.execute(END_HOLDERS, (patience,))
+            self._begin(patience)
+
+    def _begin(self, patience: int) -> None:
         with self._session.pipeline():
             self._session.execute("BEGIN")
+            self._session.execute("SELECT set_config('lock_timeout', %s, true)", (str(patience),))
             self._session.execute(LOCK_STATE)
             # a statement of its own, which sees what was committed while the lock was waited for
             tail = self._session.execute(READ_TAIL, binary=True)
