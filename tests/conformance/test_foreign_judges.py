@@ -1,10 +1,11 @@
 """A log written by the real writer, before judges whose authors never heard of Muniment."""
 
 import base64
+import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,8 +22,8 @@ from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log, found_log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.signer import Keyring
-from muniment.stores.head_file import HeadFile
-from muniment.stores.sqlite import SQLiteStore
+from muniment.testing.faulty import Files, Place
+from muniment.testing.log_servers import LogServers
 
 pytestmark = pytest.mark.deep
 
@@ -46,30 +47,48 @@ class Exported:
         return judge_directory(directory or self.directory, vkey, [name])[name]
 
 
+@pytest.fixture(
+    scope="module",
+    params=["files", pytest.param("postgresql", marks=pytest.mark.target)],
+)
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """Where the log lies."""
+    folder = tmp_path_factory.mktemp("log")
+    if request.param == "files":
+        yield Files(folder / "muniment.db", folder / "head")
+        return
+    with contextlib.closing(LogServers.start(folder)) as servers:
+        yield servers.new()
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """3,001 requests, appended in batches that end at the heads that are wanted later."""
-    place = tmp_path_factory.mktemp("log")
-    key = SigningKey.generate("test.example/log")
-    store, heads = SQLiteStore(place / "muniment.db"), HeadFile(place / "head")
-    found_log(store, heads, Keyring.of(key), lambda v: records.LogStarted(
-        actor=records.SERVICE, origin=key.name, key=str(v), nonce=secrets.token_bytes(16)
-    ).draft(case("log"), now()))  # fmt: skip
-    log = Log(
-        store, heads, Keyring.of(key), SteadyClock(now, time.monotonic), counters=registry.counters
-    )
-    log.open(registry.Registry().take)
-    signed = [log.checkpoint]
-    for size in HEADS[1:]:
-        waiting = [log.append(request()) for _ in range(size - log.size)]
-        for future in waiting:
-            future.result(timeout=60)
-        signed.append(log.checkpoint)
-    log.close()
-    export_log(store, signed[-1], place / "export", older=signed[:-1], proofs=PROVED)
-    entries = [data for _, data in store.entries(0, SIZE)]
-    store.close()
-    return Exported(place / "export", key, entries)
+    folder, key = tmp_path_factory.mktemp("exported"), SigningKey.generate("test.example/log")
+    with (
+        contextlib.closing(place.open_store()) as store,
+        contextlib.closing(place.open_heads()) as heads,
+    ):
+        found_log(store, heads, Keyring.of(key), lambda v: records.LogStarted(
+            actor=records.SERVICE, origin=key.name, key=str(v), nonce=secrets.token_bytes(16)
+        ).draft(case("log"), now()))  # fmt: skip
+        log = Log(
+            store, heads, Keyring.of(key), SteadyClock(now, time.monotonic),
+            counters=registry.counters,
+        )  # fmt: skip
+        log.open(registry.Registry().take)
+        signed = [log.checkpoint]
+        for size in HEADS[1:]:
+            waiting = [log.append(request()) for _ in range(size - log.size)]
+            for future in waiting:
+                future.result(timeout=60)
+            signed.append(log.checkpoint)
+        log.close()
+        export_log(store, signed[-1], folder, older=signed[:-1], proofs=PROVED)
+        entries = [data for _, data in store.entries(0, SIZE)]
+    return Exported(folder, key, entries)
 
 
 def now() -> datetime:
