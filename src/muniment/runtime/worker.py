@@ -98,11 +98,11 @@ class Worker:
     #: when each provider is asked for signals again, in elapsed seconds
     _next_poll: dict[str, float] = field(default_factory=dict)
     _duties: Duties = field(init=False)
-    _bookkeeping: Bookkeeping = field(init=False)
+    bookkeeping: Bookkeeping = field(init=False)
 
     def __post_init__(self) -> None:
         self._duties = Duties(service=self.service)
-        self._bookkeeping = Bookkeeping(
+        self.bookkeeping = Bookkeeping(
             service=self.service, duties=self._duties, heartbeat_every=self.heartbeat_every
         )
 
@@ -162,7 +162,7 @@ class Worker:
         return min(waits, default=None)
 
     async def _tick(self) -> None:
-        await self._bookkeeping.unspool()
+        await self.bookkeeping.unspool()
         ready = self._ready()
         if ready:  # the lists say what is due before we know what other nodes recorded
             await self.service.catch_up()
@@ -170,7 +170,7 @@ class Worker:
             self._start(case)
         self._poll()
         await self._housekeeping()
-        await self._bookkeeping.beat()
+        await self.bookkeeping.beat()
 
     def _poll(self) -> None:
         """Beside the limit: an end that somebody tells us of comes as soon as any other."""

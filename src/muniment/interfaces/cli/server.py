@@ -9,7 +9,7 @@ import tomllib
 from datetime import UTC, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -200,11 +200,22 @@ def _print_report(report: dict[str, Any]) -> None:
 @click.command("serve")
 @folder_option
 @click.option("--listen", metavar="HOST:PORT", help="Instead of `server.listen`.")
-def serve_command(folder: Path, listen: str | None) -> None:
-    """Run the service: API and worker in one process."""
+@click.option(
+    "--role",
+    type=click.Choice(["all", "api", "worker"]),
+    default="all",
+    show_default=True,
+    help="What this one of several nodes does: answer (api), what is due (worker), or both.",
+)
+def serve_command(folder: Path, listen: str | None, role: Literal["all", "api", "worker"]) -> None:
+    """
+    Run the service: API and worker in one process, or one of them where nodes share a log.
+
+    A worker answers /healthz, /readyz and /metrics only.
+    """
     from muniment.interfaces.http.serving import serve
 
-    serve(folder, listen)
+    serve(folder, listen, role)
 
 
 @click.command("reload")

@@ -20,7 +20,7 @@ from fastapi import Depends, Request, Response
 from muniment.errors import NotPermitted, Unauthenticated
 from muniment.identity.oidc import PATIENCE
 from muniment.interfaces.http.authzen.profile import base_url
-from muniment.interfaces.http.context import get_opened
+from muniment.interfaces.http.context import get_opened, look_for, see_what_went_before
 from muniment.interfaces.http.sign_in import holder
 from muniment.operations.service import Caller
 from muniment.operations.sign_in import SignedIn
@@ -126,9 +126,11 @@ def let_in(request: Request, response: Response, signed_in: SignedIn) -> None:
 
 async def get_person(request: Request) -> Caller:
     """The human whose session this browser has. Raises `NotSignedIn`."""
-    token = cookie(request, SESSION)
+    token, service = cookie(request, SESSION), get_opened(request).service
+    await see_what_went_before(request)
+    await look_for(service, token)
     try:
-        caller = holder(get_opened(request).service, token)
+        caller = holder(service, token)
     except Unauthenticated:
         raise NotSignedIn from None
     if caller.session is None or caller.principal.type != "human":

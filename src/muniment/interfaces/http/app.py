@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -33,10 +33,20 @@ from muniment.interfaces.http import (
 )
 from muniment.interfaces.http.one_time import UnderWay
 from muniment.interfaces.http.openapi import DescribedAPI
+from muniment.runtime.bookkeeping import Bookkeeping
+from muniment.runtime.duties import Duties
 from muniment.runtime.upkeep import Upkeep
 from muniment.runtime.wiring import Opened
 from muniment.runtime.worker import Worker
 
+#: what one of several nodes does: all of it, answer, or what is due
+Role: TypeAlias = Literal["all", "api", "worker"]
+#: seconds between two looks for due work where other nodes append to the log as well
+APART: Final = 0.02
+_WORKER: Final = (
+    "this node is a worker: it does what is due, and tells of itself at /healthz, /readyz and "
+    "/metrics; ask a node that was started with `--role api` or `all`"
+)
 MAX_BODY = 64 * 1024
 _TOO_LARGE = f"a body has at most {MAX_BODY:,} bytes"
 #: how much of a client's own request id goes into our log
@@ -44,19 +54,41 @@ MAX_LOGGED_ID = 200
 _log = logging.getLogger("muniment.http")
 
 
-def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
-    """The whole HTTP interface over an open service; `work` runs the worker beside it."""
+def make_app(opened: Opened, folder: Path, *, work: bool = True, role: Role = "all") -> FastAPI:
+    """
+    The HTTP interface over an open service: the whole of it, or a worker's.
+
+    `work` runs beside it what a node of this role has to do.
+    """
     app = DescribedAPI(
         title="Muniment",
         version=__version__,
         summary="Just-in-time privileged access whose evidence outlives the access",
-        lifespan=_lifespan(opened, work),
+        lifespan=_lifespan(opened, work, role),
         redirect_slashes=False,
         telemetry={"tracing": False},
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
     app.state.opened, app.state.folder = opened, folder
+    app.include_router(system.health)
+    if role == "worker":
+        app.router.routes.append(Mount("", _elsewhere))
+    else:
+        _answer_everything(app)
+    problems.install(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(RequestFrame)
+    return app
+
+
+async def _elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """RFC 9110 section 15.5.20: it may well be answered, by another node."""
+    if scope["type"] == "http":
+        await problems.problem("about:blank", 421, _WORKER, Request(scope))(scope, receive, send)
+
+
+def _answer_everything(app: FastAPI) -> None:
     app.state.under_way = UnderWay()
     app.router.routes.append(
         Route("/access/v1/evaluation", authzen.evaluate_directly, methods=["POST"])
@@ -80,25 +112,42 @@ def make_app(opened: Opened, folder: Path, *, work: bool = True) -> FastAPI:
     ):
         app.include_router(module.router)
     app.router.routes.append(Mount(scim.PATH, scim.application))
-    problems.install(app)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(RequestFrame)
-    return app
 
 
-def _lifespan(opened: Opened, work: bool) -> Any:
+def _worker(opened: Opened) -> Worker:
+    worker = Worker(service=opened.service, heartbeat_every=opened.settings.log.heartbeat)
+    if opened.shared and opened.settings.store is not None:
+        worker.apart = APART
+        # by then whoever is not cut off has taken over what this node had claimed, and done it
+        worker.unread_grace = 2 * opened.settings.store.lease
+    return worker
+
+
+def _bookkeeping(opened: Opened) -> Bookkeeping:
+    service = opened.service
+    return Bookkeeping(
+        service=service,
+        duties=Duties(service=service),
+        heartbeat_every=opened.settings.log.heartbeat,
+    )
+
+
+def _lifespan(opened: Opened, work: bool, role: Role) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        worker = Worker(service=opened.service, heartbeat_every=opened.settings.log.heartbeat)
-        upkeep = Upkeep(service=opened.service)
-        tasks = [asyncio.create_task(each.run()) for each in (worker, upkeep) if work]
+        worker = _worker(opened) if work and role != "api" else None
+        books = worker.bookkeeping if worker is not None else _bookkeeping(opened)
+        beside = (worker, Upkeep(service=opened.service)) if worker is not None else (books,)
+        tasks = [asyncio.create_task(each.run()) for each in beside if work]
         # what stands now stays: without this each full collection walks all of it
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
         yield
-        if tasks:
+        if worker is not None:
             await worker.drain()
+        if work:
+            await books.last_words()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,6 +11,9 @@ from muniment.operations import delegation, sign_in
 from muniment.operations.service import Caller, Service
 from muniment.runtime.wiring import Opened
 
+#: what is asked, or asked for, on its own: nothing that came before it is acted upon
+_ON_ITS_OWN = frozenset(f"/access/v1/{name}" for name in ("evaluation", "evaluations", "requests"))
+
 #: for the OpenAPI document: which operations need a token; what it is worth is for `authenticate`
 BEARER = HTTPBearer(auto_error=False, description="A token that `muniment token create` made.")
 
@@ -27,6 +30,7 @@ async def get_service(request: Request) -> Service:
 async def get_caller(request: Request) -> Caller:
     """Raises `Unauthenticated`; counted, not recorded."""
     service = get_opened(request).service
+    await see_what_went_before(request)
     try:
         return await caller_of(service, tokens.bearer(request.headers.get("authorization")))
     except Exception:
@@ -34,8 +38,22 @@ async def get_caller(request: Request) -> Caller:
         raise
 
 
+async def see_what_went_before(request: Request) -> None:
+    """Whoever acts on what another node has answered finds it here."""
+    if request.method not in ("GET", "HEAD") and request.url.path not in _ON_ITS_OWN:
+        await get_opened(request).service.catch_up()
+
+
+async def look_for(service: Service, token: str) -> None:
+    """Another node may have given this token out just now."""
+    hash_, registry = tokens.token_hash(token), service.registry
+    if hash_ not in registry.sessions and hash_ not in registry.tokens:
+        await service.catch_up()
+
+
 async def caller_of(service: Service, token: str) -> Caller:
     """Who bears this token. Raises `Unauthenticated`, and `Unavailable` without known keys."""
+    await look_for(service, token)
     caller = await _bearer(service, token)
     delegation.check_stands(service, caller)
     return caller

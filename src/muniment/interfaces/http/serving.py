@@ -10,8 +10,8 @@ from pathlib import Path
 import uvicorn
 
 from muniment.access import records
-from muniment.errors import Malformed, MunimentError, Unavailable
-from muniment.interfaces.http.app import make_app
+from muniment.errors import ConfigInvalid, Malformed, MunimentError, Unavailable
+from muniment.interfaces.http.app import Role, make_app
 from muniment.interfaces.http.connections import BoundedProtocol
 from muniment.interfaces.json_lines import log_as_json
 from muniment.operations import witnesses
@@ -23,18 +23,20 @@ from muniment.runtime.wiring import Opened, hold_back, open_service, reload, set
 _log = logging.getLogger("muniment")
 
 
-def serve(folder: Path, listen: str | None = None) -> None:
+def serve(folder: Path, listen: str | None = None, role: Role = "all") -> None:
     """Until SIGTERM or SIGINT. Raises `ConfigInvalid`, `LogInvalid` or `Conflict` at start."""
     log_as_json()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     sys.setswitchinterval(0.002)  # the writer thread must not wait 5 ms for the interpreter
     with asyncio.Runner() as runner:
-        runner.run(_serve(folder, listen))
+        runner.run(_serve(folder, listen, role))
 
 
-async def _serve(folder: Path, listen: str | None) -> None:
+async def _serve(folder: Path, listen: str | None, role: Role) -> None:
     opened = open_service(folder)
     try:
+        _check_role(opened, role)
+        opened.follow()
         server = opened.settings.server
         certificate = check_certificate(server, folder)
         # a start that cannot be one takes nothing in
@@ -45,9 +47,18 @@ async def _serve(folder: Path, listen: str | None) -> None:
             except Contradicted as error:
                 _log.critical("nothing is signed any more, and access only ends: %s", error)
             await _take_in_at_start(opened)
-            await _run(opened, folder, listener, certificate)
+            await _run(opened, folder, listener, certificate, role)
     finally:
         await opened.close()
+
+
+def _check_role(opened: Opened, role: Role) -> None:
+    """A log in files has one process: what that does not do, nobody would. `ConfigInvalid`."""
+    if role != "all" and not opened.shared:
+        raise ConfigInvalid(
+            f"`--role {role}` is for one of several nodes, and this log lies in files that one "
+            "process has to itself: serve without it, or name a database in `[store]`"
+        )
 
 
 async def _take_in_at_start(opened: Opened) -> None:
@@ -73,11 +84,15 @@ async def _take_in_at_start(opened: Opened) -> None:
 
 
 async def _run(
-    opened: Opened, folder: Path, listener: socket.socket, certificate: tuple[str, str] | None
+    opened: Opened,
+    folder: Path,
+    listener: socket.socket,
+    certificate: tuple[str, str] | None,
+    role: Role,
 ) -> None:
     certfile, keyfile = certificate or (None, None)
     config = uvicorn.Config(
-        make_app(opened, folder),
+        make_app(opened, folder, role=role),
         http=BoundedProtocol,
         log_config=None,
         access_log=False,
@@ -101,7 +116,8 @@ async def _run(
         # the signal again for us, and what is left to do is to close the log
         signal.signal(number, stop)
     listener.listen(1024)
-    print(f"muniment serves on {address}", flush=True)  # noqa: T201 (its address)
+    what = {"all": "", "api": " and does nothing that is due", "worker": " as a worker only"}[role]
+    print(f"muniment serves on {address}{what}", flush=True)  # noqa: T201 (its address)
     await serving.serve([listener])
 
 

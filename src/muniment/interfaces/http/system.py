@@ -14,26 +14,28 @@ from muniment.operations import explain, heartbeat, permit, publish, sweep
 from muniment.runtime import wiring
 
 router = APIRouter(tags=["system"])
+#: what every node answers, a mere worker too
+health = APIRouter(tags=["system"])
 
 
-@router.get("/healthz")
+@health.get("/healthz")
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok", "version": __version__}
 
 
-@router.get(
+@health.get(
     "/readyz", responses={503: {"description": "nothing can be granted; `troubles` says why"}}
 )
 async def readyz(service: ServiceDep) -> JSONResponse:
-    """Access can be granted: the log can be written, the clock is steady, the disk has room."""
+    """Access can be granted: log, clock and disk allow it, and this node's files are in force."""
     troubles = service.troubles()
     return JSONResponse(
         {"ready": not troubles, "troubles": troubles}, status_code=503 if troubles else 200
     )
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@health.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: ServiceDep) -> Response:
     """Prometheus text. Counts only: nothing about anybody."""
     lines = [
@@ -43,6 +45,8 @@ async def metrics(service: ServiceDep) -> Response:
         f"muniment_log_writable {int(service.log.trouble is None)}",
         "# TYPE muniment_clock_steady gauge",
         f"muniment_clock_steady {int(service.log.clock.trouble is None)}",
+        "# TYPE muniment_files_in_force gauge",
+        f"muniment_files_in_force {int(service.outdated is None)}",
         "# TYPE muniment_disk_free_bytes gauge",
         f"muniment_disk_free_bytes {service.free_disk()}",
         "# TYPE muniment_disk_reserve_bytes gauge",
@@ -63,6 +67,10 @@ async def metrics(service: ServiceDep) -> Response:
         ),
     ]
     return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+#: both of them
+PARTS = (health, router)
 
 
 @router.get("/v1/whoami")
