@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from muniment.access import records
-from muniment.evidence.record import Header
+from muniment.access.counters import breaks_glass
+from muniment.access.counters import counters as counters  # noqa: PLC0414 (others take it from here)
 from muniment.evidence.store import Entry
 
 
@@ -226,57 +227,6 @@ class Registry:
             since <= at and (before is None or at < before)
             for at in self.broken_glass.get(person, ())
         )
-
-
-def glass_counter(person: str) -> str:
-    """Key of the counter that moves whenever this person breaks glass."""
-    return f"broken-glass/{person}"
-
-
-def signal_counter(identity: bytes) -> str:
-    """Key of the counter that only this signal moves: so it is recorded once."""
-    return f"signal/{identity.hex()}"
-
-
-#: key of the counter that moves whenever somebody is enrolled or a group is defined: names and
-#: accounts are given out once
-DIRECTORY = "directory"
-#: key of the counter that moves whenever what files say is put in force, on whichever node
-FILES = "files"
-_OF_FILES = (
-    records.ConfigChanged.KIND,
-    records.PolicyActivated.KIND,
-    records.RoleDefined.KIND,
-    records.RoleWithdrawn.KIND,
-)
-
-
-def token_counter(token: bytes) -> str:
-    """Key of the counter that moves when a platform's token, by its hash, opens a session."""
-    return f"token/{token.hex()}"
-
-
-def counters(header: Header) -> Iterator[str]:
-    """The counters that a record moves, besides the head of its own case."""
-    if header.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
-        yield DIRECTORY
-    if header.kind in _OF_FILES:
-        yield FILES
-    if header.kind == records.SessionOpened.KIND and header.body["method"] == "workload":
-        yield token_counter(bytes.fromhex(header.body["token"]))
-    if breaks_glass(header):
-        yield from (glass_counter(person) for person in records.parse(header).actor.persons)
-    if header.kind == records.SignalReceived.KIND:
-        yield signal_counter(bytes.fromhex(header.body["identity"]))
-
-
-def breaks_glass(header: Header) -> bool:
-    """Whether this record lets somebody break glass: asking for it in vain does not count."""
-    return (
-        header.kind == records.DecisionEvaluated.KIND
-        and header.body.get("outcome") == "break_glass"
-        and header.body.get("question") == "request"
-    )
 
 
 GLASS_WINDOW = timedelta(days=30)

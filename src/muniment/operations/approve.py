@@ -11,17 +11,12 @@ from muniment.errors import Conflict, Unavailable
 from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
 from muniment.operations import delegation, permit
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.decision import decision_draft
 from muniment.operations.extend import carry_out
 from muniment.operations.facts import approval_facts
 from muniment.operations.request import IdempotencyKey, answer, answered, check_text
-from muniment.operations.service import (
-    Caller,
-    Service,
-    close,
-    content,
-    until_it_stands,
-)
+from muniment.operations.service import Caller, Service, close, content
 from muniment.policy.decide import Decision, ask_approve
 
 

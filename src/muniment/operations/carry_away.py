@@ -9,10 +9,11 @@ from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPer
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations import permit
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
 from muniment.operations.publish import publish_with_stamps
-from muniment.operations.service import Caller, Service, close, until_it_stands
+from muniment.operations.service import Caller, Service, close
 
 
 async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:

@@ -15,8 +15,9 @@ from muniment.access import records
 from muniment.access.registry import Principal, Session
 from muniment.errors import Malformed, NotFound, NotPermitted, Unauthenticated
 from muniment.operations import permit, sign_in
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.delegation import check_stands, lineage
-from muniment.operations.service import Caller, Service, content, record_of, until_it_stands
+from muniment.operations.service import Caller, Service, content, record_of
 from muniment.operations.sign_in import LONGEST_CHAIN, SignedIn
 
 USUAL, LONGEST = timedelta(minutes=15), timedelta(hours=1)

@@ -12,15 +12,22 @@ from datetime import datetime
 from typing import Any, Final
 
 from muniment.access import records
-from muniment.access.registry import DIRECTORY, Group, Principal
+from muniment.access.counters import DIRECTORY
+from muniment.access.registry import Group, Principal
 from muniment.errors import Conflict, Malformed, NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.operations import permit
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.enrolment import (
+    GROUP,
+    MOST_GROUP_CHARACTERS,
+    MOST_GROUPS,
+    free_login,
+)
 from muniment.operations.providers import ProviderRules
-from muniment.operations.service import Caller, Service, content, new_id, until_it_stands
-from muniment.operations.sign_in import GROUP, MOST_GROUP_CHARACTERS, MOST_GROUPS, free_login
+from muniment.operations.service import Caller, Service, content, new_id
 
 #: a group that is renamed or deleted is written at each of its members, all at once
 MOST_MEMBERS: Final = 10_000

@@ -9,16 +9,12 @@ from muniment.access.case import AccessCase
 from muniment.errors import Conflict, Malformed, MunimentError
 from muniment.evidence.record import Draft
 from muniment.operations import delegation, permit
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
 from muniment.operations.request import LONGEST, check_text
-from muniment.operations.service import (
-    Caller,
-    Service,
-    content,
-    target_clock,
-    until_it_stands,
-)
+from muniment.operations.service import Caller, Service, content
+from muniment.operations.target_time import target_clock
 from muniment.policy.decide import Decision, ask_request
 
 

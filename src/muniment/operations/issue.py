@@ -31,19 +31,15 @@ from muniment.evidence.proof import Receipt
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations import delegation, permit, publish
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.decision import decision_draft
 from muniment.operations.end import ATTEMPT
 from muniment.operations.facts import Reason, access_facts, approval_facts
 from muniment.operations.projection import order_over
 from muniment.operations.quota import within_quota
 from muniment.operations.request import IdempotencyKey, answer, answered
-from muniment.operations.service import (
-    Caller,
-    Service,
-    newest_order,
-    target_clock,
-    until_it_stands,
-)
+from muniment.operations.service import Caller, Service, newest_order
+from muniment.operations.target_time import target_clock
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
 from muniment.ports import Connector, GrantOrder, Issued

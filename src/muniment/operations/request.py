@@ -11,23 +11,18 @@ from typing import Any
 
 from muniment.access import records
 from muniment.access.case import AccessCase
-from muniment.access.registry import glass_counter
+from muniment.access.counters import glass_counter
 from muniment.errors import Conflict, Malformed
 from muniment.evidence import moment
 from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
 from muniment.operations import delegation
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
 from muniment.operations.quota import within_quota
 from muniment.operations.review import review_drafts
-from muniment.operations.service import (
-    Caller,
-    Service,
-    close,
-    content,
-    until_it_stands,
-)
+from muniment.operations.service import Caller, Service, close, content
 from muniment.policy.decide import Decision, ask_request
 from muniment.ports import Answer
 

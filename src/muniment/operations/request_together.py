@@ -8,6 +8,7 @@ from muniment.access.case import AccessCase
 from muniment.errors import Malformed
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.batch import MAX_ITEMS, members
 from muniment.operations.projection import call_back, project
 from muniment.operations.quota import within_quota
@@ -22,7 +23,7 @@ from muniment.operations.request import (
     draft,
     first_with,
 )
-from muniment.operations.service import Caller, Service, new_id, until_it_stands
+from muniment.operations.service import Caller, Service, new_id
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,8 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations import permit
-from muniment.operations.service import (
-    Caller,
-    Service,
-    close,
-    content,
-    record_of,
-    until_it_stands,
-)
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.service import Caller, Service, close, content, record_of
 from muniment.ports import CaseRow, Due
 
 VERDICTS = ("justified", "not-justified")

@@ -22,7 +22,6 @@ from muniment.errors import (
     LogUnavailable,
     NotFound,
     Stale,
-    TargetUnavailable,
     Unavailable,
 )
 from muniment.evidence import canonical, moment
@@ -31,6 +30,7 @@ from muniment.evidence.log import Log
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry, ErasureLedger
 from muniment.operations.erase import Erasures
+from muniment.operations.identities import Identities
 from muniment.operations.owed import Ways, owed
 from muniment.operations.pace import Pace
 from muniment.operations.projection import call_back, project
@@ -51,9 +51,6 @@ from muniment.ports import (
     Spool,
 )
 
-#: seconds before each further attempt at a decision that lost against another. The clocks of nodes
-#: differ: what one of them decides may have to wait until it is later than what another recorded
-PAUSES = (0.0, *(2**n / 1000 for n in range(9)))
 #: seconds that somebody's question waits for what other nodes have recorded
 CATCHING_UP = 1.0
 OUTDATED = (
@@ -62,10 +59,6 @@ OUTDATED = (
 )
 #: begins the ids of sessions
 SESSIONS = "ses_"
-#: the section that says who a principal is, or how a group is shown
-IDENTITY = "identity"
-#: how long a target may take to tell its time: less than the log lets a decision grow old
-CLOCK_READING = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,18 +162,14 @@ class Service:
     configuration: bytes | None = None
     #: of the one that it is taking in at this moment
     taking_in: bytes | None = None
-    _identities: dict[str, "_Identity"] = field(default_factory=dict)
-    _names: dict[str, str] = field(default_factory=dict)
-    #: principal ids by issuer and subject
-    _accounts: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: enrolments and erasures that the identities are as of
-    _read_at: tuple[int, int] = (-1, -1)
     _bundles: dict[bytes, Bundle] = field(default_factory=dict)
     _definitions: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    _identities: Identities = field(init=False)
     #: size of the log when this process began
     _began_at: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self._identities = Identities(self.log, self.registry, self.erasures)
         self._began_at = self.log.size
 
     # --- time and names ----------------------------------------------------------------------
@@ -330,70 +319,20 @@ class Service:
     @property
     def names(self) -> Mapping[str, str]:
         """Principal ids by login: from the sealed identities that are still there."""
-        self._read_identities()
-        return self._names
+        return self._identities.names
 
     def identity(self, case: str) -> Mapping[str, Any] | None:
         """Who a principal is, or how a group is shown; None where that was erased."""
-        self._read_identities()
-        found = self._identities.get(case)
-        return None if found is None else found.said
+        return self._identities.of(case)
 
     def account(self, issuer: str, subject: str) -> Principal | None:
         """The human whom a provider knows so."""
-        self._read_identities()
-        id_ = self._accounts.get((issuer, subject))
+        id_ = self._identities.account(issuer, subject)
         return None if id_ is None else self.registry.principals[id_]
 
     def forget_identity(self, principal: str) -> None:
         """Its section was erased: what was read of it goes too."""
-        self._identities.pop(principal, None)
-        self._read_at = (-1, -1)
-        self._names = {login: id_ for login, id_ in self._names.items() if id_ != principal}
-        self._accounts = {key: id_ for key, id_ in self._accounts.items() if id_ != principal}
-
-    def _read_identities(self) -> None:
-        as_of = (self.registry.enrolments, len(self.erasures))
-        if self._read_at == as_of:
-            return
-        if self._read_at[1] != as_of[1]:
-            self._forget_erased()
-        self._read_at = as_of
-        # the log's writer may enrol somebody at any moment: look at a copy
-        for id_, principal in list(self.registry.principals.items()):
-            before = self._identities.get(id_)
-            found = self._read_identity(before, principal.index, principal.leaf)
-            if found is None or found is before:
-                continue
-            for key in accounts(before.said) if before is not None else ():
-                if self._accounts.get(key) == id_:
-                    del self._accounts[key]
-            self._identities[id_] = found
-            self._names[found.said["login"]] = id_
-            self._accounts.update(dict.fromkeys(accounts(found.said), id_))
-        for id_, group in list(self.registry.groups.items()):
-            shown = self._read_identity(self._identities.get(id_), group.index, group.head)
-            if shown is not None:
-                self._identities[id_] = shown
-
-    def _read_identity(
-        self, known: "_Identity | None", index: int, leaf: bytes
-    ) -> "_Identity | None":
-        """What is `known` already, if it is of this record; None for what was erased."""
-        if known is not None and known.index == index:
-            return known
-        entry = self.log.read_checked(index, leaf)
-        # another node may have recorded it, and be about to do it
-        if self.erasures.of(entry.header.id, IDENTITY) is not None:
-            return None
-        said = self.section(entry, IDENTITY)
-        return None if said is None else _Identity(index, entry.header.id, said)
-
-    def _forget_erased(self) -> None:
-        """Whichever node it was erased on."""
-        for id_, known in list(self._identities.items()):
-            if self.erasures.of(known.record, IDENTITY) is not None:
-                self.forget_identity(id_)
+        self._identities.forget(principal)
 
     # --- cases -------------------------------------------------------------------------------
 
@@ -528,46 +467,10 @@ class Grounds:
             self.follows.append(leaf or head)
 
 
-async def until_it_stands(attempt: Callable[[], Any]) -> Any:
-    """Evaluate a decision again for as long as it loses against others: half a second at most."""
-    for pause in PAUSES:
-        try:
-            return await attempt()
-        except Stale:
-            await asyncio.sleep(pause)
-    try:
-        return await attempt()
-    except Stale as error:
-        raise LogUnavailable(f"others keep being faster: {error}; try again") from error
-
-
 def newest_order(entries: Sequence[Entry]) -> bytes | None:
     """Leaf hash of the record that authorised the newest order to a target."""
     orders = (e.leaf for e in reversed(entries) if e.header.kind == records.GrantAuthorized.KIND)
     return next(orders, None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """What the section of one record says of somebody."""
-
-    #: of the record in the log, and its id
-    index: int
-    record: str
-    said: Mapping[str, Any]
-
-
-async def target_clock(connector: Connector) -> datetime:
-    """A target's clock, read at once or not at all: a decision must not grow old over it."""
-    try:
-        return await asyncio.wait_for(connector.now(), CLOCK_READING.total_seconds())
-    except TimeoutError:
-        raise TargetUnavailable("the target does not tell its time") from None
-
-
-def accounts(identity: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """By which issuers and subjects providers know somebody."""
-    return [(known["issuer"], known["subject"]) for known in identity.get("accounts", ())]
 
 
 def advance_all(case: AccessCase, entries: Iterable[Entry]) -> AccessCase:

@@ -6,7 +6,6 @@ was verified, and holds for as long as the token does; whoever bears it later is
 """
 
 import contextlib
-import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,27 +15,24 @@ from types import MappingProxyType
 from typing import Any
 
 from muniment.access import records
+from muniment.access.counters import DIRECTORY, token_counter
 from muniment.access.records import Actor, Delegation
-from muniment.access.registry import DIRECTORY, Principal, Session, token_counter
-from muniment.errors import Conflict, NotFound, Stale, Unauthenticated
+from muniment.access.registry import Principal, Session
+from muniment.errors import Conflict, Stale, Unauthenticated
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.operations import delegation as delegations
-from muniment.operations.providers import PLATFORMS, ProviderRules, Turn, claim
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.enrolment import enrolled
+from muniment.operations.providers import PLATFORMS, Turn, claim
 from muniment.operations.quota import within_quota
-from muniment.operations.service import SESSIONS, Caller, Service, content, new_id, until_it_stands
+from muniment.operations.service import SESSIONS, Caller, Service, content, new_id
 from muniment.ports import VerifiedToken
 
 #: begins every bearer token of a session that we make
 PREFIX = "muniment-"
 #: principals in a chain of delegation, the sponsor among them
 LONGEST_CHAIN = 4
-_LOGIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-#: a group as rules can name it
-GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:-]{0,127}")
-MOST_GROUPS = 200
-#: of all of them together: they stand in a header of at most 16 KiB
-MOST_GROUP_CHARACTERS = 8 * 1024
 _MAX_CLAIMS = 16 * 1024
 _MAX_METHODS = 16
 
@@ -383,7 +379,7 @@ async def _open_person(service: Service, verified: VerifiedToken, token: str) ->
     # heads before facts: names and accounts are given out once
     directory = service.log.head(DIRECTORY)
     principal = service.account(verified.issuer, subject)
-    person, before = _enrolled(service, rules, verified, subject, principal, now)
+    person, before = enrolled(service, rules, verified, subject, principal, now)
     methods = _methods(verified)
     acr = str(verified.claims.get("acr", ""))[:200]
     record = records.SessionOpened(
@@ -412,83 +408,6 @@ async def _open_person(service: Service, verified: VerifiedToken, token: str) ->
         reads={DIRECTORY: directory} if before else {},
         before=before,
     )
-
-
-def _enrolled(
-    service: Service,
-    rules: ProviderRules,
-    verified: VerifiedToken,
-    subject: str,
-    known: Principal | None,
-    now: datetime,
-) -> tuple[Principal, list[Draft]]:
-    """The principal as it is to be, and the record that makes it so."""
-    source = f"sign-in:{rules.name}"
-    if known is None and not rules.enrol:
-        raise Unauthenticated("you are signed in there, but nobody enrolled you here")
-    if known is not None and not known.active:
-        raise Unauthenticated("you are disabled here")
-    groups = _groups(rules, verified) if rules.groups == "claim" else ()
-    settled = rules.groups != "claim" or (known is not None and known.groups == frozenset(groups))
-    if known is not None and (known.source != source or settled):
-        return known, []
-    record = records.PrincipalEnrolled(
-        actor=records.SERVICE,
-        type="human",
-        person=known.person if known is not None else new_id("per"),
-        active=True,
-        groups=groups,
-        sponsor=None,
-        source=source,
-    )
-    identity: dict[str, Any] = dict(service.identity(known.id) or {}) if known is not None else {}
-    if not identity:
-        identity = {
-            "login": free_login(service, str(verified.claims.get(rules.login_claim, ""))),
-            "mail": str(verified.claims.get("email", ""))[:320],
-            "name": str(verified.claims.get("name", ""))[:200],
-            "accounts": [{"issuer": verified.issuer, "subject": subject}],
-        }
-    id_ = known.id if known is not None else new_id("prn")
-    draft = record.draft(id_, now, sections={"identity": content(identity)})
-    enrolled = Principal(
-        id=id_,
-        type="human",
-        person=record.person,
-        active=True,
-        groups=frozenset(record.groups),
-        sponsor=None,
-        source=source,
-        head=known.head if known is not None else b"",
-    )
-    return enrolled, [draft]
-
-
-def _groups(rules: ProviderRules, verified: VerifiedToken) -> tuple[str, ...]:
-    """Raises `Unauthenticated` where the token does not hold them all: Entra's overage."""
-    value = verified.claims.get(rules.groups_claim, [])
-    fits = isinstance(value, list) and len(value) <= MOST_GROUPS
-    if not fits or sum(len(str(name)) for name in value) > MOST_GROUP_CHARACTERS:
-        raise Unauthenticated(
-            f"the provider's token has no list of at most {MOST_GROUPS} groups in "
-            f"`{rules.groups_claim}`; let it name fewer, or use SCIM"
-        )
-    if rules.groups_claim in verified.claims.get("_claim_names", {}):
-        raise Unauthenticated("the provider's token names too many groups to hold them; use SCIM")
-    return tuple(
-        sorted({name for name in value if isinstance(name, str) and GROUP.fullmatch(name)})
-    )
-
-
-def free_login(service: Service, wanted: str) -> str:
-    """A login that nobody has, as like as can be to a name or an address."""
-    wanted = wanted.partition("@")[0].lower()
-    wanted = re.sub(r"[^a-z0-9._-]", "-", wanted)[:40].lstrip("._-") or "person"
-    logins = (wanted, *(f"{wanted}-{secrets.token_hex(3)}" for _ in range(20)))
-    for login in logins:
-        if _LOGIN.fullmatch(login) and login not in service.names:
-            return login
-    raise NotFound("no login is free for this person")
 
 
 def _methods(verified: VerifiedToken) -> tuple[str, ...]:

@@ -16,12 +16,14 @@ from hashlib import sha256
 from typing import Any, Final
 
 from muniment.access import records
-from muniment.access.registry import Principal, signal_counter
+from muniment.access.counters import signal_counter
+from muniment.access.registry import Principal
 from muniment.errors import NotFound, Unauthenticated, Unavailable
 from muniment.evidence.append import Proposal
 from muniment.operations import permit
+from muniment.operations.attempts import until_it_stands
 from muniment.operations.providers import ProviderRules
-from muniment.operations.service import Caller, Service, content, new_id, until_it_stands
+from muniment.operations.service import Caller, Service, content, new_id
 from muniment.ports import VerifiedToken
 
 END, FRESH, NONE = "end", "close-sessions", "none"

@@ -11,14 +11,16 @@ from hashlib import sha256
 from typing import Any, Final
 
 from muniment.access import records
+from muniment.access.counters import DIRECTORY, FILES
 from muniment.access.records import Actor
-from muniment.access.registry import DIRECTORY, FILES, Principal, Token
+from muniment.access.registry import Principal, Token
 from muniment.errors import ConfigInvalid
 from muniment.evidence import moment
 from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Draft
-from muniment.operations.service import Service, content, new_id, until_it_stands
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.service import Service, content, new_id
 from muniment.policy import bundle as policy_bundle
 from muniment.ports import Connector
 

@@ -7,7 +7,8 @@ from muniment.access.case import AccessCase
 from muniment.errors import Conflict
 from muniment.evidence.record import Draft
 from muniment.operations import permit
-from muniment.operations.service import Caller, Service, close, until_it_stands
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.service import Caller, Service, close
 
 WITHDRAWABLE = ("pending", "approved")
 

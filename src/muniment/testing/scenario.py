@@ -37,11 +37,9 @@ from typing import Any, Self, TypeAlias, TypeVar
 from muniment.access import records
 from muniment.access.case import AccessCase
 from muniment.access.records import Record
-from muniment.access.registry import Registry, counters
 from muniment.errors import LogUnavailable
 from muniment.evidence import canonical
-from muniment.evidence.clock import SteadyClock
-from muniment.evidence.log import Log, found_log
+from muniment.evidence.log import found_log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Draft
 from muniment.evidence.signer import Keyring
@@ -60,7 +58,6 @@ from muniment.operations import (
     withdraw,
 )
 from muniment.operations.approve import Voted
-from muniment.operations.erase import Erasures, finish
 from muniment.operations.extend import Extended
 from muniment.operations.facts import Reason
 from muniment.operations.issue import PickedUp
@@ -76,19 +73,17 @@ from muniment.operations.take_in import (
 from muniment.policy import starter
 from muniment.ports import Connector, Notifier, TargetSettings
 from muniment.runtime.worker import Worker
-from muniment.stores.head_file import HeadFile, LedgerFile
+from muniment.stores.head_file import HeadFile
 from muniment.stores.sqlite import SQLiteStore
 from muniment.testing import standing
 from muniment.testing.cast import cast, roles
 from muniment.testing.fake_target import FakeSession
+from muniment.testing.nodes import Node, open_node
 from muniment.testing.stand_ins import (
     Bugs,
     Claims,
     Crash,
     Hook,
-    ScenarioHeads,
-    ScenarioSpool,
-    ScenarioStore,
     ScenarioTarget,
     SteppedClock,
 )
@@ -166,74 +161,26 @@ class Scenario:
         await self._close()
 
     def _open(self) -> None:
-        strike = self._strike_of_this_process()
         if self.shared:
             self._claims = Claims(lambda: self.clock.elapsed)
-        self.store = ScenarioStore(self._database, strike, node="first", claims=self._claims)
-        self.heads = ScenarioHeads(self.folder / "head", strike)
-        self.service = self._serve(self.store, self.heads, strike, "spool", timedelta(0))
+        self._node = self._open_node("")
+        self.store, self.service = self._node.store, self._node.service
         self.worker = Worker(service=self.service, on_wrong=self.found_wrong.extend)
 
-    def _serve(
-        self, store: ScenarioStore, heads: ScenarioHeads, strike: Hook, spool: str, ahead: timedelta
-    ) -> Service:
-        """One node's service: all that it does not share with others is its own."""
-        log = Log(
-            store,
-            heads,
-            self.keyring,
-            SteadyClock(lambda: self.clock.wall + ahead, lambda: self.clock.elapsed),
-            counters=counters,
-            space=lambda: self.space,
-            reserve=self.reserve,
-            shared=self.shared,
+    def _open_node(self, name: str, ahead: timedelta = timedelta(0)) -> Node:
+        strike = self._strike_of_this_process()
+        connectors = self._connectors(strike)
+        return open_node(
+            self, PREFIX, connectors, strike, name=name, claims=self._claims, ahead=ahead
         )
-        registry, erasures = Registry(), Erasures()
-        log.open(registry.take, erasures.take)
-        service = Service(
-            log=log,
-            registry=registry,
-            projections=store,
-            ledger=LedgerFile(self.folder / "erasures"),
-            erasures=erasures,
-            spool=ScenarioSpool(self.folder / spool, strike),
-            connectors=self._connectors(strike),
-            prefix=PREFIX,
-            limits=self.limits,
-            business_hours=self.business_hours,
-            space=lambda: self.space,
-            reserve=self.reserve,
-            sealing_key=self.key.derive("sealing"),
-            notifiers=self.notifiers,
-            public_url="https://muniment.example",
-            shared=self.shared,
-        )
-        finish(log, service.ledger, erasures)
-        if sweep.wrong_rows(service):
-            sweep.rebuild(service)
-        return service
 
     @contextlib.contextmanager
-    def another_node(
-        self, name: str = "other", *, ahead: timedelta = timedelta(0)
-    ) -> Iterator[Service]:
-        """
-        A second process on the same database and targets, its clock `ahead` of ours.
-
-        What it knows of our records it has followed; make the scenario with `shared`.
-        """
+    def another_node(self, *, ahead: timedelta = timedelta(0)) -> Iterator[Service]:
+        """A second process on the same database and targets, its clock `ahead` of ours."""
         if not self.shared:
             raise RuntimeError("a scenario that other nodes share is made with `shared=True`")
-        strike = self._strike_of_this_process()
-        store = ScenarioStore(self._database, strike, node=name, claims=self._claims)
-        heads = ScenarioHeads(self.folder / "head", strike)
-        service = self._serve(store, heads, strike, f"spool-{name}", ahead)
-        try:
-            yield service
-        finally:
-            service.log.close()
-            store.close()
-            heads.close()
+        with contextlib.closing(self._open_node("other", ahead)) as node:
+            yield node.service
 
     def _strike_of_this_process(self) -> Hook:
         """A step of one life of the service: once it has crashed, nothing more comes of it."""
@@ -262,9 +209,7 @@ class Scenario:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        self.service.log.close()
-        self.store.close()
-        self.heads.close()
+        self._node.close()
 
     @property
     def _database(self) -> Path:
@@ -511,7 +456,7 @@ class Scenario:
             raise AssertionError("the worker met a bug") from bug
         kept = [*self._heads[:1], *self._heads[-3:]]
         standing.check_log(self.store, self.service.log.keys.known, kept)
-        for note in (self.heads.read(), self.service.log.checkpoint):
+        for note in (self._node.heads.read(), self.service.log.checkpoint):
             standing.hold(note is not None, "the head store is empty")
             if note is not None and note not in self._heads[-3:]:
                 self._heads.append(note)

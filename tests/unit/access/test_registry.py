@@ -9,8 +9,9 @@ import pytest
 from lives import ANA, START, decision, leaf_of, request, sample
 
 from muniment.access import records
+from muniment.access.counters import counters, glass_counter
 from muniment.access.records import PrincipalEnrolled, Record, RoleDefined
-from muniment.access.registry import Registry, counters, glass_counter
+from muniment.access.registry import Registry
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
 

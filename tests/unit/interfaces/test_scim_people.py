@@ -12,7 +12,7 @@ import pytest
 from scim_api import ENTERPRISE, ISSUERS, PATCH, USER, ScimApi, created, done, refused, user
 
 from muniment.access import records
-from muniment.access.registry import DIRECTORY
+from muniment.access.counters import DIRECTORY
 from muniment.errors import ConfigInvalid, LogInvalid, Stale
 from muniment.evidence.append import Proposal
 from muniment.operations.service import content, new_id

@@ -25,10 +25,11 @@ from muniment.operations import (
     sweep,
     take_in,
 )
+from muniment.operations.attempts import PAUSES
 from muniment.operations.facts import Reason
 from muniment.operations.providers import ProviderRules, Providers
 from muniment.operations.request import AccessAsk, Asked, IdempotencyKey, Submission
-from muniment.operations.service import PAUSES, Caller, Service
+from muniment.operations.service import Caller, Service
 from muniment.runtime.worker import Worker
 from muniment.testing.scenario import CaseLike, Scenario, case_id
 

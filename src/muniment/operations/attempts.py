@@ -1,0 +1,24 @@
+"""A decision that lost against another is evaluated again."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from muniment.errors import LogUnavailable, Stale
+
+#: seconds before each further attempt at a decision that lost against another. The clocks of nodes
+#: differ: what one of them decides may have to wait until it is later than what another recorded
+PAUSES = (0.0, *(2**n / 1000 for n in range(9)))
+
+
+async def until_it_stands(attempt: Callable[[], Any]) -> Any:
+    """Evaluate a decision again for as long as it loses against others: half a second at most."""
+    for pause in PAUSES:
+        try:
+            return await attempt()
+        except Stale:
+            await asyncio.sleep(pause)
+    try:
+        return await attempt()
+    except Stale as error:
+        raise LogUnavailable(f"others keep being faster: {error}; try again") from error
