@@ -1,7 +1,7 @@
 """Lists and due work in PostgreSQL, shared by the workers of all nodes."""
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -80,9 +80,15 @@ LEAD: LiteralString = """
     RETURNING true
 """
 LOCK_STATE: LiteralString = "SELECT size FROM log_state FOR UPDATE"
-COPY_CASES: LiteralString = f"COPY cases ({_ROW}) FROM STDIN"
-COPY_DUE: LiteralString = "COPY due (case_id, at) FROM STDIN"
-#: a rebuild writes every case anew, and may take its time
+READ_SIZE: LiteralString = "SELECT size FROM log_state"
+READ_CASES: LiteralString = f"SELECT {_ROW} FROM cases WHERE case_id > %s ORDER BY case_id LIMIT %s"  # noqa: S608 (as above)
+READ_DUES: LiteralString = (
+    "SELECT case_id, at FROM due WHERE case_id > %s ORDER BY case_id LIMIT %s"
+)
+DROP_CASES: LiteralString = "DELETE FROM cases WHERE case_id = ANY (%s)"
+DROP_DUES: LiteralString = "DELETE FROM due WHERE case_id = ANY (%s)"
+_PAGE = 4_000
+#: a rebuild may write every case anew, and take its time
 _REBUILDING = 600
 
 
@@ -223,15 +229,29 @@ class PostgreSQLProjections:
         )
 
     def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due], size: int) -> bool:
-        wanted = sorted_out((*rows, *dues))  # all of it before anybody is kept waiting
+        wanted = sorted_out((*rows, *dues))
+        # While the log has this size nobody else changes a row: what has to be changed is found
+        # out before anybody is kept waiting, and is little as a rule.
+        if self._value(READ_SIZE) != size:
+            return False
+        cases = _difference(self._all(READ_CASES), wanted.rows)
+        moments = _difference(self._all(READ_DUES), {due[0]: due for due in wanted.moments})
         with self.connections.lent() as session, transaction(session), _patient(session):
             if session.rows(LOCK_STATE)[0][0] != size:
                 return False
-            session.execute("DELETE FROM cases")
-            session.execute("DELETE FROM due")
-            _copy(session, COPY_CASES, wanted.rows.values())
-            _copy(session, COPY_DUE, wanted.moments)
+            session.execute(DROP_CASES, (cases.gone,))
+            session.execute(DROP_DUES, (moments.gone,))
+            with session.pipeline():
+                session.cursor().executemany(PUT_CASE, cases.changed)
+                session.cursor().executemany(PUT_DUE, moments.changed)
         return True
+
+    def _all(self, query: LiteralString) -> Iterator[tuple[Any, ...]]:
+        """Every row of a list, by pages, each from the first column of the last one on."""
+        last = ""
+        while page := self._rows(query, last, _PAGE):
+            yield from page
+            last = page[-1][0]
 
     def _rows(self, query: LiteralString, *values: Any) -> list[tuple[Any, ...]]:
         if not all(_storable(value) for value in values):
@@ -255,10 +275,26 @@ def _patient(session: Session) -> Iterator[None]:
         session.patience = before
 
 
-def _copy(session: Session, statement: LiteralString, rows: Iterable[Sequence[Any]]) -> None:
-    with session.cursor().copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
+@dataclass(frozen=True, kw_only=True)
+class _Difference:
+    """What has to be done to rows of a list so that they are as wanted."""
+
+    gone: list[str]
+    changed: list[tuple[Any, ...]]
+
+
+def _difference(
+    there: Iterable[tuple[Any, ...]], wanted: Mapping[str, tuple[Any, ...]]
+) -> _Difference:
+    missing, gone, changed = set(wanted), list[str](), list[tuple[Any, ...]]()
+    for row in there:
+        missing.discard(row[0])
+        if (right := wanted.get(row[0])) is None:
+            gone.append(row[0])
+        elif row != right:
+            changed.append(right)
+    changed += [wanted[case] for case in missing]
+    return _Difference(gone=gone, changed=changed)
 
 
 def _storable(value: Any) -> bool:

@@ -35,8 +35,6 @@ from muniment.stores.postgresql.projections import (
 )
 from muniment.stores.postgresql.setup import check_fences, check_schema
 
-__all__ = ["PostgreSQLStore", "PostgreSQLTransaction", "shelf_of"]
-
 _HASH = 32
 #: rows of a page, so that reading a log of any size takes little memory and no session for long
 _PAGE = 4_000
@@ -102,10 +100,14 @@ READ_NEXT_PUBLISHED: LiteralString = (
 #: Whoever has the log's state locked. Between two parts of one exchange no time-out of the server's
 #: runs, so that a node which stops there would keep its lock for ever.
 END_HOLDERS: LiteralString = """
-    SELECT count(pg_terminate_backend(pid, %s)) FROM pg_locks
-     WHERE relation = 'log_state'::regclass AND granted AND pid <> pg_backend_pid()
-       AND mode IN ('RowShareLock', 'RowExclusiveLock')
+    SELECT count(pg_terminate_backend(pid, %s)) FROM pg_locks JOIN pg_stat_activity USING (pid)
+     WHERE relation = 'log_state'::regclass AND datname = current_database()
+       AND granted AND mode IN ('RowShareLock', 'RowExclusiveLock') AND pid <> pg_backend_pid()
 """
+#: of these, the ones that we left behind ourselves
+END_OUR_OWN: LiteralString = (
+    END_HOLDERS + " AND application_name = current_setting('application_name')"
+)
 #: a write like any other: when it is durable, so is what was committed before it
 WRITE_SOMETHING: LiteralString = """
     INSERT INTO duties (name, holder, held_until) VALUES ('settled', %s, now())
@@ -161,8 +163,9 @@ class PostgreSQLStore(PostgreSQLProjections):
     def reopen(self) -> None:
         self.connections.reopen()
         with self.connections.lent() as session:
-            # a commit of ours may still be under way on the session that was dropped
-            session.execute(LOCK_STATE)
+            # a commit of ours may still be under way on the session that was dropped: now it is
+            # either done or undone, and stays so. Nobody else is waited for
+            session.execute(END_OUR_OWN, (int(1000 * self.connections.lease),))
 
     # --- writing -----------------------------------------------------------------------------
 
