@@ -299,7 +299,7 @@ class Answer:
 
 
 class Projections(Protocol):
-    """Lists and due work. Written only as companions of an append, or by `rebuild`."""
+    """Lists and due work. Written only as companions of an append, or to put them right."""
 
     def cases(
         self,
@@ -360,12 +360,15 @@ class Projections(Protocol):
 
     def answer(self, principal: str, operation: str, key: str) -> Answer | None: ...
 
-    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due], size: int) -> bool:
+    def put_right(
+        self, lines: Iterable[tuple[CaseRow, Iterable[Due]]], unknown: Iterable[str] = ()
+    ) -> None:
         """
-        Drop what is there and write these instead, in one transaction.
+        Write these lines, each with what is due about its case, in one transaction.
 
-        They are as of `size` entries: where the log has another size by now nothing is changed,
-        and the answer is False.
+        Whatever was appended to a case meanwhile has written its line since: it is left alone where
+        the log has more records of the case than the line speaks of. The lines of `unknown` cases
+        go, where the log has no record of them.
         """
         ...
 

@@ -64,7 +64,9 @@ class TestSQLiteProjections(ProjectionsContract):
         store, growing = open_projections(), Growing()
         store.found(growing.batch())
 
-        def append(*companions: Any) -> None:
-            add(store, growing.batch(companions=companions))
+        def append(*companions: Any) -> str:
+            batch = growing.batch(companions=companions)
+            add(store, batch)
+            return batch.entries[0].header.case
 
         return append

@@ -22,7 +22,7 @@ from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations.explain import who_could_approve
 from muniment.operations.notice_text import line_about, notice
-from muniment.operations.owed import NOTICE, Event, Way, events, parts, work
+from muniment.operations.owed import Event, Way, events, parts, work
 from muniment.operations.service import Service, close, record_of
 from muniment.ports import Due, Notifier
 
@@ -113,26 +113,6 @@ def unsettled(service: Service, entries: Sequence[Entry]) -> tuple[Due, ...]:
         if entry.index >= since and entry.header.at >= recent
         for way in ways
         if event.name in way.events
-    )
-
-
-def kept(service: Service) -> list[Due]:
-    """Due work of notices that a rebuild must not lose, as the log cannot tell all of it."""
-    found = service.projections.due("9999", limit=1_000_000, callbacks=True)
-    return [
-        Due(case=each, at=service.projections.due_at(each))
-        for each in found
-        if each.startswith(NOTICE) and _is_owed(service, each)
-    ]
-
-
-def _is_owed(service: Service, named: str) -> bool:
-    try:
-        sink, case, position = parts(named)
-    except ValueError:
-        return False
-    return service.log.head(case) is not None and not is_settled(
-        service, sink, f"{case}/{position}"
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from muniment.access import records
 from muniment.errors import LogUnavailable
@@ -20,6 +21,8 @@ from muniment.ports import CaseRow, Due
 LOOKS, PAUSE = 3, 0.02
 #: seconds that a look waits for what other nodes wrote
 PATIENCE = 5.0
+#: lines that are put right at once: for no longer than that others wait
+PIECE = 200
 _OPENERS = (records.AccessRequested.KIND, records.ReviewOpened.KIND)
 
 
@@ -40,28 +43,25 @@ def _listed(service: Service) -> list[str]:
 
 
 def rebuild(service: Service) -> int:
-    """
-    Drop every projection and build it anew from the log; returns how many cases there are.
+    """Write every line anew; returns how many there are. What has no line in the log goes."""
+    cases = cases_between(service, 0, service.log.size)
+    put_right(service, dict.fromkeys([*cases, *_listed(service)]))
+    return len(cases)
 
-    What is appended meanwhile is taken in before it returns: nothing that is due gets lost.
+
+def put_right(service: Service, cases: Iterable[str]) -> None:
     """
-    rows: dict[str, CaseRow] = {}
-    dues = {due.case: due for due in notify.kept(service)}
-    done, replaced = 0, False
-    while not replaced:
-        size = service.log.size
-        for case in cases_between(service, done, size):
-            rows[case], found = _true_row(service, case)
-            dues.update((due.case, due) for due in found)
-        replaced = service.projections.replace_all(
-            rows.values(), [due for due in dues.values() if due.at is not None], size
+    Write the lines of these cases as the log has them; those of no case of the log go.
+
+    Others may append to them meanwhile: then a line is left as they wrote it.
+    """
+    wanted = iter(cases)
+    while piece := list(islice(wanted, PIECE)):
+        known = [case for case in piece if service.log.head(case)]
+        service.projections.put_right(
+            [_true_row(service, case) for case in known if _has_line(service, case)],
+            [case for case in piece if case not in known],
         )
-        done = size
-        if not replaced and service.log.trouble is not None:
-            raise LogUnavailable("the lists are built anew once the log can be written again")
-        if not replaced:
-            _know_more(service)
-    return len(rows)
 
 
 def cases_between(service: Service, start: int, stop: int) -> list[str]:

@@ -22,7 +22,7 @@ from muniment.operations.erase import Erasures, finish
 from muniment.operations.providers import Providers
 from muniment.operations.publishing import Publishing
 from muniment.operations.service import Limits, Service, new_id
-from muniment.operations.sweep import rebuild, wrong_rows
+from muniment.operations.sweep import put_right, wrong_rows
 from muniment.operations.take_in import Proposed, take_in
 from muniment.runtime import clock
 from muniment.runtime.callbacks import read_callbacks
@@ -106,7 +106,7 @@ def make_log(folder: Path, settings: Settings) -> SigningKey:
 
 def open_service(folder: Path, *, looking: bool = False) -> Opened:
     """
-    Read the files, open and check the log, rebuild what a projection has wrong.
+    Read the files, open and check the log, put right what a projection has wrong.
 
     With `looking`, beside a running service: nothing is rebuilt and nothing may be appended.
 
@@ -175,8 +175,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         if log.trouble is None:
             settle_keys(log, keys, remote)
         finish(log, stores.ledger, erasures)
-        if wrong_rows(service):
-            rebuild(service)
+        put_right(service, wrong_rows(service))
     return Opened(
         service=service,
         settings=settings,

@@ -58,6 +58,8 @@ _ROW = (
 PUT_CASE = f"INSERT OR REPLACE INTO cases ({_ROW}) VALUES ({','.join('?' * 14)})"  # noqa: S608 (column names of ours)
 PUT_DUE = "INSERT OR REPLACE INTO due (case_id, at) VALUES (?, ?)"
 CLEAR_DUE = "DELETE FROM due WHERE case_id = ?"
+CLEAR_CASE = "DELETE FROM cases WHERE case_id = ?"
+COUNT_RECORDS = "SELECT count(*) FROM case_entries WHERE case_id = ?"
 PUT_ANSWER = (
     "INSERT OR IGNORE INTO answers (principal, operation, key, body, case_id, at)"
     " VALUES (?, ?, ?, ?, ?, ?)"
@@ -284,14 +286,21 @@ class SQLiteStore:
             principal=principal, operation=operation, key=key, body=body, case=case, at=at
         )
 
-    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due], size: int) -> bool:
+    def put_right(
+        self, lines: Iterable[tuple[CaseRow, Iterable[Due]]], unknown: Iterable[str] = ()
+    ) -> None:
         with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
-            if connection.execute(READ_STATE).fetchone()[0] != size:
-                return False
-            connection.execute("DELETE FROM cases")
-            connection.execute("DELETE FROM due")
-            _carry_out(connection, (*rows, *dues))
-        return True
+
+            def count(case: str) -> int:
+                found: int = connection.execute(COUNT_RECORDS, (case,)).fetchone()[0]
+                return found
+
+            true = [line for line in lines if count(line[0].case) == line[0].records]
+            _carry_out(connection, (write for row, dues in true for write in (row, *dues)))
+            for case in unknown:
+                if not count(case):
+                    connection.execute(CLEAR_CASE, (case,))
+                    connection.execute(CLEAR_DUE, (case,))
 
     # --- connections -------------------------------------------------------------------------
 

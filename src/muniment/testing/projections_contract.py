@@ -111,9 +111,9 @@ def case_row(case: str, **changes: Any) -> CaseRow:
 
 
 class Writes(Protocol):
-    """Carries companions out, as an append does."""
+    """Carries companions out, as an append does; returns the case of its one record."""
 
-    def __call__(self, *companions: Any) -> None: ...
+    def __call__(self, *companions: Any) -> str: ...
 
 
 class ProjectionsContract:
@@ -249,41 +249,57 @@ class ProjectionsContract:
         assert other is not None
         assert other.case == "mun_c"
 
-    def test_everything_is_replaced_at_once(
+    def test_a_line_that_is_wrong_is_put_right_with_what_is_due(
         self, open_projections: Callable[[], Projections], write: Writes
     ) -> None:
-        """But not the answers: they cannot be rebuilt from the log."""
+        """But not the answers: the log does not say them."""
         answer = Answer(
             principal="prn_a", operation="request", key="k", body=b"", case="mun_a", at="t"
         )
-        write(case_row("mun_a"), case_row("mun_b"), Due(case="mun_a", at="1"), answer)
+        placed = write(case_row("mun_a"), Due(case="mun_a", at="1"), answer)
         projections = open_projections()
-        assert projections.replace_all([case_row("mun_c")], [Due(case="mun_c", at="2")], 2)
+        right = case_row(placed, state="closed", records=1)
+        projections.put_right([(right, [Due(case=placed, at="2"), Due(case="mun_a", at=None)])])
         for reader in (projections, open_projections()):
-            assert [row.case for row in reader.cases()] == ["mun_c"]
-            assert reader.due("9") == ["mun_c"]
+            assert reader.case_row(placed) == right
+            assert reader.due("9") == [placed]
             assert reader.answer("prn_a", "request", "k") == answer
 
-    def test_a_rebuild_that_the_log_has_outgrown_changes_nothing(
+    def test_a_line_that_the_log_has_outgrown_is_left_alone(
         self, open_projections: Callable[[], Projections], write: Writes
     ) -> None:
-        write(case_row("mun_a"), Due(case="mun_a", at="1"))
-        write(case_row("mun_b"))
+        """Whoever appended since has written it."""
+        placed = write()
+        newest = case_row(placed, records=9, state="issued")
+        write(newest, Due(case=placed, at="5"))
         projections = open_projections()
-        for size in (2, 4):
-            assert not projections.replace_all([case_row("mun_c")], [], size)
-        assert [row.case for row in projections.cases()] == ["mun_b", "mun_a"]
-        assert projections.due("9") == ["mun_a"]
-        assert projections.replace_all([case_row("mun_c")], [], 3)
+        for records in (0, 2):
+            old = case_row(placed, records=records, state="pending")
+            projections.put_right([(old, [Due(case=placed, at=None)])])
+        assert projections.case_row(placed) == newest
+        assert projections.due_at(placed) == "5"
 
-    def test_a_rebuild_that_fails_changes_nothing(
+    def test_lines_of_cases_that_the_log_does_not_know_go(
         self, open_projections: Callable[[], Projections], write: Writes
     ) -> None:
-        write(case_row("mun_a"), Due(case="mun_a", at="1"))
+        placed = write(case_row("mun_a"), Due(case="mun_a", at="1"), case_row("mun_b"))
+        write(case_row(placed, records=1))
         projections = open_projections()
-        broken: Any = [case_row("mun_b"), "no row"]
+        projections.put_right([], ["mun_a", placed])
+        assert {row.case for row in projections.cases()} == {"mun_b", placed}
+        assert projections.due("9") == []
+
+    def test_lines_are_put_right_all_together_or_not_at_all(
+        self, open_projections: Callable[[], Projections], write: Writes
+    ) -> None:
+        placed = write(case_row("mun_a"), Due(case="mun_a", at="1"))
+        projections = open_projections()
+        broken: Any = [
+            (case_row(placed, records=1), []),
+            (case_row("mun_b", records=0), ["no due"]),
+        ]
         with pytest.raises(TypeError):
-            projections.replace_all(broken, [], 2)
+            projections.put_right(broken, ["mun_a"])
         assert [row.case for row in open_projections().cases()] == ["mun_a"]
         assert projections.due("9") == ["mun_a"]
         write(case_row("mun_b"))

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import hmac
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import timedelta
 from hashlib import sha256
@@ -24,7 +25,7 @@ from muniment.evidence.record import Header
 from muniment.operations import sweep
 from muniment.operations.callback import record_case
 from muniment.operations.service import Callback
-from muniment.ports import Due, Reply, Secret
+from muniment.ports import Reply, Secret
 from muniment.runtime.outbound import CheckedOutbound
 
 PEP = "https://pep.example.com/callbacks"
@@ -340,13 +341,21 @@ async def test_a_notice_is_given_up_after_a_day_and_that_is_recorded(api: Api, p
     assert post.sent == []
 
 
+def change_lists(api: Api, *statements: str) -> None:
+    """Somebody with a connection of his own to the database."""
+    with contextlib.closing(sqlite3.connect(api.scenario.store.path)) as intruder:
+        for statement in statements:
+            intruder.execute(statement)
+        intruder.commit()
+
+
 async def test_a_notice_survives_a_restart_and_lost_lists(api: Api, post: Post) -> None:
     post.next = [Unavailable("no answer")] * 2
     task = await called_back(api)
     await api.scenario.approve("bo", task)
     await api.scenario.pick_up("ana", task)
     await api.scenario.worker.catch_up()
-    api.scenario.service.projections.replace_all((), ())
+    change_lists(api, "DELETE FROM cases", "DELETE FROM due")
     assert sweep.wrong_rows(api.scenario.service)
     sweep.rebuild(api.scenario.service)
     assert sweep.wrong_rows(api.scenario.service) == []
@@ -365,10 +374,7 @@ async def test_a_line_of_the_lists_that_would_tell_again_is_found_wrong(
     task = await called_back(api)
     await api.scenario.approve("bo", task)
     await api.scenario.worker.catch_up()
-    projections = api.scenario.service.projections
-    again = Due(case=f"callback/{task}", at="2026-11-21T10:00:00.000Z")
-    rows = projections.cases()
-    projections.replace_all(rows, [again])
+    change_lists(api, f"INSERT INTO due VALUES ('callback/{task}', '2026-11-21T10:00:00.000Z')")
     assert sweep.wrong_rows(api.scenario.service) == [task]
     await api.scenario.worker.catch_up()
     assert len([each for each in kinds(api) if each == "callback:settled"]) == 1

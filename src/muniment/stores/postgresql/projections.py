@@ -1,12 +1,11 @@
 """Lists and due work in PostgreSQL, shared by the workers of all nodes."""
 
-import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 from muniment.ports import Answer, CaseRow, Due
-from muniment.stores.postgresql.connections import Connections, Session, transaction
+from muniment.stores.postgresql.connections import Connections, transaction
 
 _ROW: LiteralString = (
     "case_id, kind, state, requester, resource, role, groups, marked, opened_at, changed_at,"
@@ -80,16 +79,14 @@ LEAD: LiteralString = """
     RETURNING true
 """
 LOCK_STATE: LiteralString = "SELECT size FROM log_state FOR UPDATE"
-READ_SIZE: LiteralString = "SELECT size FROM log_state"
-READ_CASES: LiteralString = f"SELECT {_ROW} FROM cases WHERE case_id > %s ORDER BY case_id LIMIT %s"  # noqa: S608 (as above)
-READ_DUES: LiteralString = (
-    "SELECT case_id, at FROM due WHERE case_id > %s ORDER BY case_id LIMIT %s"
-)
+COUNT_RECORDS: LiteralString = """
+    SELECT wanted.case_id, count(e.idx) FROM unnest(%s::text[]) AS wanted (case_id)
+      LEFT JOIN case_entries e ON e.case_id = wanted.case_id COLLATE "C" GROUP BY wanted.case_id
+"""
 DROP_CASES: LiteralString = "DELETE FROM cases WHERE case_id = ANY (%s)"
 DROP_DUES: LiteralString = "DELETE FROM due WHERE case_id = ANY (%s)"
-_PAGE = 4_000
-#: a rebuild may write every case anew, and take its time
-_REBUILDING = 600
+#: where a line says how many records its case had
+_RECORDS = 12
 
 
 @dataclass
@@ -228,30 +225,25 @@ class PostgreSQLProjections:
             principal=principal, operation=operation, key=key, body=body, case=case, at=at
         )
 
-    def replace_all(self, rows: Iterable[CaseRow], dues: Iterable[Due], size: int) -> bool:
-        wanted = sorted_out((*rows, *dues))
-        # While the log has this size nobody else changes a row: what has to be changed is found
-        # out before anybody is kept waiting, and is little as a rule.
-        if self._value(READ_SIZE) != size:
-            return False
-        cases = _difference(self._all(READ_CASES), wanted.rows)
-        moments = _difference(self._all(READ_DUES), {due[0]: due for due in wanted.moments})
-        with self.connections.lent() as session, transaction(session), _patient(session):
-            if session.rows(LOCK_STATE)[0][0] != size:
-                return False
-            session.execute(DROP_CASES, (cases.gone,))
-            session.execute(DROP_DUES, (moments.gone,))
+    def put_right(
+        self, lines: Iterable[tuple[CaseRow, Iterable[Due]]], unknown: Iterable[str] = ()
+    ) -> None:
+        wanted = {row.case: sorted_out((row, *dues)) for row, dues in lines}
+        extra = list(unknown)
+        with self.connections.lent() as session, transaction(session):
+            session.execute(LOCK_STATE)  # nobody appends to any of these cases meanwhile
+            counts: dict[str, int] = dict(session.rows(COUNT_RECORDS, ([*wanted, *extra],)))
+            true = [
+                line for case, line in wanted.items() if line.rows[case][_RECORDS] == counts[case]
+            ]
+            gone = [case for case in extra if not counts[case]]
             with session.pipeline():
-                session.cursor().executemany(PUT_CASE, cases.changed)
-                session.cursor().executemany(PUT_DUE, moments.changed)
-        return True
-
-    def _all(self, query: LiteralString) -> Iterator[tuple[Any, ...]]:
-        """Every row of a list, by pages, each from the first column of the last one on."""
-        last = ""
-        while page := self._rows(query, last, _PAGE):
-            yield from page
-            last = page[-1][0]
+                session.execute(DROP_CASES, (gone,))
+                session.execute(DROP_DUES, (gone,))
+                for line in true:
+                    session.cursor().executemany(PUT_CASE, list(line.rows.values()))
+                    session.cursor().executemany(PUT_DUE, line.moments)
+                    session.cursor().executemany(CLEAR_DUE, line.cleared)
 
     def _rows(self, query: LiteralString, *values: Any) -> list[tuple[Any, ...]]:
         if not all(_storable(value) for value in values):
@@ -262,39 +254,6 @@ class PostgreSQLProjections:
     def _value(self, query: LiteralString, *values: Any) -> Any:
         rows = self._rows(query, *values)
         return rows[0][0] if rows else None
-
-
-@contextlib.contextmanager
-def _patient(session: Session) -> Iterator[None]:
-    """For a transaction that has much to write."""
-    before, session.patience = session.patience, _REBUILDING
-    try:
-        session.execute("SELECT set_config('statement_timeout', %s, true)", (f"{_REBUILDING}s",))
-        yield
-    finally:
-        session.patience = before
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Difference:
-    """What has to be done to rows of a list so that they are as wanted."""
-
-    gone: list[str]
-    changed: list[tuple[Any, ...]]
-
-
-def _difference(
-    there: Iterable[tuple[Any, ...]], wanted: Mapping[str, tuple[Any, ...]]
-) -> _Difference:
-    missing, gone, changed = set(wanted), list[str](), list[tuple[Any, ...]]()
-    for row in there:
-        missing.discard(row[0])
-        if (right := wanted.get(row[0])) is None:
-            gone.append(row[0])
-        elif row != right:
-            changed.append(right)
-    changed += [wanted[case] for case in missing]
-    return _Difference(gone=gone, changed=changed)
 
 
 def _storable(value: Any) -> bool:
