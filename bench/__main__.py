@@ -12,7 +12,17 @@ from pathlib import Path
 from bench import report
 from bench.context import FULL, QUICK, SMOKE, Bench
 
-NAMES = ("appends", "growth", "audit", "http", "evaluation", "cycles", "expiry", "publishing")
+NAMES = (
+    "appends",
+    "nodes",
+    "growth",
+    "audit",
+    "http",
+    "evaluation",
+    "cycles",
+    "expiry",
+    "publishing",
+)
 
 
 def main() -> int:

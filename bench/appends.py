@@ -68,7 +68,7 @@ async def run(bench: Bench) -> list[Figure]:
         for _ in range(bench.sizes.rounds):
             for writers, found in taken.items():
                 before, seconds = grouped.service.log.size, bench.sizes.seconds
-                found.grouped.append(await _grouped(grouped, writers, seconds))
+                found.grouped.append(await grouped(grouped, writers, seconds))
                 batches = _batches(installation.database, before)
                 found.batch = sum(map(len, batches)) / 2 / len(batches)
                 found.bare.append(_bare(bench.folder("bare") / "bare.db", batches) / 2)
@@ -105,7 +105,7 @@ def _figures(writers: int, found: Taken) -> list[Figure]:
 # --- through the log --------------------------------------------------------------------------
 
 
-async def _grouped(requests: Requests, writers: int, seconds: float) -> Load:
+async def grouped(requests: Requests, writers: int, seconds: float) -> Load:
     load, log = Load(), requests.service.log
     began = time.perf_counter()
 
