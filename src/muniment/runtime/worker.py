@@ -371,8 +371,8 @@ class Worker:
         if self.service.log.trouble is not None:
             self._swept, self._turn = tail, share
         elif wrong:
-            _log.critical("projections contradicted the log and were rebuilt: %s", wrong)
-            sweep.rebuild(self.service)
+            _log.critical("projections contradicted the log and were put right: %s", wrong)
+            sweep.put_right(self.service, wrong)
             self.on_wrong(wrong)
 
 
