@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -127,6 +127,30 @@ def test_a_node_that_stops_inside_a_transaction_keeps_no_other_out_for_longer_th
 
     refused(stop)
     assert [index for index, _ in stopped.entries(0, 9)] == [0, 1]
+
+
+def test_what_a_node_left_behind_is_over_once_it_has_connected_anew(
+    node: Open, growing: Growing, databases: tuple[str, str]
+) -> None:
+    """Else it might be committed after the node has read how the log stands."""
+    store = node()
+    store.found(growing.batch())
+    with holding(databases, "muniment first") as left:
+        within(LONG / 2, store.reopen)
+        with pytest.raises(psycopg.OperationalError):
+            left.execute("SELECT 1")
+    with holding(databases, "muniment second") as other:
+        within(LONG / 2, store.reopen)
+        other.execute("SELECT 1")
+    add(store, growing.batch())
+
+
+@contextmanager
+def holding(databases: tuple[str, str], name: str) -> Iterator[psycopg.Connection[Any]]:
+    """A session in the middle of an append."""
+    with closing(psycopg.connect(databases[0], application_name=name)) as session:
+        session.execute("SELECT FROM muniment.log_state FOR UPDATE")
+        yield session
 
 
 def test_sessions_that_were_ended_while_nobody_used_them_are_not_noticed(
