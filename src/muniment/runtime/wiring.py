@@ -170,6 +170,8 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         halted=stores.halted,
         providers=read.providers,
         sealing_key=keys.sealing(),
+        shared=stores.shared is not None,
+        configuration=digest(proposed.configuration),
     )
     if not looking:
         if log.trouble is None:
@@ -241,6 +243,7 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     opened.service.public_url = _public_url(settings)
     opened.service.publishing = publishing
     opened.service.providers, opened.sign_ins = read.providers, read.sign_ins
+    opened.service.configuration = digest(proposed.configuration)
     opened.settings, opened.proposed, opened.keys = settings, proposed, keys
     for connector in before.values():
         await connector.close()
