@@ -134,11 +134,6 @@ def decode_bundle(data: bytes, width: int) -> list[bytes]:
     return entries
 
 
-def encode_tile(hashes: Iterable[bytes]) -> bytes:
-    """The bytes of a tile: its hashes one after the other."""
-    return b"".join(hashes)
-
-
 def decode_tile(data: bytes, width: int) -> list[bytes]:
     """The `width` hashes of a tile; raises LogInvalid if its length says otherwise."""
     if len(data) != width * HASH_SIZE:
@@ -165,17 +160,15 @@ class TileReader:
         tile: ReadTile,
         *,
         kept: int = 64,
-        full: Callable[[int, int], Rows] | None = None,
+        rows: Callable[[int, int, int], Rows] | None = None,
     ) -> None:
         """
         `tile` gives the bytes of `(level, index, width)`; `kept` decoded tiles stay at hand.
 
-        Full tiles above the leaves never change: `full` may give their rows, kept by whoever reads
-        at many sizes.
+        `rows` gives tiles decoded already, for whoever reads at many sizes and keeps some himself.
         """
         self.size = size
-        self._tile = tile
-        self._full = full
+        self._decoded = rows or (lambda *named: rows_of(tile(*named), named[-1]))
         self._rows = lru_cache(maxsize=kept)(self._read)
 
     def node(self, level: int, index: int) -> bytes:
@@ -192,10 +185,9 @@ class TileReader:
         return self._rows(tile_level, tile_index)[height][within]
 
     def _read(self, level: int, index: int) -> Rows:
-        width = min(WIDTH, (self.size >> HEIGHT * level) - index * WIDTH)
-        if level and width == WIDTH and self._full is not None:
-            return self._full(level, index)
-        return rows_of(self._tile(level, index, width), width)
+        return self._decoded(
+            level, index, min(WIDTH, (self.size >> HEIGHT * level) - index * WIDTH)
+        )
 
 
 def rows_of(data: bytes, width: int) -> Rows:

@@ -78,13 +78,17 @@ class StoredTree:
     Nothing of it is believed: whoever uses a proof verifies it against a signed root.
     """
 
-    def __init__(self, store: LogStore, *, kept: int = 256) -> None:
-        """`kept` full tiles above the leaves stay at hand: those over 16 million entries."""
+    def __init__(self, store: LogStore, *, kept: int = 320) -> None:
+        """
+        `kept` decoded tiles stay at hand: those above the leaves, and those of the right edge.
+
+        Every proof needs some of these, and all tiles above 16 million entries are 257.
+        """
         self._store = store
-        self._full = lru_cache(maxsize=kept)(self._read_full)
+        self._kept = lru_cache(maxsize=kept)(self._decoded)
 
     def at(self, size: int) -> TileReader:
-        return TileReader(size, self.read, full=self._full)
+        return TileReader(size, self.read, rows=self._rows)
 
     def read(self, level: int, number: int, width: int) -> bytes:
         """The first hashes of a tile; fewer than `width` where the store has fewer."""
@@ -93,5 +97,10 @@ class StoredTree:
             data = self._store.leaves(number * WIDTH, number * WIDTH + width)
         return (data or b"")[: width * HASH_SIZE]
 
-    def _read_full(self, level: int, number: int) -> Rows:
-        return rows_of(self.read(level, number, WIDTH), WIDTH)
+    def _rows(self, level: int, number: int, width: int) -> Rows:
+        # full tiles of leaves are many, and each is asked for again by chance only
+        one_of_many = level == 0 and width == WIDTH
+        return (self._decoded if one_of_many else self._kept)(level, number, width)
+
+    def _decoded(self, level: int, number: int, width: int) -> Rows:
+        return rows_of(self.read(level, number, width), width)
