@@ -109,4 +109,5 @@ class TestSharedHalt:
         assert halted.why() is None
         halted.keep("`w` remembers another\nhistory", b"its checkpoint")
         halted.keep("another reason", b"another")
-        assert SharedHalt(open_heads()).why() == "`w` remembers another"
+        said = SharedHalt(open_heads()).why() or ""
+        assert said.startswith("`w` remembers another; look, then empty `muniment.contradictions`")

@@ -57,6 +57,8 @@ class PostgreSQLStores(LogStores):
     copy_in: Callable[[Path], Mapping[str, int]]
     #: the log, as it stands at this moment, goes to a new SQLite file; likewise
     copy_out: Callable[[Path], Mapping[str, int]]
+    #: what stands in the way of erasing anything from the server's files
+    lacks_for_erasing: Callable[[], list[str]]
 
 
 def open_stores(folder: Path, settings: Settings) -> LogStores:
@@ -107,7 +109,7 @@ def _in_postgresql(
 ) -> PostgreSQLStores:
     try:
         # the driver is an extra, which a log in files does not need
-        from muniment.stores.postgresql import transfer  # noqa: PLC0415 (see above)
+        from muniment.stores.postgresql import erasing, transfer  # noqa: PLC0415 (see above)
         from muniment.stores.postgresql.heads import (  # noqa: PLC0415 (see above)
             SharedHalt,
             SharedHeads,
@@ -139,6 +141,7 @@ def _in_postgresql(
         space=lambda: 1 << 62,
         copy_in=partial(transfer.copy_in, target=database.connections),
         copy_out=partial(transfer.copy_out, database.connections),
+        lacks_for_erasing=partial(erasing.lacks_for_erasing, database.connections),
         close=held.pop_all().close,
     )
 

@@ -1,6 +1,7 @@
-"""Whether those who are to remember the log are there: for `check --targets`."""
+"""Whether what keeps the log, and those who remember it, are there: for `check --targets`."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,22 @@ from muniment.operations import stamp
 from muniment.operations.publishing import WitnessRules
 from muniment.ports import Outbound
 from muniment.runtime import clock
+from muniment.runtime.log_stores import open_postgresql
 from muniment.runtime.outbound import CheckedOutbound
 from muniment.runtime.publishing import read_publishing
 from muniment.runtime.settings import Settings
+from muniment.runtime.store_section import StoreSection
 from muniment.stores.tile_s3 import TileBucket
 
 _SECONDS, _MAX_ANSWER = 5.0, 64 * 1024
 
 
 async def look(settings: Settings, folder: Path) -> list[dict[str, Any]]:
-    """Each witness, authority and mirror: `name`, whether it `answers`, and what it `says`."""
+    """Store, witnesses, authorities, mirrors: `name`, whether it `answers`, and what it `says`."""
     publishing, outbound = read_publishing(settings, folder), CheckedOutbound()
     asked: dict[str, Awaitable[str]] = {}
+    if settings.store is not None:
+        asked["`[store]`"] = asyncio.to_thread(_store, folder, settings.store)
     rules = publishing.rules
     for witness in rules.policy.witnesses if rules is not None else ():
         if witness.url is not None and rules is not None:
@@ -34,6 +39,15 @@ async def look(settings: Settings, folder: Path) -> list[dict[str, Any]]:
     for name, copy in publishing.mirrors.items():
         asked[f"mirror `{name}`"] = asyncio.to_thread(_mirror, copy.mirror)
     return [await _answer(name, answer) for name, answer in asked.items()]
+
+
+def _store(folder: Path, section: StoreSection) -> str:
+    with contextlib.closing(open_postgresql(folder, section)) as stores:
+        tail, head, lacks = stores.database.tail(), stores.heads.read(), stores.lacks_for_erasing()
+    if tail is None or head is None:
+        return "is ready, and holds no log yet: `muniment migrate` moves one there"
+    what = f"holds {tail.size} entries"
+    return f"{what}; nothing can be erased there before: {'; '.join(lacks)}" if lacks else what
 
 
 async def _answer(name: str, answer: Awaitable[str]) -> dict[str, Any]:

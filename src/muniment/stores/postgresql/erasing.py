@@ -27,6 +27,12 @@ _MOST_AHEAD = 1024
 
 _READ_UNFINISHED: LiteralString = "SELECT idx, name FROM tombstones WHERE NOT gone"
 _FINISH: LiteralString = "UPDATE tombstones SET gone = true WHERE idx = %s AND name = %s"
+_READ_READY: LiteralString = """
+    SELECT current_setting('wal_recycle') = 'off',
+           pg_has_role('pg_checkpoint', 'USAGE')
+             AND has_function_privilege('pg_switch_wal()', 'EXECUTE')
+             AND has_function_privilege('pg_ls_waldir()', 'EXECUTE')
+"""
 _REWRITE: LiteralString = "VACUUM (FULL, VERBOSE) sections_{}"
 #: Something has to be written, or the server does not begin a new segment.
 _TOUCH: LiteralString = "SELECT pg_current_xact_id()"
@@ -40,12 +46,20 @@ _READ_SEGMENTS: LiteralString = """
            count(*) FILTER (WHERE substr(name, 9, 16) > segment)
       FROM pg_ls_waldir(), current WHERE name ~ '^[0-9A-F]{24}'
 """
-_MAY: Final = "run the SQL of `setup_sql('log', …)` again, as a superuser"
+_MAY: Final = "run the SQL of `muniment migrate --sql log` again, as a superuser"
+_RECYCLES: Final = "`ALTER SYSTEM SET wal_recycle = off; SELECT pg_reload_conf()`"
 
 
 def shelf_of(index: int) -> int:
     """Where the sections of an entry lie: a part of the table that is rewritten as a whole."""
     return index // _RUN % _SHELVES
+
+
+def lacks_for_erasing(connections: Connections) -> list[str]:
+    """What stands in the way of erasing anything from the server's files: what to do about it."""
+    with connections.lent() as session:
+        removes, may = session.rows(_READ_READY)[0]
+    return [*([] if removes else [_RECYCLES]), *([] if may else [_MAY])]
 
 
 def finish_erasures(connections: Connections) -> None:
@@ -112,8 +126,7 @@ def _remove_segments(session: Session) -> None:
     if session.rows("SELECT current_setting('wal_recycle')")[0][0] != "off":
         raise LogUnavailable(
             "an erased section is still in the server's write-ahead log, as old files of it are "
-            "used again: `ALTER SYSTEM SET wal_recycle = off; SELECT pg_reload_conf()`, then erase "
-            "it again"
+            f"used again: {_RECYCLES}, then erase it again"
         )
     try:
         _begin_segment(session)

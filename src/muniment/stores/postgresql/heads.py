@@ -198,9 +198,6 @@ class SharedHalt:
     While it is there no node signs, over restarts too. A person looks, and takes it away.
     """
 
-    #: what that person does; our own role may not
-    remedy: Final = "`DELETE FROM muniment.contradictions` in the head store, as its owner"
-
     def __init__(self, heads: SharedHeads) -> None:
         self._heads = heads
 
@@ -210,10 +207,14 @@ class SharedHalt:
             session.execute(KEEP_WHY, (why.replace("\0", ""), note))
 
     def why(self) -> str | None:
-        """None while nothing speaks against the log."""
+        """With what to do about it; None while nothing speaks against the log."""
         with self._heads.connections.lent() as session:
             rows = session.rows(READ_WHY)
-        return rows[0][0].partition("\n")[0] if rows else None
+        if not rows:
+            return None
+        said = rows[0][0].partition("\n")[0]
+        # our own role may not
+        return f"{said}; look, then empty `muniment.contradictions` in `store.heads`, as its owner"
 
 
 class _Ear:

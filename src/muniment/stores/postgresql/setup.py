@@ -98,7 +98,7 @@ def setup_sql(kind: Kind, app_role: str) -> str:
 def check_schema(connections: Connections, kind: Kind) -> None:
     """Raises `ConfigInvalid` unless the steps that we know were run here, and no others."""
     steps, place = _steps(_SHAPES[kind]), connections.place
-    run = f"run the SQL of `muniment.stores.postgresql.setup_sql({kind!r}, …)` as its owner"
+    run = f"run the SQL of `muniment migrate --sql {kind}` there, as its owner"
     with connections.lent() as session:
         try:
             applied: dict[str, str] = dict(session.rows(_READ_APPLIED))
@@ -126,7 +126,7 @@ def check_fences(connections: Connections, kind: Kind) -> None:
             if (why := _gap(session, table, forbidden)) is not None:
                 raise ConfigInvalid(
                     f"{connections.place}: {why}; let the program use a role of its own, with the "
-                    f"rights of `setup_sql({kind!r}, …)` and no more"
+                    f"rights that `muniment migrate --sql {kind}` gives, and no more"
                 )
 
 
