@@ -1,8 +1,9 @@
 """
 The time rule: a wall clock is believed only while it agrees with the time elapsed since boot.
 
-A wall clock that moves more than 5 s against elapsed time, or lies before the last record at start,
-stops granting until an operator records `clock:stepped`. Ends go on by elapsed time.
+A wall clock that moves more than 5 s against elapsed time, or lies more than that before the last
+record at start, stops granting until an operator records `clock:stepped`. Ends go on by elapsed
+time.
 """
 
 from collections.abc import Callable
@@ -23,9 +24,13 @@ class SteadyClock:
         self._unsteady: str | None = None
 
     def start(self, last_record: datetime | None) -> None:
-        """At start the last record of the log is the oldest that now can be."""
+        """
+        At start the last record of the log is the oldest that now can be.
+
+        But for as much as clocks may differ: another node may have written it a moment ago.
+        """
         now = self._wall()
-        if last_record is not None and now < last_record:
+        if last_record is not None and now < last_record - TOLERANCE:
             self._unsteady = f"the clock says {now:%H:%M:%S}, before the last record of the log"
             now = last_record
         self._base_wall, self._base_elapsed = now, self._elapsed()

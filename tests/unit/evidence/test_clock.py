@@ -102,12 +102,17 @@ def test_a_clock_before_the_last_record_at_start_is_not_believed(clocks: Clocks)
     clocks.steady.check_steady()
 
 
-@pytest.mark.parametrize("last", [None, START, START - timedelta(days=1)])
-def test_a_clock_at_or_after_the_last_record_is_believed(
+@pytest.mark.parametrize(
+    "last",
+    [None, START, START - timedelta(days=1), START + 5 * SECOND],
+    ids=["none", "at", "long after", "hardly before"],
+)
+def test_a_clock_that_another_nodes_may_be_ahead_of_is_believed(
     last: datetime | None, clocks: Clocks
 ) -> None:
     clocks.steady.start(last)
     clocks.steady.check_steady()
+    assert clocks.steady.due() == START
 
 
 def test_what_passed_before_the_start_does_not_count(clocks: Clocks) -> None:

@@ -11,7 +11,6 @@ import uvicorn
 
 from muniment.access import records
 from muniment.errors import ConfigInvalid, Malformed, MunimentError, Unavailable
-from muniment.evidence.record import digest
 from muniment.interfaces.http.app import Role, make_app
 from muniment.interfaces.http.connections import BoundedProtocol
 from muniment.interfaces.json_lines import log_as_json
@@ -37,8 +36,6 @@ async def _serve(folder: Path, listen: str | None, role: Role) -> None:
     opened = open_service(folder)
     try:
         _check_role(opened, role)
-        opened.service.shared = opened.shared
-        opened.service.configuration = digest(opened.proposed.configuration)
         opened.follow()
         server = opened.settings.server
         certificate = check_certificate(server, folder)
