@@ -52,10 +52,6 @@ class LogKey:
         """Whether a checkpoint of this size has its line."""
         return self.added < size and (self.retired is None or size <= self.retired)
 
-    def is_doubtful(self, size: int) -> bool:
-        """Whether its word alone is worth nothing for a checkpoint of this size."""
-        return self.since is not None and size > self.since
-
 
 @dataclass(frozen=True, slots=True)
 class LogKeys:

@@ -334,7 +334,8 @@ async def _witnessed(service: Service, authorized: _Authorized, order: bytes) ->
     """
     The record of the quorum over the intent, where the resource issues nothing without it.
 
-    Broken glass waits for no witness. Raises `Unavailable`; then nothing was asked of the target.
+    Broken glass waits for no witness. Raises `Unavailable`, or `Conflict` where access has ended
+    meanwhile; then nothing was asked of the target.
     """
     case, rules = authorized.case, service.publishing.rules
     if case.break_glass or not _requires_witnesses(service, case.requested.resource):
@@ -348,6 +349,9 @@ async def _witnessed(service: Service, authorized: _Authorized, order: bytes) ->
             f"`{case.requested.resource}` issues nothing without its witnesses, and too few of "
             "them cosigned; no approval was used up; pick up again shortly"
         )
+    if not _waits_for(service.read(case.id)[0]):
+        # nothing was asked of the target: there is nothing to take back
+        raise Conflict("access ended while its witnesses were asked")
     return (leaf,)
 
 

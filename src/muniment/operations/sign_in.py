@@ -7,7 +7,7 @@ was verified, and holds for as long as the token does; whoever bears it later is
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -247,22 +247,6 @@ async def sign_out(service: Service, caller: Caller) -> None:
     if caller.session is None:
         raise Conflict("a static token has no session; `muniment token revoke` ends it")
     await close_sessions(service, [caller.session], "signed-out", service.actor(caller))
-
-
-def sessions_of(service: Service, principal: str) -> list[Session]:
-    """Those that are open, also where the principal only stands behind them."""
-    now = service.now()
-    return [
-        session
-        for session in list(service.registry.sessions.values())
-        if session.opened.expires > now and principal in _behind(session)
-    ]
-
-
-def _behind(session: Session) -> Iterator[str]:
-    yield session.opened.principal
-    if session.opened.delegation is not None:
-        yield from session.opened.delegation.chain
 
 
 # --- workloads and agents ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from muniment.access import check, records
-from muniment.errors import BundleInvalid, ConfigInvalid, LogUnavailable, Unavailable
+from muniment.errors import BundleInvalid, ConfigInvalid, Conflict, LogUnavailable, Unavailable
 from muniment.evidence.checkpoint import Checkpoint, sign
 from muniment.evidence.note import CosigningKey, Signature, SigningKey
 from muniment.evidence.witness import Witness
@@ -302,6 +302,30 @@ async def test_without_the_quorum_it_is_not_made_and_no_approval_is_lost(
     assert scenario.read(asked).state == "approved"
     outside.instead.clear()
     assert (await scenario.pick_up("ana", asked)).issued is not None
+
+
+async def test_access_that_is_taken_away_while_witnesses_are_asked_is_never_made(
+    scenario: Scenario, outside: Outside
+) -> None:
+    connect(scenario, outside, "orders-prod")
+    asked = await scenario.ask("ana")
+    await scenario.approve("cy", asked)
+    answering, ended = asyncio.Event(), asyncio.Event()
+    really = outside.fetch
+
+    async def slowly(*arguments: Any, **options: Any) -> Reply:
+        answering.set()
+        await ended.wait()
+        return await really(*arguments, **options)
+
+    outside.fetch = slowly  # type: ignore[method-assign]
+    picking = asyncio.create_task(scenario.pick_up("ana", asked))
+    await answering.wait()
+    await scenario.revoke("cy", asked)
+    ended.set()
+    with pytest.raises(Conflict, match="access ended while its witnesses were asked"):
+        await picking
+    assert scenario.target().log == []
 
 
 async def test_evidence_of_a_credential_whose_intent_no_quorum_had_cosigned_is_invalid(
