@@ -304,6 +304,9 @@ def _session_gone(registry: Registry, entry: Entry, _record: Any) -> None:
     token = registry.session_tokens.pop(entry.header.case, b"")
     session = registry.sessions.pop(token, None)
     if session is None:
+        # it had expired long ago, and nobody knows whose it was: whoever still has something
+        # under it is found among all
+        registry.moved.update(dict.fromkeys(registry.principals))
         return
     opened = session.opened
     registry.spent[token] = opened.expires + SESSION_KEPT

@@ -214,8 +214,6 @@ async def end_task(service: Service, caller: Caller, task: str) -> list[Session]
     if not found:
         raise NotFound(f"no delegation for the task `{task}` is there that you may end")
     await sign_in.close_sessions(service, found, "task-closed", service.actor(caller))
-    for session in found:  # also of one that the registry no longer knew, having expired
-        service.registry.moved.update(dict.fromkeys(_chain_of(session)))
     service.wake.set()
     return found
 

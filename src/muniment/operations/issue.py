@@ -35,10 +35,10 @@ from muniment.operations.attempts import until_it_stands
 from muniment.operations.decision import decision_draft
 from muniment.operations.end import ATTEMPT
 from muniment.operations.facts import Reason, access_facts, approval_facts
-from muniment.operations.projection import order_over
+from muniment.operations.projection import newest_order, order_over
 from muniment.operations.quota import within_quota
 from muniment.operations.request import IdempotencyKey, answer, answered
-from muniment.operations.service import Caller, Service, newest_order
+from muniment.operations.service import Caller, Service
 from muniment.operations.target_time import target_clock
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
@@ -125,12 +125,12 @@ async def _authorize(
             "the order before failed, and what it may have left is being taken back; pick up again "
             "shortly"
         )
+    if _is_under_way_elsewhere(service, case):
+        raise Conflict(_UNDER_WAY)
     if case.state not in ("approved", "issued"):
         raise Conflict(f"the case is {case.state}; there is nothing to pick up")
     if case.until is not None and service.log.clock.due() >= case.until:
         raise Conflict("the window of this grant is over; ask anew")
-    if _is_under_way_elsewhere(service, case):
-        raise Conflict(_UNDER_WAY)
     if case.requested.requester != caller.principal.id:
         raise Conflict("only who asked can pick up")
     now, request = service.now(), case.requested

@@ -1,10 +1,13 @@
 """From the fold of a case to its line in the lists, and to when the worker has to look at it."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from muniment.access import records
 from muniment.access.case import ENDS, LIVE, OVER, AccessCase
 from muniment.evidence import moment
+from muniment.evidence.store import Entry
 from muniment.ports import CaseRow, Due
 
 #: begins the names of due work that tells somebody of a decision
@@ -85,6 +88,12 @@ def order_over(case: AccessCase) -> datetime | None:
     if case.deadline is None or not (case.order_open or case.failed):
         return None
     return case.deadline - timedelta(milliseconds=case.offset_ms)
+
+
+def newest_order(entries: Sequence[Entry]) -> bytes | None:
+    """Leaf hash of the record that authorised the newest order to a target."""
+    orders = (e.leaf for e in reversed(entries) if e.header.kind == records.GrantAuthorized.KIND)
+    return next(orders, None)
 
 
 def _text(at: datetime | None) -> str:

@@ -33,7 +33,7 @@ from muniment.operations.erase import Erasures
 from muniment.operations.identities import Identities
 from muniment.operations.owed import Ways, owed
 from muniment.operations.pace import Pace
-from muniment.operations.projection import call_back, project
+from muniment.operations.projection import call_back, newest_order, project
 from muniment.operations.providers import Providers
 from muniment.operations.publishing import Publishing
 from muniment.operations.replies import Replies
@@ -54,8 +54,8 @@ from muniment.ports import (
 #: seconds that somebody's question waits for what other nodes have recorded
 CATCHING_UP = 1.0
 OUTDATED = (
-    "this node's files are not the ones in force, as others were taken in meanwhile: put those "
-    "here and `muniment reload`"
+    "this node's files are not the ones in force: put those here, or have these taken in, and "
+    "`muniment reload`"
 )
 #: begins the ids of sessions
 SESSIONS = "ses_"
@@ -202,14 +202,15 @@ class Service:
         """
         What is wrong with the files that this process was built from; None while they hold.
 
-        Those that are in force since before it began are no others: then it was this process whose
-        files were refused, and the old state goes on.
+        Where it is the only one, what was in force before it began is no trouble: its files were
+        refused then, and the old state goes on. Of several nodes others have the files in force.
         """
         in_force = self.registry.configuration
-        if self.configuration is None or in_force is None or in_force.index < self._began_at:
+        if self.configuration is None or in_force is None:
             return None
         same = in_force.digest in (self.configuration, self.taking_in)
-        return None if same else OUTDATED
+        goes_on = not self.shared and in_force.index < self._began_at
+        return None if same or goes_on else OUTDATED
 
     def files_in_force(self) -> dict[str, bytes | None]:
         """
@@ -465,12 +466,6 @@ class Grounds:
         self.reads[case] = head
         if (leaf or head) not in self.follows:
             self.follows.append(leaf or head)
-
-
-def newest_order(entries: Sequence[Entry]) -> bytes | None:
-    """Leaf hash of the record that authorised the newest order to a target."""
-    orders = (e.leaf for e in reversed(entries) if e.header.kind == records.GrantAuthorized.KIND)
-    return next(orders, None)
 
 
 def advance_all(case: AccessCase, entries: Iterable[Entry]) -> AccessCase:

@@ -403,13 +403,25 @@ async def test_files_that_come_back_are_in_force_again(scenario: Scenario, other
     assert scenario.service.outdated is None
 
 
-async def test_a_node_whose_own_files_were_refused_at_its_start_goes_on(
-    scenario: Scenario,
+async def test_the_only_node_goes_on_with_what_was_in_force_when_its_files_are_refused(
+    tmp_path: Path,
 ) -> None:
-    await scenario.restart()
-    scenario.service.configuration = os.urandom(32)
-    assert scenario.service.outdated is None
-    assert (await scenario.granted()).issued is not None
+    async with Scenario(tmp_path) as alone:
+        await alone.restart()
+        alone.service.configuration = os.urandom(32)
+        assert alone.service.outdated is None
+        assert (await alone.granted()).issued is not None
+
+
+async def test_one_of_several_whose_files_are_refused_at_its_start_leaves_it_to_the_others(
+    scenario: Scenario, other: Service
+) -> None:
+    other.configuration = os.urandom(32)
+    asked = await asking(scenario.service, None)
+    await scenario.approve("cy", asked)
+    await other.catch_up()
+    with pytest.raises(Unavailable, match="not the ones in force"):
+        await issue.pick_up(other, caller(other, "ana"), asked.case.id)
 
 
 async def test_an_end_that_a_node_has_no_connector_for_is_left_to_the_others(
