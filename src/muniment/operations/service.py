@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import json
 import secrets
 from collections import deque
@@ -186,16 +185,20 @@ class Service:
 
     # --- other nodes -------------------------------------------------------------------------
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, seconds: float = CATCHING_UP) -> bool:
         """
         Know whatever other nodes had recorded by now: who was answered there may ask here next.
 
-        Where they cannot be followed, what is known has to do; that is the log's own trouble.
+        False where that was not learnt in time: what is known has to do, and may be too little.
         """
-        if self.shared:
-            with contextlib.suppress(LogUnavailable, TimeoutError):
-                async with asyncio.timeout(CATCHING_UP):
-                    await self.replies.of(self.log.follow())
+        if not self.shared:
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await self.replies.of(self.log.follow())
+        except (LogUnavailable, TimeoutError):
+            return False
+        return True
 
     @property
     def outdated(self) -> str | None:

@@ -13,15 +13,18 @@ import pytest
 from fastapi import FastAPI
 
 from muniment.access import records
+from muniment.errors import Conflict, LogUnavailable
 from muniment.identity.tokens import new_token, token_hash
 from muniment.interfaces.cli.main import run
 from muniment.interfaces.http.app import Role, make_app
-from muniment.operations import approve, sign_in, take_in
+from muniment.operations import approve, issue, request, sign_in, take_in
+from muniment.operations.facts import Reason
+from muniment.operations.request import AccessAsk
 from muniment.operations.service import Caller, Service
 from muniment.operations.take_in import ProposedToken
 from muniment.runtime.settings import Settings
 from muniment.runtime.worker import Worker
-from muniment.testing.scenario import Scenario
+from muniment.testing.scenario import Scenario, case_id
 
 SETTINGS = {"installation": {"origin": "muniment.example/scenario"}}
 STORE = {"log": "env:LOG", "heads": "env:HEADS", "lease": "3s"}
@@ -182,6 +185,50 @@ async def test_whoever_was_answered_by_another_node_goes_on_here(
         assert (await approve.approve(other, holder(other, "cy"), case)).given
         answer = await ana.post(f"/v1/cases/{case}/credential", json={})
         assert answer.status_code == 200, answer.text
+
+
+async def test_a_first_credential_that_another_node_is_making_is_told_of(
+    scenario: Scenario, other: Service
+) -> None:
+    """Whoever was not answered there, and asks here, is not told that there is nothing for him."""
+    asked = await scenario.ask("ana")
+    await scenario.approve("cy", asked)
+    hold = scenario.target().hold("issue")
+    picking_up = asyncio.create_task(scenario.pick_up("ana", asked))
+    await hold.reached.wait()
+    await other.catch_up()
+    with pytest.raises(Conflict, match="is being made at this moment"):
+        await issue.pick_up(other, holder(other, "ana"), case_id(asked))
+    hold.release()
+    assert scenario.login(await picking_up).alive
+
+
+async def test_a_node_that_cannot_see_the_others_denies_nothing_that_they_may_know(
+    scenario: Scenario, other: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is there, and what may become of it, is for a node to say that sees it."""
+    token = await enrolled(scenario, scenario.service, "ana")
+    await other.catch_up()
+    wish = AccessAsk(resource="orders-prod", role="readwrite", seconds=600, reason=Reason())
+    known = (await request.request(other, holder(other, "ana"), wish)).case.id
+    await scenario.service.catch_up()
+    unknown = (await request.request(other, holder(other, "ana"), wish)).case.id
+
+    def fail() -> bytes:
+        raise LogUnavailable("the head store: no answer in time")
+
+    async with client(app_of(scenario), token) as ana:
+        with monkeypatch.context() as cut:
+            cut.setattr(scenario.service.log._heads, "read", fail)
+            for case in (known, unknown):
+                answer = await ana.post(f"/v1/cases/{case}/credential")
+                assert answer.status_code == 503, answer.text
+                assert "ask another node" in answer.json()["detail"]
+            assert (await ana.get(f"/v1/cases/{unknown}")).status_code == 503
+        for case in (known, unknown):
+            answer = await ana.post(f"/v1/cases/{case}/credential")
+            assert answer.status_code == 409
+            assert "there is nothing to pick up" in answer.json()["detail"]
 
 
 async def test_a_node_whose_files_are_not_in_force_is_not_ready(

@@ -8,7 +8,7 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 
 from muniment.identity import tokens
 from muniment.operations import delegation, sign_in
-from muniment.operations.service import Caller, Service
+from muniment.operations.service import CATCHING_UP, Caller, Service
 from muniment.runtime.wiring import Opened
 
 #: what is asked, or asked for, on its own: nothing that came before it is acted upon
@@ -39,9 +39,24 @@ async def get_caller(request: Request) -> Caller:
 
 
 async def see_what_went_before(request: Request) -> None:
-    """Whoever acts on what another node has answered finds it here."""
-    if request.method not in ("GET", "HEAD") and request.url.path not in _ON_ITS_OWN:
-        await get_opened(request).service.catch_up()
+    """
+    Whoever acts on what another node has answered finds it here, or is told that it may be missing.
+
+    See `is_uncertain`. A node that stopped may keep the log from us for as long as its lease.
+    """
+    if request.method in ("GET", "HEAD") or request.url.path in _ON_ITS_OWN:
+        return
+    opened = get_opened(request)
+    store = opened.settings.store
+    lease = store.lease.total_seconds() if store is not None else 0.0
+    request.state.uncertain = not await opened.service.catch_up(lease + CATCHING_UP)
+
+
+def is_uncertain(request: Request) -> bool:
+    """Whether other nodes may have recorded what this one does not know, for a time."""
+    service = get_opened(request).service
+    troubled = service.shared and service.log.trouble is not None
+    return troubled or getattr(request.state, "uncertain", False)
 
 
 async def look_for(service: Service, token: str) -> None:

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from muniment import errors
+from muniment.interfaces.http.context import is_uncertain
 
 MEDIA_TYPE = "application/problem+json"
 SCIM_MEDIA_TYPE = "application/scim+json"
@@ -34,6 +35,9 @@ STATUS: tuple[tuple[type[errors.MunimentError], int], ...] = (
     (errors.Unavailable, 503),
     (errors.EvidenceError, 500),
 )
+
+#: what a record of another node may have changed: no answer for a node that cannot see them
+_BY_WHAT_IS_KNOWN = (errors.Unauthenticated, errors.NotFound, errors.Conflict)
 
 
 class ProfileProblem(errors.MunimentError):
@@ -82,6 +86,11 @@ async def _profile(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _ours(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, _BY_WHAT_IS_KNOWN) and is_uncertain(request):
+        error = errors.LogUnavailable(
+            f"this node cannot see what others record, and as far as it knows: {error}; ask "
+            "another node, or again later"
+        )
     status = next(code for cls, code in STATUS if isinstance(error, cls))
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         status = _malformed(request)
