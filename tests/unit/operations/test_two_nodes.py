@@ -12,7 +12,7 @@ import pytest
 from vouching import ISSUER, US, believe, sign
 
 from muniment.access import records
-from muniment.errors import Conflict, LogUnavailable, Unavailable
+from muniment.errors import Conflict, LogUnavailable, TargetUnavailable, Unavailable
 from muniment.operations import (
     approve,
     end,
@@ -227,6 +227,33 @@ async def test_an_outcome_is_recorded_of_its_own_order_only(
     assert count(scenario, picked, "credential:issued") == 2
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["made", "not made"])
+async def test_an_outcome_is_not_taken_for_that_of_an_order_under_way(
+    fails: bool, scenario: Scenario, other: Service
+) -> None:
+    picked = await scenario.granted()
+    stalled_at = scenario.target().hold("issued")
+    stalled = asyncio.create_task(scenario.pick_up("ana", picked))
+    await stalled_at.reached.wait()
+    scenario.clock.advance(timedelta(seconds=11))
+    await other.catch_up()
+    anew_at = scenario.target().hold("issue")
+    anew = asyncio.create_task(issue.pick_up(other, caller(other, "ana"), picked.case.id))
+    await anew_at.reached.wait()
+    if fails:
+        scenario.target().down = True
+    stalled_at.release()
+    with pytest.raises(TargetUnavailable if fails else Conflict):
+        await stalled
+    scenario.target().down = False
+    anew_at.release()
+    later = await anew
+    assert scenario.login(later).alive
+    await scenario.service.catch_up()
+    assert count(scenario, picked, "credential:failed") == 0
+    assert count(scenario, picked, "credential:issued") == 2
+
+
 async def test_an_extension_that_two_nodes_carry_out_moves_the_window_once(
     scenario: Scenario, other: Service
 ) -> None:
@@ -391,6 +418,26 @@ async def test_a_node_grants_nothing_while_other_files_than_its_own_are_in_force
         scenario.service, replace(before, configuration=b'{"other":1}'), records.SERVICE
     )
     assert scenario.service.troubles() == []
+
+
+async def test_an_extension_is_carried_out_by_a_node_that_has_the_files_in_force(
+    scenario: Scenario, other: Service
+) -> None:
+    picked = await scenario.granted(seconds=600)
+    await scenario.extend("ana", picked, 1200)
+    scenario.target().down = True  # so that nobody carries it out yet
+    await scenario.approve("cy", picked)
+    scenario.target().down = False
+    changed = replace(scenario.proposed(), configuration=b"{}")
+    await take_in.take_in(other, changed, records.SERVICE)
+    await scenario.service.catch_up()
+    with pytest.raises(Unavailable, match="not the ones in force"):
+        await extend.carry_out(scenario.service, picked.case.id)
+    await scenario.work()  # and its worker leaves it alone
+    assert scenario.read(picked).extension is not None
+    await Worker(service=other).catch_up()
+    await scenario.service.catch_up()
+    assert count(scenario, picked, "grant:extended") == 1
 
 
 async def test_files_that_come_back_are_in_force_again(scenario: Scenario, other: Service) -> None:
