@@ -19,11 +19,12 @@ from muniment.evidence import merkle
 from muniment.evidence.append import Proposal
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, sign
 from muniment.evidence.clock import SteadyClock
-from muniment.evidence.log import Log, found_log
+from muniment.evidence.founding import found_log
+from muniment.evidence.log import Log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.signer import Keyring
-from muniment.testing.faulty import Files, Place
 from muniment.testing.log_servers import LogServers
+from muniment.testing.trial_log import Files, Place
 
 pytestmark = pytest.mark.deep
 

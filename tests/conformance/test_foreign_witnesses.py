@@ -30,8 +30,9 @@ from muniment.evidence.merkle import EMPTY_ROOT
 from muniment.evidence.note import SigningKey, VerifierKey, parse_note
 from muniment.evidence.witness_policy import WitnessPolicy
 from muniment.stores.sqlite import SQLiteStore
-from muniment.testing.faulty import ORIGIN, TrialLog
+from muniment.testing.faulty import ORIGIN
 from muniment.testing.small_log import add_checkpoint
+from muniment.testing.trial_log import TrialLog
 
 pytestmark = pytest.mark.deep
 

@@ -232,7 +232,7 @@ def test_a_right_that_is_missing_is_named(erasable: Erasable) -> None:
         f"REVOKE pg_checkpoint FROM {role}",
     ):
         erasable.ask(taken)
-        with pytest.raises(LogUnavailable, match="setup_sql"):
+        with pytest.raises(LogUnavailable, match="muniment migrate --sql log"):
             erasable.store.erase(index, "reason", "gdpr-17")
         erasable.ask(setup_sql("log", role.strip('"')))
     erasable.store.erase(index, "reason", "gdpr-17")

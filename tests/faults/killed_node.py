@@ -12,8 +12,9 @@ from pathlib import Path
 
 from muniment.errors import LogUnavailable
 from muniment.evidence.note import SigningKey
-from muniment.testing.faulty import TrialLog, new_case
+from muniment.testing.faulty import new_case
 from muniment.testing.log_servers import LogDatabases
+from muniment.testing.trial_log import TrialLog
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ from muniment.evidence.note import SigningKey, parse_note
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.stores.signer_state import SignerStateFile
-from muniment.testing.faulty import ORIGIN, WRITE_STEPS, TrialLog, new_case
+from muniment.testing.faulty import ORIGIN, WRITE_STEPS, new_case
 from muniment.testing.log_servers import LogServers
+from muniment.testing.trial_log import TrialLog
 
 ERRORS: dict[str, Callable[[], Exception]] = {
     "EIO": lambda: OSError(5, "Input/output error"),

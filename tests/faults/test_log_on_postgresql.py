@@ -21,9 +21,10 @@ import pytest
 
 from muniment.errors import LogUnavailable, Stale
 from muniment.evidence.note import SigningKey
-from muniment.testing.faulty import ORIGIN, WRITE_STEPS, TrialLog, new_case
+from muniment.testing.faulty import ORIGIN, WRITE_STEPS, new_case
 from muniment.testing.log_servers import LogDatabases, LogServers
 from muniment.testing.postgres_server import PostgresServer
+from muniment.testing.trial_log import TrialLog
 
 pytestmark = [pytest.mark.target, pytest.mark.deep]
 

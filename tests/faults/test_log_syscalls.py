@@ -28,7 +28,8 @@ from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.note import SigningKey
 from muniment.evidence.store import Published
 from muniment.stores import sqlite
-from muniment.testing.faulty import ORIGIN, TrialLog, new_case
+from muniment.testing.faulty import ORIGIN, new_case
+from muniment.testing.trial_log import TrialLog
 
 pytestmark = pytest.mark.deep
 

@@ -29,23 +29,22 @@ from typing import Any
 
 from muniment.errors import (
     ConfigInvalid,
-    Conflict,
     EvidenceError,
     LogInvalid,
     LogUnavailable,
     MunimentError,
     NoteInvalid,
 )
-from muniment.evidence import merkle, moment
+from muniment.evidence import merkle, reading
 from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.clock import SteadyClock
 from muniment.evidence.index import Index, Last
 from muniment.evidence.keys import COMPROMISED, LogKeys
 from muniment.evidence.note import VerifierKey
-from muniment.evidence.record import Draft, Header
+from muniment.evidence.record import Header
 from muniment.evidence.recovery import Known, take_in, take_in_to_head
-from muniment.evidence.sequencer import Sequencer, Staged, check_last
+from muniment.evidence.sequencer import Sequencer, Staged
 from muniment.evidence.signer import Extension, Keyring
 from muniment.evidence.store import (
     Batch,
@@ -54,8 +53,6 @@ from muniment.evidence.store import (
     LogStore,
     Tail,
     Transaction,
-    check_place,
-    entry_of,
 )
 from muniment.evidence.tree import StoredTree, Tree
 
@@ -64,33 +61,6 @@ MAX_BATCH = 512
 FOLLOW_SECONDS = 1.0
 _Append = tuple[Proposal | Outcome, Future[Appended]]
 _log = logging.getLogger(__name__)
-
-
-def found_log(
-    store: LogStore, heads: HeadStore, keyring: Keyring, drafted: Callable[[VerifierKey], Draft]
-) -> Entry:
-    """
-    Write entry 0, `log:started`, which names the first key of the ring. Its leaf hash is the log
-    id.
-
-    Raises `Conflict` where the store or the head store has a log already.
-    """
-    key = keyring.verifiers[0]
-    draft = drafted(key)
-    header = Header(
-        kind=draft.kind, fold=draft.fold, case=draft.case, position=0,
-        at=moment.whole(draft.at), body=draft.body, prev=None,
-    )  # fmt: skip
-    data = header.encode()
-    entry = Entry(0, data, merkle.leaf_hash(data), header)
-    text = Checkpoint(key.name, 1, merkle.root([entry.leaf])).format()
-    note = keyring.sign(Extension(size=0, peaks=(), leaves=(entry.leaf,), text=text), [key])
-    with heads.lock():
-        if heads.read() is not None:
-            raise Conflict("the head store remembers a log already; it belongs to another data set")
-        store.found(Batch((entry,), {}, {}, {}, 1, (), note, ()))
-        heads.write(note, 1)
-    return entry
 
 
 class Log:
@@ -232,8 +202,7 @@ class Log:
         """
         Take in what other nodes have written, as far as the head store vouches for it.
 
-        The future gives the size that is known then, or `LogUnavailable`. What is queued to be
-        appended brings it along.
+        The future gives the size that is known then, or `LogUnavailable`.
         """
         future: Future[int] = Future()
         future.set_running_or_notify_cancel()
@@ -271,22 +240,12 @@ class Log:
             self.look_again()  # another node may just have opened it
         with self._mutex:
             signed, last = self._signed.checkpoint, self._index.last_of(case)
-        node = self.nodes(signed.size)
-        entries: list[Entry] = []
-        for index, data in self.store.case(case, signed.size):
-            entry = _proved(index, data, signed, node)
-            check_place(entry, entries[-1:], len(entries), case)
-            entries.append(entry)
-        check_last(entries, last, case)
-        return entries
+        return reading.case(self.store, case, last, signed, self.nodes(signed.size))
 
     def read_entry(self, index: int) -> Entry:
         """One record, proved to be under our newest checkpoint."""
         signed = self._signed.checkpoint
-        found = list(self.store.entries(index, index + 1))
-        if not found or index >= signed.size:
-            raise LogInvalid(f"entry {index} is missing")
-        return _proved(*found[0], signed, self.nodes(signed.size))
+        return reading.entry(self.store, index, signed, self.nodes(signed.size))
 
     def read_checked(self, index: int, leaf: bytes) -> Entry:
         """
@@ -294,10 +253,7 @@ class Log:
 
         It may lie above the newest checkpoint for a moment, and costs no proof.
         """
-        found = list(self.store.entries(index, index + 1))
-        if not found or merkle.leaf_hash(found[0][1]) != leaf:
-            raise LogInvalid(f"entry {index} is not the one that was signed")
-        return entry_of(*found[0])
+        return reading.known_entry(self.store, index, leaf)
 
     def nodes(self, size: int) -> merkle.Node:
         """The nodes of the tree at a size, as the store has them: not checked."""
@@ -311,13 +267,7 @@ class Log:
 
     def read_sections(self, entry: Entry) -> dict[str, bytes]:
         """The content of each section that is still there, checked against its commitment."""
-        found: dict[str, bytes] = {}
-        for name, sealed in self.store.sections(entry.index).items():
-            committed = entry.header.sections.get(name)
-            if committed != sealed.commitment(self.log_id, entry.header.id, name):
-                raise LogInvalid(f"section `{name}` of `{entry.header.id}` is not what was sealed")
-            found[name] = sealed.content
-        return found
+        return reading.sections(self.store, entry, self.log_id)
 
     # --- the writer thread -----------------------------------------------------------------
 
@@ -548,13 +498,3 @@ class _Signed:
 
     note: bytes
     checkpoint: Checkpoint
-
-
-def _proved(index: int, data: bytes, signed: Checkpoint, node: merkle.Node) -> Entry:
-    try:
-        entry = entry_of(index, data)
-        proof = merkle.inclusion_proof(index, signed.size, node)
-        merkle.verify_inclusion(entry.leaf, index, signed.size, proof, signed.root)
-    except EvidenceError as error:
-        raise LogInvalid(f"entry {index} is not the one that was signed: {error}") from error
-    return entry

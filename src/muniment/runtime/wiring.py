@@ -12,7 +12,8 @@ from muniment.access import records
 from muniment.access.registry import Registry, counters
 from muniment.errors import ConfigInvalid, LogUnavailable, MunimentError
 from muniment.evidence.clock import SteadyClock
-from muniment.evidence.log import Log, found_log
+from muniment.evidence.founding import found_log
+from muniment.evidence.log import Log
 from muniment.evidence.note import SigningKey, VerifierKey
 from muniment.evidence.record import Draft, digest
 from muniment.evidence.signer import KeyAtHand, Keyring, Signer

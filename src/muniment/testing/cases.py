@@ -18,7 +18,8 @@ from muniment.access.case import AccessCase
 from muniment.access.records import Actor, Capabilities, EndpointView, Record
 from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.clock import SteadyClock
-from muniment.evidence.log import Log, found_log
+from muniment.evidence.founding import found_log
+from muniment.evidence.log import Log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Draft, digest
 from muniment.evidence.signer import Keyring

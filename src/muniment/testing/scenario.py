@@ -39,7 +39,7 @@ from muniment.access.case import AccessCase
 from muniment.access.records import Record
 from muniment.errors import LogUnavailable
 from muniment.evidence import canonical
-from muniment.evidence.log import found_log
+from muniment.evidence.founding import found_log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Draft
 from muniment.evidence.signer import Keyring

@@ -12,7 +12,8 @@ from muniment.evidence.note import CosigningKey, Signature, SigningKey, Verifier
 from muniment.evidence.signer import Extension, KeyAtHand, Keyring
 from muniment.evidence.store import Entry
 from muniment.stores.head_file import HeadFile
-from muniment.testing.faulty import ORIGIN, TrialLog
+from muniment.testing.faulty import ORIGIN
+from muniment.testing.trial_log import TrialLog
 
 SECOND = SigningKey.generate(ORIGIN)
 

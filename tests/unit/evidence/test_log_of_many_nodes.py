@@ -10,7 +10,8 @@ import pytest
 from muniment.errors import LogUnavailable, Stale
 from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.note import SigningKey
-from muniment.testing.faulty import ORIGIN, TrialLog, new_case
+from muniment.testing.faulty import ORIGIN, new_case
+from muniment.testing.trial_log import TrialLog
 
 _PATIENCE = 20
 

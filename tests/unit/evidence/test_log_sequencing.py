@@ -25,7 +25,8 @@ from muniment.evidence.log import MAX_BATCH
 from muniment.evidence.record import MAX_DOCUMENT, MAX_HEADER, MAX_SECTION, Draft
 from muniment.evidence.store import Entry
 from muniment.ports import Due
-from muniment.testing.faulty import START, TrialLog, new_case
+from muniment.testing.faulty import START, new_case
+from muniment.testing.trial_log import TrialLog
 
 SECOND = timedelta(seconds=1)
 

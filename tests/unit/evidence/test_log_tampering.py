@@ -15,13 +15,14 @@ from muniment.errors import Conflict, LogInvalid, LogUnavailable, MunimentError
 from muniment.evidence import merkle
 from muniment.evidence.append import Companions, Outcome
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint, sign
-from muniment.evidence.log import found_log
+from muniment.evidence.founding import found_log
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.stores.head_file import HeadFile
 from muniment.stores.sqlite import SQLiteStore
-from muniment.testing.faulty import ORIGIN, TrialLog, new_case
+from muniment.testing.faulty import ORIGIN, new_case
+from muniment.testing.trial_log import TrialLog
 
 SLOT = 8192
 

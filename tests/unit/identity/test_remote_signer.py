@@ -22,7 +22,8 @@ from muniment.evidence.signer_messages import LENGTH, encode_refused, encode_sig
 from muniment.identity.remote_signer import RemoteSigner
 from muniment.interfaces.signer.folder import SignerFolder
 from muniment.interfaces.signer.serving import listen
-from muniment.testing.faulty import ORIGIN, TrialLog, new_case
+from muniment.testing.faulty import ORIGIN, new_case
+from muniment.testing.trial_log import TrialLog
 
 Answer = Callable[[socket.socket, bytes], None]
 

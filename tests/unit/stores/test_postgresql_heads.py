@@ -266,7 +266,7 @@ def test_nothing_is_written_or_taken_back_by_a_server_that_was_gone(
                 assert time.monotonic() - begun < LONG
             assert heads.read() == b"head of 1"
             assert SharedLedger(heads).erasures() == [("mun_a/0", "note", "R")]
-            assert SharedHalt(heads).why() == "because"
+            assert (SharedHalt(heads).why() or "").startswith("because; look, then")
             with heads.lock():
                 heads.write(b"head of 2", 2)
             heads.await_change(LONG)

@@ -14,7 +14,8 @@ import pytest
 
 from muniment.errors import Conflict, LogInvalid, LogUnavailable
 from muniment.stores.sqlite import OneServer, SQLiteStore
-from muniment.testing.faulty import Growing, TrialLog, add, new_case
+from muniment.testing.faulty import Growing, add, new_case
+from muniment.testing.trial_log import TrialLog
 
 
 @pytest.fixture
@@ -130,7 +131,9 @@ def test_a_batch_does_not_go_on_outside_the_transaction_that_sqlite_ended(
     """An I/O error takes the transaction back: what is written next would stand half."""
     trial = TrialLog(tmp_path)
     case = trial.fill(1)[0].header.case
-    real, broken = trial._store._connection, threading.Event()
+    store, broken = trial._store, threading.Event()
+    assert isinstance(store, SQLiteStore)
+    real = store._connection
 
     def connection() -> Any:
         # only the writer, only now, and only while it is about to append
@@ -138,7 +141,7 @@ def test_a_batch_does_not_go_on_outside_the_transaction_that_sqlite_ended(
             return BrokenConnection(real())
         return real()
 
-    monkeypatch.setattr(trial._store, "_connection", connection)
+    monkeypatch.setattr(store, "_connection", connection)
     with trial.disk.hold("commit") as reached:
         held = trial.queue(trial.draft(new_case()))
         assert reached.wait(10)
@@ -160,14 +163,16 @@ def test_a_database_that_somebody_else_holds_is_unavailable_and_then_goes_on(
 ) -> None:
     trial = TrialLog(tmp_path)
     trial.fill(1)
-    real = trial._store._connection
+    store = trial._store
+    assert isinstance(store, SQLiteStore)
+    real = store._connection
 
     def impatient() -> sqlite3.Connection:
         connection = real()
         connection.execute("PRAGMA busy_timeout = 10")
         return connection
 
-    monkeypatch.setattr(trial._store, "_connection", impatient)
+    monkeypatch.setattr(store, "_connection", impatient)
     with contextlib.closing(sqlite3.connect(trial.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LogUnavailable, match="database is locked"):
