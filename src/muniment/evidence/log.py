@@ -43,7 +43,7 @@ from muniment.evidence.index import Index, Last
 from muniment.evidence.keys import COMPROMISED, LogKeys
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Header
-from muniment.evidence.recovery import Known, take_in, take_in_to_head
+from muniment.evidence.recovery import Known, check_not_older, take_in, take_in_to_head
 from muniment.evidence.sequencer import Sequencer, Staged
 from muniment.evidence.signer import Extension, Keyring
 from muniment.evidence.store import (
@@ -59,6 +59,8 @@ from muniment.evidence.tree import StoredTree, Tree
 MAX_BATCH = 512
 #: how long whoever asks for what we do not know waits for what other nodes wrote
 FOLLOW_SECONDS = 1.0
+#: seconds between two looks whether a database to which nothing is new is the one that we know
+LOOK_BACK_EVERY = 1.0
 _Append = tuple[Proposal | Outcome, Future[Appended]]
 _log = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ class Log:
         self._listeners: list[Callable[[Entry], None]] = []
         #: a bare future waits for what others wrote; None ends the thread
         self._queue: queue.SimpleQueue[_Append | Future[int] | None] = queue.SimpleQueue()
+        #: in elapsed seconds
+        self._next_look_back = 0.0
         self._stopped: str | None = None
         self._broken = False
         self._closed = False
@@ -121,6 +125,7 @@ class Log:
         self._listeners = list(listeners)
         self._catch_up()
         self.clock.start(self._index.latest)
+        self._next_look_back = self.clock.elapsed() + LOOK_BACK_EVERY
         self._thread.start()
 
     def close(self) -> None:
@@ -452,10 +457,20 @@ class Log:
     def _follow(self) -> None:
         head = self._heads.read()
         if head is None or head == self._signed.note:
+            self._look_back()
             return
         self._believe_known(
             take_in_to_head(self.store, self._tree, self._index, self._keys, head, self._open_held)
         )
+
+    def _look_back(self) -> None:
+        """An older copy that took over shows also while nobody writes: ends hang on it."""
+        elapsed = self.clock.elapsed()
+        if elapsed >= self._next_look_back:
+            self._next_look_back = elapsed + LOOK_BACK_EVERY
+            tail = self.store.tail()
+            size = tail.size if tail is not None else 0
+            check_not_older(size, self._tree.size, "this node knows")
 
     def _take_in(self, head: bytes | None) -> None:
         """All that is in the database; for whoever holds the lock."""

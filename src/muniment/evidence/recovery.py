@@ -58,8 +58,8 @@ def take_in(
         raise LogInvalid("the head store is empty, but the database has a log")
     remembered = open_held(head, "the head store")
     signed = open_held(tail.checkpoint, "the database")
-    _check_not_older(tail.size, remembered.size, "the head store remembers")
-    _check_not_older(tail.size, tree.size, "this node knows")
+    check_not_older(tail.size, remembered.size, "the head store remembers")
+    check_not_older(tail.size, tree.size, "this node knows")
     tree, index = tree.copy(), index.overlay()
     root_at_head = tree.root() if tree.size == remembered.size else None
     new: list[Entry] = []
@@ -97,7 +97,7 @@ def take_in_to_head(
         )
     tree, index = tree.copy(), index.overlay()
     new = list(_next_entries(store, tree, index, remembered.size))
-    _check_not_older(tree.size, remembered.size, "the head store remembers")
+    check_not_older(tree.size, remembered.size, "the head store remembers")
     _check_remembered(remembered, tree.root())
     _check_tiles(store, tree)
     keys = keys.after(new)
@@ -134,7 +134,7 @@ def _check_signed(tail: Tail, tree: Tree, signed: Checkpoint) -> None:
         )
 
 
-def _check_not_older(size: int, known: int, whose: str) -> None:
+def check_not_older(size: int, known: int, whose: str) -> None:
     if size < known:
         raise LogInvalid(
             f"the database has {size} entries, but {whose} {known}: this is an older copy of the "

@@ -9,6 +9,7 @@ import pytest
 
 from muniment.errors import LogUnavailable, Stale
 from muniment.evidence.checkpoint import open_checkpoint
+from muniment.evidence.log import LOOK_BACK_EVERY
 from muniment.evidence.note import SigningKey
 from muniment.testing.faulty import ORIGIN, new_case
 from muniment.testing.trial_log import TrialLog
@@ -170,6 +171,20 @@ def test_a_node_that_only_follows_notices_an_older_copy_too(
     _copy(tmp_path / "standby.db", one.path)
     with pytest.raises(LogUnavailable, match="older copy"):
         follow(other)
+
+
+def test_a_node_that_has_nothing_to_write_notices_an_older_copy_too(
+    one: TrialLog, other: TrialLog, tmp_path: Path
+) -> None:
+    """It has taken in all that there was: no head is news to it."""
+    _copy(one.path, tmp_path / "standby.db")
+    one.fill(2)
+    follow(other)
+    _copy(tmp_path / "standby.db", one.path)
+    other.ticks += LOOK_BACK_EVERY
+    with pytest.raises(LogUnavailable, match="older copy"):
+        follow(other)
+    assert other.log.trouble is not None
 
 
 def test_an_older_copy_of_the_head_store_stops_every_node(one: TrialLog, other: TrialLog) -> None:
