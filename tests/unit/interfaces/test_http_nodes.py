@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -229,6 +230,19 @@ async def test_a_node_that_cannot_see_the_others_denies_nothing_that_they_may_kn
             answer = await ana.post(f"/v1/cases/{case}/credential")
             assert answer.status_code == 409
             assert "there is nothing to pick up" in answer.json()["detail"]
+
+
+async def test_taking_away_waits_for_no_other_node_to_let_go_of_the_log(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stopped may hold it for its lease, which is three seconds here."""
+    token = await enrolled(scenario, scenario.service, "ana")
+    picked = await scenario.granted()
+    monkeypatch.setattr(scenario.service.log, "follow", Future)  # nobody ever fulfils it
+    async with client(app_of(scenario), token) as ana, asyncio.timeout(2.5):
+        answer = await ana.post(f"/v1/cases/{case_id(picked)}/end")
+    assert answer.status_code == 200, answer.text
+    assert scenario.target().accounts == {}
 
 
 async def test_a_node_whose_files_are_not_in_force_is_not_ready(

@@ -14,6 +14,9 @@ from muniment.runtime.wiring import Opened
 #: what is asked, or asked for, on its own: nothing that came before it is acted upon
 _ON_ITS_OWN = frozenset(f"/access/v1/{name}" for name in ("evaluation", "evaluations", "requests"))
 
+#: taking away waits for nobody any longer than that others are asked once
+_TAKES_AWAY = ("/end", "/revocation")
+
 #: for the OpenAPI document: which operations need a token; what it is worth is for `authenticate`
 BEARER = HTTPBearer(auto_error=False, description="A token that `muniment token create` made.")
 
@@ -49,6 +52,8 @@ async def see_what_went_before(request: Request) -> None:
     opened = get_opened(request)
     store = opened.settings.store
     lease = store.lease.total_seconds() if store is not None else 0.0
+    if request.url.path.endswith(_TAKES_AWAY):
+        lease = 0.0
     request.state.uncertain = not await opened.service.catch_up(lease + CATCHING_UP)
 
 
