@@ -127,6 +127,7 @@ def test_a_bad_entry_is_named_for_people_and_machines(written: WrittenLog) -> No
 def test_hashing_is_spread_over_the_cores_of_a_large_log(
     written: WrittenLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(audit_cli, "_LARGE", 0)
     monkeypatch.setattr(audit_cli, "_WORTH_SPREADING", 0)
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert run(written, written.path).exit_code == 0

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 _PLACES = ("muniment.db", "data/muniment.db")
 #: below this many subtrees a second process costs more than it brings
 _WORTH_SPREADING = 4
+#: bytes of a file that may hold so many
+_LARGE = 64 << 20
 
 
 @click.command("audit")
@@ -211,8 +213,8 @@ def _audit_database(
 def _audit_store(
     lies: "_Database", key: ReadersKeys, heads: Sequence[bytes], *, full: bool
 ) -> Audited:
-    store, roots = lies.store, _roots(lies.store, lies.path) if lies.path is not None else None
-    return audit.audit(store, key, heads, full=full, progress=_progress, roots=roots)
+    roots = lies.roots if _is_worth_spreading(lies.store) else None
+    return audit.audit(lies.store, key, heads, full=full, progress=_progress, roots=roots)
 
 
 def _established(store: LogStore, note: bytes, checkpoint: Checkpoint) -> Established:
@@ -231,6 +233,8 @@ class _Database:
     store: LogStore
     #: None where it is no file
     path: Path | None
+    #: hashes ranges of it on every core
+    roots: audit.Roots | None = None
 
 
 @contextlib.contextmanager
@@ -242,8 +246,9 @@ def _database(log: Path) -> Iterator[_Database]:
             yield _Database(f"the database of `store.log` in {log}", stores.database, None)
         return
     path = _file(log)
-    with contextlib.closing(ReadOnlyStore(path)) as store:
-        yield _Database(str(path), store, path)
+    # the processes first: an open database does not survive a fork
+    with _hashers(path) as roots, contextlib.closing(ReadOnlyStore(path)) as store:
+        yield _Database(str(path), store, path, roots)
 
 
 def _in_postgresql(folder: Path) -> "StoreSection | None":
@@ -278,21 +283,26 @@ def _progress(done: int, total: int) -> None:
 # --- hashing on every core --------------------------------------------------------------------
 
 
-def _roots(store: LogStore, path: Path) -> audit.Roots | None:
+def _is_worth_spreading(store: LogStore) -> bool:
     tail = store.tail()
+    return tail is not None and tail.size >= _WORTH_SPREADING * SUBTREE
+
+
+@contextlib.contextmanager
+def _hashers(path: Path) -> Iterator[audit.Roots | None]:
+    """A process for each core, for a database that may be worth it; they open it themselves."""
     cores = os.cpu_count() or 1
-    if cores == 1 or tail is None or tail.size < _WORTH_SPREADING * SUBTREE:
-        return None
-    return partial(_spread, path, cores)
-
-
-def _spread(path: Path, cores: int, ranges: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    if cores == 1 or not path.is_file() or path.stat().st_size < _LARGE:
+        yield None
+        return
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # spawned and not forked: an open database does not survive a fork
-    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(partial(_root, path), ranges)
+    # a new interpreter for each would take as long as half a million entries
+    method = "fork" if sys.platform == "linux" else "spawn"
+    with ProcessPoolExecutor(cores, mp_context=get_context(method)) as pool:
+        pool.submit(os.getpid).result()  # now they are there
+        yield lambda ranges: pool.map(partial(_root, path), ranges)
 
 
 @cache
