@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from muniment.errors import ConfigInvalid, Conflict, EvidenceError, LogInvalid
 from muniment.evidence.audit import Audited, audit
@@ -23,6 +24,9 @@ from muniment.runtime.settings import Settings, read_settings
 from muniment.stores.head_file import HaltFile, HeadFile, LedgerFile
 from muniment.stores.read_only import ReadOnlyStore
 from muniment.stores.sqlite import OneServer
+
+#: what is left beside the files' head store
+_MOVED: Final = "this log was moved to the PostgreSQL of `[store]`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +70,13 @@ def _move(files: "_Files", stores: PostgreSQLStores) -> Moved:
     if (why := stores.halted.why()) is not None:
         raise LogInvalid(why)
     remembered = _check_beginning(files, stores.heads.read())
+    _check_signs(files, stores)
     copied = stores.copy_in(files.path) if stores.database.tail() is None else {}
     moved = _check_same(files, stores)
     for erasure in files.ledger.erasures():
         stores.ledger.add(*erasure)
     # the files sign nothing any more, and only then others may sign: never both
-    files.halt.keep("this log was moved to the PostgreSQL of `[store]`", files.note)
+    files.halt.keep(_MOVED, files.note)
     with stores.heads.lock():
         stores.heads.write(files.note, files.newest.size)
     return Moved(
@@ -169,6 +174,24 @@ def _check_beginning(files: _Files, head: bytes | None) -> Checkpoint | None:
                 f"`store.heads` remembers another history of the first {known.size} entries"
             )
     return known
+
+
+def _check_signs(files: _Files, stores: LogStores) -> None:
+    """
+    What signs nothing in files signs nothing elsewhere.
+
+    But for a log that was moved before, to where the rest of that is to be done.
+    """
+    why = files.halt.why()
+    if why is None:
+        return
+    if not why.startswith(_MOVED):
+        raise LogInvalid(why)
+    if stores.heads.read() is None and stores.database.tail() is None:
+        raise LogInvalid(
+            "this log was moved before, and goes on there: `[store]` names another place, which "
+            f"knows nothing of it. A second history would begin here ({why})"
+        )
 
 
 def _check_same(files: _Files, stores: LogStores) -> Audited:

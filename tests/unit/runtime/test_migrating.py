@@ -185,6 +185,26 @@ async def test_what_stays_behind_in_the_files_signs_nothing_any_more(pointed: Pa
     await opened.close()
 
 
+def test_a_log_that_was_moved_is_not_moved_to_a_second_place(
+    pointed: Path, servers: LogServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it lies now nodes go on: there would be two histories."""
+    migrate(pointed)
+    second = servers.new()
+    point_at(second, monkeypatch)
+    with pytest.raises(LogInvalid, match="was moved before, and goes on there"):
+        migrate(pointed)
+    with contextlib.closing(second.open_heads()) as heads:
+        assert heads.read() is None
+
+
+def test_a_log_that_signs_nothing_any_more_is_not_moved(pointed: Path) -> None:
+    """A witness remembers another history of it: no other place makes that good."""
+    HaltFile(pointed / "head/contradicted").keep("`w` remembers another history", b"a note")
+    with pytest.raises(LogInvalid, match="remembers another history; look, then remove"):
+        migrate(pointed)
+
+
 def test_moving_twice_changes_nothing(pointed: Path) -> None:
     first = migrate(pointed)
     again = migrate(pointed)
