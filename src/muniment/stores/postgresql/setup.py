@@ -63,18 +63,29 @@ _SHAPES: Final[Mapping[Kind, _Shape]] = {
     ),
 }
 
+#: Whoever is let into the database can take the lock that the nodes take turns by, and keep it.
+_ONLY_OURS: Final = """\
+DO $muniment$ BEGIN
+  EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+END $muniment$;"""
+
 #: Steps that were carried out, with their digests.
 _READ_APPLIED: LiteralString = "SELECT name, digest FROM muniment.migrations ORDER BY name"
 
-#: What the session's role could do to a fenced table, and whether its triggers are on.
+#: What the session's role, or one that it may take on, could do to a fenced table; and whether its
+#: triggers are on.
 _READ_FENCE: LiteralString = """
-    SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
-           pg_has_role(current_user, relowner, 'MEMBER'),
-           has_table_privilege(oid, %(forbidden)s)
-             OR %(forbidden)s LIKE '%%UPDATE%%' AND has_any_column_privilege(oid, 'UPDATE'),
+    SELECT bool_or(role.rolsuper),
+           bool_or(role.oid IN (relowner, nspowner)),
+           bool_or(has_table_privilege(role.oid, pg_class.oid, %(forbidden)s)
+             OR %(forbidden)s LIKE '%%UPDATE%%'
+                AND has_any_column_privilege(role.oid, pg_class.oid, 'UPDATE')),
            (SELECT count(*) > 0 AND bool_and(tgenabled = 'A')
               FROM pg_trigger WHERE tgrelid = pg_class.oid AND NOT tgisinternal)
-      FROM pg_class WHERE oid = %(table)s::regclass
+      FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace,
+           pg_roles AS role
+     WHERE pg_class.oid = %(table)s::regclass AND pg_has_role(session_user, role.oid, 'MEMBER')
+     GROUP BY pg_class.oid
 """
 
 
@@ -90,8 +101,7 @@ def setup_sql(kind: Kind, app_role: str) -> str:
         raise ConfigInvalid("the name of a role holds neither a zero byte nor, here, a `$`")
     shape = _SHAPES[kind]
     parts = [_begin(app_role), *_schema(shape), *_grants(shape, app_role)]
-    if kind == "log":
-        parts.append(_erasing(app_role))
+    parts.append(_erasing(app_role) if kind == "log" else _ONLY_OURS)
     return "\n".join([*parts, "COMMIT;", ""])
 
 
@@ -134,9 +144,9 @@ def _gap(session: Session, table: str, forbidden: str) -> str | None:
     asked = {"forbidden": forbidden, "table": f"muniment.{table}"}
     superuser, owner, may, fenced = session.rows(_READ_FENCE, asked)[0]
     if superuser:
-        return "our role is a superuser"
+        return "our role is a superuser or can become one"
     if owner:
-        return f"our role owns the table `{table}` or is a member of its owner"
+        return f"our role owns the table `{table}` or its schema, or is a member of its owner"
     if may:
         return f"our role has one of {forbidden} on the table `{table}`"
     if not fenced:
