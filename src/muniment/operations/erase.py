@@ -6,12 +6,15 @@ backup takes back, then content and salt in the database. What a crash cut short
 `finish` at the next start, from the log and from the ledger.
 """
 
+import logging
 from collections.abc import Iterator
 
-from muniment.errors import LogInvalid, NotFound
+from muniment.errors import LogInvalid, LogUnavailable, NotFound
 from muniment.evidence.log import Log
 from muniment.evidence.store import Entry, ErasureLedger, entry_of
 from muniment.evidence.verify import ERASED
+
+_log = logging.getLogger(__name__)
 
 
 class Erasures:
@@ -67,6 +70,8 @@ def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
     The newest erasure is repeated in any case: its bytes may have stayed in the write-ahead log.
     """
     known = {(record_id, section) for record_id, section, _ in ledger.erasures()}
+    if any(erasures.of(*each) is None for each in known):
+        log.look_again()  # another node may just have recorded it
     for record_id, section in known:
         if erasures.of(record_id, section) is None:
             raise LogInvalid(
@@ -82,9 +87,20 @@ def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
             ledger.add(record_id, section, rule)
         there = section in log.store.sections(entry.index)
         if there or not repeated or section not in log.store.erased(entry.index):
-            log.store.erase(entry.index, section, rule)
+            _erase_again(log, entry, section, rule)
         count, repeated = count + there, True
     return count
+
+
+def _erase_again(log: Log, entry: Entry, section: str, rule: str) -> None:
+    """What lies where nobody reads it is no reason not to start: the next erasure finishes it."""
+    try:
+        log.store.erase(entry.index, section, rule)
+    except LogUnavailable as error:
+        if section in log.store.sections(entry.index):
+            raise
+        record = entry.header.id
+        _log.error("the erasure of `%s` of `%s` is not finished: %s", section, record, error)
 
 
 def _entry(log: Log, record_id: str) -> Entry | None:

@@ -7,6 +7,7 @@ log begins a new segment, and a checkpoint removes all segments before it. Each 
 afterwards: a server warns at most, where a transaction, a replication slot or a setting keeps more.
 """
 
+import contextlib
 import re
 import threading
 from typing import Final, LiteralString
@@ -36,6 +37,7 @@ _READ_READY: LiteralString = """
 _REWRITE: LiteralString = "VACUUM (FULL, VERBOSE) sections_{}"
 #: Something has to be written, or the server does not begin a new segment.
 _TOUCH: LiteralString = "SELECT pg_current_xact_id()"
+_GIVE_UP: LiteralString = "SELECT set_config('lock_timeout', %s, false)"
 _SWITCH: LiteralString = "SELECT pg_switch_wal()"
 #: The segments before and after the one that is written to, of whatever timeline.
 _READ_SEGMENTS: LiteralString = """
@@ -77,6 +79,8 @@ def finish_erasures(connections: Connections) -> None:
         with connections.telling():
             session.patience = _PATIENCE
             session.execute("SET statement_timeout = 0")
+            # whoever appends waits behind us, for as long as a backup or another keeps us waiting
+            session.execute(_GIVE_UP, (str(int(100 * connections.lease)),))
             for shelf in {shelf_of(index) for index, _ in unfinished}:
                 _rewrite(session, shelf)
             _remove_segments(session)
@@ -88,14 +92,14 @@ def finish_erasures(connections: Connections) -> None:
 
 def _rewrite(session: Session, shelf: int) -> None:
     for _ in range(_TRIES):
-        kept = _rows_kept(session, shelf)
-        if kept == 0:
-            return
+        with contextlib.suppress(errors.LockNotAvailable):
+            if _rows_kept(session, shelf) == 0:
+                return
         # a statement of any session in this database may still see them, mostly for milliseconds
         threading.Event().wait(0.1)
     raise LogUnavailable(
-        "an erased section is still in the database's files: a long transaction, a prepared one or "
-        "a replication slot can still see it; end that, and erase it again"
+        "an erased section is still in the database's files: a backup, a long transaction, a "
+        "prepared one or a replication slot can still see it; end that, and erase it again"
     )
 
 
