@@ -18,7 +18,6 @@ Where several nodes share a database and a head store, 3. reads: what this proce
 was signed with the log's keys, and leads from what it knows to the checkpoint: it is taken in.
 """
 
-import contextlib
 import logging
 import queue
 import threading
@@ -103,6 +102,8 @@ class Log:
         self._listeners: list[Callable[[Entry], None]] = []
         #: a bare future waits for what others wrote; None ends the thread
         self._queue: queue.SimpleQueue[_Append | Future[int] | None] = queue.SimpleQueue()
+        #: a look at what others wrote that took too long
+        self._late: Future[int] | None = None
         #: in elapsed seconds
         self._next_look_back = 0.0
         self._stopped: str | None = None
@@ -219,10 +220,21 @@ class Log:
         return future
 
     def look_again(self) -> None:
-        """Wait a moment for what other nodes have written, where there are others."""
-        if self._shared:
-            with contextlib.suppress(LogUnavailable, TimeoutError):
-                self.follow().result(FOLLOW_SECONDS)
+        """
+        Wait a moment for what other nodes have written, where there are others.
+
+        Nobody waits behind a look that took too long: some are on an event loop, and whatever
+        holds it up holds up the others, one after the other.
+        """
+        if not self._shared or not (self._late is None or self._late.done()):
+            return
+        look = self.follow()
+        try:
+            look.result(FOLLOW_SECONDS)
+        except TimeoutError:
+            self._late = look
+        except LogUnavailable:
+            pass  # the log has said why
 
     def lasts(self) -> tuple[int, dict[str, Last]]:
         """The newest record of every case, and the size of the log that this is the state of."""
@@ -456,6 +468,10 @@ class Log:
 
     def _follow(self) -> None:
         head = self._heads.read()
+        if head is None and self._tree.size:
+            raise LogInvalid(
+                f"the head store is empty, but this node knows {self._tree.size} entries"
+            )
         if head is None or head == self._signed.note:
             self._look_back()
             return

@@ -2,15 +2,18 @@
 
 import random
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from muniment.errors import LogUnavailable, Stale
+from muniment.errors import LogInvalid, LogUnavailable, Stale
 from muniment.evidence.checkpoint import open_checkpoint
-from muniment.evidence.log import LOOK_BACK_EVERY
+from muniment.evidence.log import FOLLOW_SECONDS, LOOK_BACK_EVERY
 from muniment.evidence.note import SigningKey
+from muniment.operations.erase import Erasures, finish
+from muniment.stores.head_file import LedgerFile
 from muniment.testing.faulty import ORIGIN, new_case
 from muniment.testing.trial_log import TrialLog
 
@@ -98,6 +101,41 @@ def test_a_case_that_another_node_just_opened_is_found(one: TrialLog, other: Tri
     one.append(one.draft(case))
     assert [entry.header.case for entry in other.log.read_case(case)] == [case]
     assert other.log.read_case(new_case()) == []
+
+
+def test_a_start_beside_an_erasure_does_not_take_the_log_for_an_older_copy(
+    one: TrialLog, other: TrialLog, tmp_path: Path
+) -> None:
+    """The ledger of all nodes knows of it a moment before the node that starts."""
+    ledger, erasures = LedgerFile(tmp_path / "erasures"), Erasures()
+    ledger.make()
+    other.listen = erasures.take
+    other.reopen()
+    (entry,) = one.fill(1, sections={"note": b"x"})
+    body = {"record": entry.header.id, "rule": "R1", "section": "note"}
+    one.append(one.draft(new_case("ers"), kind="record:erased", body=body))
+    ledger.add(entry.header.id, "note", "R1")
+    assert finish(other.log, ledger, erasures) == 1
+    ledger.add(entry.header.id, "another", "R1")
+    with pytest.raises(LogInvalid, match="this is an older copy"):
+        finish(other.log, ledger, erasures)
+
+
+def test_readers_do_not_wait_one_after_the_other_for_what_takes_too_long(
+    one: TrialLog, other: TrialLog
+) -> None:
+    """As while a node that stopped keeps the lock, on an event loop that has others to serve."""
+    with other.disk.hold("begin") as reached:
+        held = other.queue(other.draft(new_case()))
+        assert reached.wait(_PATIENCE)
+        began = time.monotonic()
+        for _ in range(10):
+            assert other.log.read_case(new_case()) == []
+        assert time.monotonic() - began < 3 * FOLLOW_SECONDS
+    other.receipt(held)
+    case = new_case()
+    one.append(one.draft(case))
+    assert len(other.log.read_case(case)) == 1
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["failed", "failed but kept"])
