@@ -32,9 +32,8 @@ from muniment.errors import (
     LogInvalid,
     LogUnavailable,
     MunimentError,
-    NoteInvalid,
 )
-from muniment.evidence import merkle, reading
+from muniment.evidence import merkle, reading, recovery
 from muniment.evidence.append import Appended, Outcome, Proposal
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.clock import SteadyClock
@@ -42,15 +41,12 @@ from muniment.evidence.index import Index, Last
 from muniment.evidence.keys import COMPROMISED, LogKeys
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import Header
-from muniment.evidence.recovery import Known, check_not_older, take_in, take_in_to_head
-from muniment.evidence.sequencer import Sequencer, Staged
+from muniment.evidence.sequencer import Sequencer, Staged, batch_of
 from muniment.evidence.signer import Extension, Keyring
 from muniment.evidence.store import (
-    Batch,
     Entry,
     HeadStore,
     LogStore,
-    Tail,
     Transaction,
 )
 from muniment.evidence.tree import StoredTree, Tree
@@ -364,7 +360,9 @@ class Log:
                 tail = transaction.tail()
                 if self._shared and not head == tail.checkpoint == self._signed.note:
                     self._take_in(head)  # nobody adds to it while we hold the lock
-                self._check_tail(tail)
+                recovery.check_tail(
+                    tail, self._open_own(tail.checkpoint, "the database"), self._signed.note
+                )
                 tree, index = self._tree.copy(), self._index.overlay()
                 staged = self._stage_all(appends, transaction, tree, index)
                 if tree.size == self._tree.size:
@@ -415,50 +413,20 @@ class Log:
     def _add(
         self, transaction: Transaction, staged: Sequence[Staged], tree: Tree, note: bytes
     ) -> None:
-        entries = [entry for part in staged for entry in part.entries]
-        transaction.add(
-            Batch(
-                entries=entries,
-                sections={k: v for part in staged for k, v in part.sections.items()},
-                documents={k: v for part in staged for k, v in part.documents.items()},
-                tiles=tree.changed_tiles(),
-                size=tree.size,
-                peaks=tree.peaks_before_last,
-                checkpoint=note,
-                companions=[write for part in staged for write in part.companions],
-            )
-        )
+        batch = batch_of(staged, tree, note)
+        transaction.add(batch)
         # A bit that flips between hashing and storing is fatal for a tree: look before signing off.
-        if transaction.read_back(entries[0].index, tree.size) != [entry.data for entry in entries]:
+        found = transaction.read_back(batch.entries[0].index, tree.size)
+        if found != [entry.data for entry in batch.entries]:
             raise LogInvalid("the database gives back other bytes than it was given")
 
-    def _check_tail(self, tail: Tail) -> None:
-        """What stands in the database is exactly what this process wrote or checked last."""
-        checked = self._open_own(tail.checkpoint, "the database")
-        before_last = merkle.Frontier(tail.size - 1, tail.peaks)
-        before_last.push(merkle.leaf_hash(tail.last_data))
-        if not tail.size == tail.last_index + 1 == checked.size:
-            raise LogInvalid(
-                f"the database has {tail.last_index + 1} entries, its state says {tail.size}, "
-                f"and the signed checkpoint covers {checked.size}"
-            )
-        if before_last.root() != checked.root:
-            raise LogInvalid("the entries in the database do not give the signed root")
-        if tail.checkpoint != self._signed.note:
-            raise LogInvalid("another process has written to this log")
-
     def _open_own(self, note: bytes, place: str) -> Checkpoint:
-        try:
-            return self._keys.open(note)
-        except NoteInvalid as error:
-            raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
+        return recovery.opened(self._keys.open, note, place)
 
     def _open_held(self, note: bytes, place: str) -> Checkpoint:
         """What records say of keys is believed once a key that we hold vouches for the records."""
-        try:
-            return open_checkpoint(note, self.origin, self._keyring.verifiers)
-        except NoteInvalid as error:
-            raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
+        ours = self._keyring.verifiers
+        return recovery.opened(lambda note: open_checkpoint(note, self.origin, ours), note, place)
 
     def _catch_up(self) -> None:
         if self._shared:
@@ -476,7 +444,9 @@ class Log:
             self._look_back()
             return
         self._believe_known(
-            take_in_to_head(self.store, self._tree, self._index, self._keys, head, self._open_held)
+            recovery.take_in_to_head(
+                self.store, self._tree, self._index, self._keys, head, self._open_held
+            )
         )
 
     def _look_back(self) -> None:
@@ -486,11 +456,13 @@ class Log:
             self._next_look_back = elapsed + LOOK_BACK_EVERY
             tail = self.store.tail()
             size = tail.size if tail is not None else 0
-            check_not_older(size, self._tree.size, "this node knows")
+            recovery.check_not_older(size, self._tree.size, "this node knows")
 
     def _take_in(self, head: bytes | None) -> None:
         """All that is in the database; for whoever holds the lock."""
-        known = take_in(self.store, self._tree, self._index, self._keys, head, self._open_held)
+        known = recovery.take_in(
+            self.store, self._tree, self._index, self._keys, head, self._open_held
+        )
         if known.ahead:
             self.store.settle()  # it was committed by somebody who did not finish
         # after an error what can be read in the head store need not be on its disk
@@ -498,7 +470,7 @@ class Log:
             self._heads.write(known.checkpoint, known.tree.size)
         self._believe_known(known)
 
-    def _believe_known(self, known: Known) -> None:
+    def _believe_known(self, known: recovery.Known) -> None:
         known.tree.forget_changes()
         signed = _Signed(known.checkpoint, known.signed)
         self._believe(known.tree, known.index, signed, known.new, known.keys)

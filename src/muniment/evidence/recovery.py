@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from muniment.errors import LogInvalid, NoteInvalid
+from muniment.evidence import merkle
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.index import Index
 from muniment.evidence.keys import LogKeys
@@ -71,8 +72,9 @@ def take_in(
     _check_remembered(remembered, root_at_head)
     _check_tiles(store, tree)
     keys = keys.after(new)
-    _check_keys(keys, head, "the head store")
-    _check_keys(keys, tail.checkpoint, "the database")
+    # one stolen key of several does not make a history
+    opened(keys.open, head, "the head store")
+    opened(keys.open, tail.checkpoint, "the database")
     return Known(tree, index, new, keys, tail.checkpoint, signed, remembered.size < tree.size)
 
 
@@ -101,7 +103,7 @@ def take_in_to_head(
     _check_remembered(remembered, tree.root())
     _check_tiles(store, tree)
     keys = keys.after(new)
-    _check_keys(keys, head, "the head store")
+    opened(keys.open, head, "the head store")
     return Known(tree, index, new, keys, head, remembered, ahead=False)
 
 
@@ -150,16 +152,35 @@ def _check_remembered(remembered: Checkpoint, root_at_head: bytes | None) -> Non
         )
 
 
-def _check_keys(keys: LogKeys, note: bytes, place: str) -> None:
-    """One stolen key of several does not make a history."""
-    try:
-        keys.open(note)
-    except NoteInvalid as error:
-        raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error
-
-
 def _check_tiles(store: LogStore, tree: Tree) -> None:
     """A tile may go further than the tree: another node has written to it since."""
     for (level, number), hashes in tree.changed_tiles().items():
         if not (store.tile(level, number) or b"").startswith(hashes):
             raise LogInvalid(f"tile {level}/{number} does not hold the hashes of its entries")
+
+
+def check_tail(tail: Tail, checked: Checkpoint, known: bytes) -> None:
+    """
+    What stands in the database is exactly what this process wrote or checked last: `known`.
+
+    `checked` is the tail's own checkpoint, its signatures verified. Raises `LogInvalid`.
+    """
+    before_last = merkle.Frontier(tail.size - 1, tail.peaks)
+    before_last.push(merkle.leaf_hash(tail.last_data))
+    if not tail.size == tail.last_index + 1 == checked.size:
+        raise LogInvalid(
+            f"the database has {tail.last_index + 1} entries, its state says {tail.size}, "
+            f"and the signed checkpoint covers {checked.size}"
+        )
+    if before_last.root() != checked.root:
+        raise LogInvalid("the entries in the database do not give the signed root")
+    if tail.checkpoint != known:
+        raise LogInvalid("another process has written to this log")
+
+
+def opened(opening: Callable[[bytes], Checkpoint], note: bytes, place: str) -> Checkpoint:
+    """Raises `LogInvalid`, naming the place, where the signatures do not hold."""
+    try:
+        return opening(note)
+    except NoteInvalid as error:
+        raise LogInvalid(f"{place} has a checkpoint of another log or key: {error}") from error

@@ -23,7 +23,8 @@ from muniment.evidence.record import (
     check_case_id,
     digest,
 )
-from muniment.evidence.store import Entry, Transaction, check_place, entry_of
+from muniment.evidence.store import Batch, Entry, Transaction, check_place, entry_of
+from muniment.evidence.tree import Tree
 
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _Placed = tuple[Entry, Mapping[str, Sealed]]
@@ -37,6 +38,20 @@ class Staged:
     sections: Mapping[tuple[int, str], Sealed]
     documents: Mapping[bytes, bytes]
     companions: tuple[Any, ...]
+
+
+def batch_of(staged: Sequence[Staged], tree: Tree, note: bytes) -> Batch:
+    """All parts of a batch as one transaction adds them; the tree and its note stand over it."""
+    return Batch(
+        entries=[entry for part in staged for entry in part.entries],
+        sections={k: v for part in staged for k, v in part.sections.items()},
+        documents={k: v for part in staged for k, v in part.documents.items()},
+        tiles=tree.changed_tiles(),
+        size=tree.size,
+        peaks=tree.peaks_before_last,
+        checkpoint=note,
+        companions=[write for part in staged for write in part.companions],
+    )
 
 
 class Sequencer:
