@@ -49,6 +49,8 @@ PATIENCE: Final = 20.0
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogServers]:
     with contextlib.closing(LogServers.start(tmp_path_factory.mktemp("servers"))) as servers:
         yield servers
+        for each in (servers.log, servers.heads):
+            each.stop(immediate=True)  # nothing of so many copies is kept
 
 
 # --- a log with something in every table ---------------------------------------------------------
@@ -707,6 +709,7 @@ LISTS: Final = {
 }
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("statement", LISTS.values(), ids=LISTS)
 def test_what_is_no_evidence_changes_no_evidence(
     statement: str, written: Written, trial: TrialLog, intruder: Intruder, databases: LogDatabases
@@ -763,6 +766,7 @@ ROLES: Final = {
 }
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("grants", ROLES.values(), ids=ROLES)
 def test_no_node_starts_as_a_role(grants: str, servers: LogServers) -> None:
     databases = servers.new()
@@ -777,6 +781,7 @@ def test_no_node_starts_as_a_role(grants: str, servers: LogServers) -> None:
 # --- what one node does is not to hold up the others ----------------------------------------------
 
 
+@pytest.mark.deep
 def test_an_erasure_that_a_backup_keeps_waiting_keeps_nobody_else_waiting(
     tmp_path: Path, servers: LogServers
 ) -> None:
@@ -794,6 +799,7 @@ def test_an_erasure_that_a_backup_keeps_waiting_keeps_nobody_else_waiting(
         trial.store.erase(entry.index, "note", RULE)
 
 
+@pytest.mark.deep
 def test_an_erasure_that_is_not_finished_lets_a_node_start(
     tmp_path: Path, servers: LogServers
 ) -> None:
