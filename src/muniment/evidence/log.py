@@ -312,11 +312,10 @@ class Log:
         except Exception as error:  # noqa: BLE001 (whatever it was, the outcome is unknown)
             self._stop(error)
             futures: list[Future[Any]] = [*(future for _, future in appends), *follows]
+            why = f"the log cannot be written: {self._stopped}"
             for future in futures:
                 if not future.done():
-                    future.set_exception(
-                        LogUnavailable(f"the log cannot be written: {self._stopped}")
-                    )
+                    future.set_exception(LogUnavailable(why))
             return
         note, size = self._signed.note, self._signed.checkpoint.size
         for answer, part in appended:
@@ -451,11 +450,9 @@ class Log:
 
     def _look_back(self) -> None:
         """An older copy that took over shows also while nobody writes: ends hang on it."""
-        elapsed = self.clock.elapsed()
-        if elapsed >= self._next_look_back:
+        if (elapsed := self.clock.elapsed()) >= self._next_look_back:
             self._next_look_back = elapsed + LOOK_BACK_EVERY
-            tail = self.store.tail()
-            size = tail.size if tail is not None else 0
+            size = tail.size if (tail := self.store.tail()) is not None else 0
             recovery.check_not_older(size, self._tree.size, "this node knows")
 
     def _take_in(self, head: bytes | None) -> None:
