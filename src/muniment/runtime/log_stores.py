@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -158,5 +159,5 @@ def find_database(folder: Path, settings: Settings) -> Path:
 
 
 def node_name() -> str:
-    """Tells this process from others on the same log, to them and to whoever reads their lists."""
-    return f"{socket.gethostname()[:40]}/{os.getpid()}"
+    """Tells this process from others on the same log; containers may share host name and pid."""
+    return f"{socket.gethostname()[:40]}/{os.getpid()}/{secrets.token_hex(3)}"
