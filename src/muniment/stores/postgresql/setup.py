@@ -171,8 +171,8 @@ def _begin(app_role: str) -> str:
     return f"""\
 -- For a superuser, or for the owner of the schema `muniment`; a second run changes nothing.
 BEGIN;
-SELECT pg_advisory_xact_lock({int.from_bytes(b"setup")});
 DO $muniment$ BEGIN
+  PERFORM pg_advisory_xact_lock({int.from_bytes(b"setup")});
   IF {_literal(app_role)} = current_user THEN
     RAISE EXCEPTION 'the program''s own role must not own its tables: run this as another role';
   END IF;
