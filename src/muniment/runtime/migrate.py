@@ -63,13 +63,14 @@ def migrate(folder: Path) -> Moved:
         raise ConfigInvalid("nothing names where to: set `[store]` in `muniment.toml` first")
     database = find_database(folder, settings)
     with _held(database), contextlib.closing(open_postgresql(folder, settings.store)) as stores:
-        return _move(_Files.of(folder, settings, database), stores)
+        head = stores.heads.read()
+        return _move(_Files.of(folder, settings, database, head), stores, head)
 
 
-def _move(files: "_Files", stores: PostgreSQLStores) -> Moved:
+def _move(files: "_Files", stores: PostgreSQLStores, head: bytes | None) -> Moved:
     if (why := stores.halted.why()) is not None:
         raise LogInvalid(why)
-    remembered = _check_beginning(files, stores.heads.read())
+    remembered = _check_beginning(files, head)
     _check_signs(files, stores)
     copied = stores.copy_in(files.path) if stores.database.tail() is None else {}
     moved = _check_same(files, stores)
@@ -104,20 +105,27 @@ class _Files:
     audited: Audited
 
     @classmethod
-    def of(cls, folder: Path, settings: Settings, database: Path) -> "_Files":
-        """Raises `LogInvalid` where the log, its head store and its ledger do not agree."""
+    def of(
+        cls, folder: Path, settings: Settings, database: Path, remembered: bytes | None
+    ) -> "_Files":
+        """
+        Raises `LogInvalid` where the log, its head store and its ledger do not agree.
+
+        What was restored for a head store in PostgreSQL, which has `remembered` it, needs neither.
+        """
         paths = settings.paths
         key = read_vkey(public_key(folder, settings))
         ledger = LedgerFile(folder / paths.erasures)
-        ledger.check()
-        with contextlib.closing(HeadFile(folder / paths.head)) as heads:
-            head = heads.read()
-        if head is None:
+        if remembered is None:
+            ledger.check()
+        head = _head_of(folder / paths.head)
+        if head is None and remembered is None:
             raise LogInvalid(
                 f"the head store `{folder / paths.head}` remembers nothing of this log"
             )
+        kept = [head] if head is not None else []
         with contextlib.closing(ReadOnlyStore(database)) as store:
-            audited, tail = audit(store, key, [head], full=True), store.tail()
+            audited, tail = audit(store, key, kept, full=True), store.tail()
             if not audited.holds or audited.checkpoint is None or tail is None:
                 raise LogInvalid(f"the log in `{database}` does not hold: {audited.bad}")
             _check_erased(store, ledger, audited)
@@ -132,6 +140,15 @@ class _Files:
             newest=audited.checkpoint,
             audited=audited,
         )
+
+
+def _head_of(path: Path) -> bytes | None:
+    """What a head store in a file remembers; none is made here."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        return None
+    with contextlib.closing(HeadFile(path)) as heads:
+        return heads.read()
 
 
 def _check_erased(store: LogStore, ledger: LedgerFile, audited: Audited) -> None:

@@ -363,6 +363,28 @@ async def test_a_backup_from_postgresql_is_restored_and_moved_again(
     assert again.service.log.size == size + 1
 
 
+async def test_the_head_store_in_postgresql_is_enough_to_move_a_restored_log(
+    pointed: Path,
+    tmp_path: Path,
+    served: Any,
+    servers: LogServers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was left in files may have been deleted; what was erased since stays erased."""
+    migrate(pointed)
+    make_backup(pointed, tmp_path / "backup")
+    back = tmp_path / "back"
+    back.mkdir()
+    shutil.copytree(pointed / "keys", back / "keys")
+    restore(back, backup=tmp_path / "backup")
+    monkeypatch.setenv("MIGRATED_LOG", servers.new().log)
+    moved = migrate(back)
+    assert moved.remembered is not None
+    opened = await served(back)
+    assert opened.service.log.trouble is None
+    assert opened.stores.ledger.erasures() == LedgerFile(pointed / "head/erasures").erasures()
+
+
 async def test_an_older_backup_cannot_go_on(
     pointed: Path,
     tmp_path: Path,
