@@ -24,13 +24,14 @@ from typing import Any, Final, Self
 
 import httpx
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from muniment.connectors.postgresql import scram_verifier, setup_sql
 from muniment.identity.tokens import new_token, token_hash
 from muniment.testing.cut_wire import Wire
 from muniment.testing.log_servers import LogDatabases, LogServers
-from muniment.testing.postgres_server import PostgresServer
+from muniment.testing.postgres_server import PostgresServer, find_binaries
 
 PROGRAM: Final = str(Path(sys.executable).with_name("muniment"))
 #: seconds; the shortest would be 1
@@ -200,6 +201,9 @@ class Cluster:
         settings: str = "",
     ) -> Iterator[Self]:
         """From nothing to nodes that serve; `settings` go behind those of every node."""
+        if not find_binaries():
+            missing = pytest.fail if os.environ.get("MUNIMENT_REQUIRE_TARGETS") else pytest.skip
+            missing("no PostgreSQL binaries on this machine")
         with ExitStack() as held:
             cluster = cls._made(base, settings, held)
             for number, role in enumerate(roles):
