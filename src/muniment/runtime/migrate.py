@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from muniment.errors import ConfigInvalid, Conflict, EvidenceError, LogInvalid
 from muniment.evidence.audit import Audited, audit
@@ -21,12 +20,9 @@ from muniment.evidence.tree import StoredTree
 from muniment.runtime.backup import public_key, read_vkey
 from muniment.runtime.log_stores import LogStores, PostgreSQLStores, find_database, open_postgresql
 from muniment.runtime.settings import Settings, read_settings
-from muniment.stores.head_file import HaltFile, HeadFile, LedgerFile
+from muniment.stores.head_file import MOVED, HaltFile, HeadFile, LedgerFile
 from muniment.stores.read_only import ReadOnlyStore
 from muniment.stores.sqlite import OneServer
-
-#: what is left beside the files' head store
-_MOVED: Final = "this log was moved to the PostgreSQL of `[store]`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +73,7 @@ def _move(files: "_Files", stores: PostgreSQLStores, head: bytes | None) -> Move
     for erasure in files.ledger.erasures():
         stores.ledger.add(*erasure)
     # the files sign nothing any more, and only then others may sign: never both
-    files.halt.keep(_MOVED, files.note)
+    files.halt.keep(MOVED, files.note)
     with stores.heads.lock():
         stores.heads.write(files.note, files.newest.size)
     return Moved(
@@ -202,7 +198,7 @@ def _check_signs(files: _Files, stores: LogStores) -> None:
     why = files.halt.why()
     if why is None:
         return
-    if not why.startswith(_MOVED):
+    if not why.startswith(MOVED):
         raise LogInvalid(why)
     if stores.heads.read() is None and stores.database.tail() is None:
         raise LogInvalid(

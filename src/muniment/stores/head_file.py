@@ -152,6 +152,10 @@ def _erasure(path: Path, line: bytes) -> tuple[str, str, str]:
         raise LogInvalid(f"the erasure ledger `{path}` is damaged") from error
 
 
+#: why a log that went on elsewhere signs nothing where it was
+MOVED = "this log was moved to the PostgreSQL of `[store]`"
+
+
 class HaltFile:
     """
     Beside the head store: what somebody remembers of another history of this log.
@@ -176,6 +180,8 @@ class HaltFile:
         except OSError as error:
             raise LogUnavailable(f"`{self.path}` cannot be read: {error.strerror}") from error
         said = kept.partition(b"\n")[0].decode("utf-8", "replace")
+        if said.startswith(MOVED):
+            return f"{said}: set `[store]` again, as another history would begin here"
         return f"{said}; look, then remove `{self.path}`"
 
 

@@ -269,6 +269,8 @@ def test_a_server_that_is_not_there_is_told_from_one_that_is_wrong(kept: LogData
     "conninfo",
     [
         "host=127.0.0.1 password=hunter2 hunter2",
+        "postgresql://muniment:p@hunter2@127.0.0.1/log",
+        "postgresql://muniment:p/a@hunter2@127.0.0.1:5432/log",
         "postgresql://someone:hunter2%zz@127.0.0.1/log",
         "password='hunter2",
     ],

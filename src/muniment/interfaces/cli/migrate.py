@@ -97,5 +97,5 @@ def _lines(moved: "Moved") -> Iterator[str]:
         f"({found.erased:,} erased) and {found.documents:,} documents were read there and hold"
     )
     yield f"the head store of `store.heads` remembers size {moved.size:,}"
-    yield f"the files sign nothing any more: `{moved.left}` says so; keep or delete them"
+    yield f"the files sign nothing any more, and never again: `{moved.left}` says so"
     yield f"next: muniment serve, on this folder and on copies of it; see {PAGE}"

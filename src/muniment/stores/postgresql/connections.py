@@ -327,6 +327,12 @@ def _parameters(conninfo: str, place: str, application: str, lease: float) -> di
             f"the connection string of {place} cannot be read: write `host=… dbname=… user=…`, or "
             "a `postgresql://` URL with special characters percent-encoded"
         ) from None
+    if any("@" in str(given.get(name, "")) for name in ("host", "hostaddr", "port", "dbname")):
+        # a password with an unescaped `@` in a URL: its rest would be told as the name of a host
+        raise ConfigInvalid(
+            f"the connection string of {place} cannot be read: percent-encode `@`, `:` and `/` in "
+            "its password, or write `host=… dbname=… user=…`"
+        )
     whole = max(1, math.ceil(lease / 4))
     ours: dict[str, Any] = {
         "connect_timeout": max(2, math.ceil(lease)),
