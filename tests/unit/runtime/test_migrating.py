@@ -13,6 +13,7 @@ from folders import TOML, install, make_folder
 from muniment.access import records
 from muniment.errors import ConfigInvalid, Conflict, LogInvalid, LogUnavailable
 from muniment.evidence.store import Published, Stamp, entry_of
+from muniment.interfaces.cli.main import run
 from muniment.operations.heartbeat import beat
 from muniment.operations.take_in import take_in
 from muniment.runtime import clock
@@ -401,6 +402,21 @@ async def test_an_older_backup_cannot_go_on(
     monkeypatch.setenv("MIGRATED_LOG", servers.new().log)
     with pytest.raises(LogInvalid, match="an older copy of it"):
         migrate(back)
+
+
+def test_a_restored_log_is_sent_on_to_where_it_is_remembered(
+    pointed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files' own head store remembers an old head by then."""
+    migrate(pointed)
+    make_backup(pointed, tmp_path / "backup")
+    back = tmp_path / "back"
+    shutil.copytree(pointed / "keys", back / "keys")
+    shutil.copytree(pointed / "head", back / "head")
+    assert run(["restore", str(back), "--from", str(tmp_path / "backup")]) == 0
+    said = capsys.readouterr().out
+    assert said.endswith("decides whether the log may go on: muniment migrate\n")
+    assert "the log may go on\n" not in said
 
 
 def restored(folder: Path, tmp_path: Path) -> Path:

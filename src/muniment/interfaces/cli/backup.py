@@ -104,6 +104,12 @@ def restore_command(
         click.echo(line)
 
 
+def _goes_on_in_postgresql(folder: Path) -> bool:
+    from muniment.runtime.settings import read_settings
+
+    return read_settings(folder).store is not None
+
+
 def _made(output: Path, made: "Manifest") -> dict[str, Any]:
     return {
         "backup": str(output),
@@ -141,7 +147,9 @@ def _lines(found: "Restored") -> Iterator[str]:
         )
     for path in found.missing:
         yield f"missing, put it back: {path}"
-    if found.remembered is None:
+    if _goes_on_in_postgresql(found.folder):
+        yield "the head store of `[store]` decides whether the log may go on: muniment migrate"
+    elif found.remembered is None:
         yield from _without_heads()
     elif found.behind:
         yield from _behind(found.behind)
