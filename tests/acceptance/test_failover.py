@@ -23,12 +23,12 @@ from muniment.testing.postgres_server import PostgresServer
 pytestmark = [pytest.mark.deep, pytest.mark.target]
 
 #: seconds until a node goes on by itself once there is a primary again
-RECOVERING: Final = 25.0
+RECOVERING: Final = 15.0
 #: seconds that a grant holds which nobody gives back
 SHORT: Final = 6
 #: seconds after its end in which a node takes away by what it remembers: it leaves two leases to
 #: others first
-UNREAD: Final = 3 * LEASE + 4.0
+UNREAD: Final = 3 * LEASE + 2.0
 #: what is published is copied at once, so that the mirror has all of the log a moment later
 MIRRORED: Final = """
 [log]

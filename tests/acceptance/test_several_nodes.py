@@ -27,15 +27,15 @@ pytestmark = [pytest.mark.target, pytest.mark.deep]
 #: seconds that a harm lasts: longer than a lease, so that others have to take over
 HARMED: Final = LEASE + 1.0
 #: seconds until a node that was harmed is ready again, a start included
-RECOVERING: Final = 25.0
+RECOVERING: Final = 15.0
 #: seconds that whoever asks a sound node waits at most: a lease, half of one more where the node
 #: that fell was in the middle of an exchange, and what the work itself takes on a busy machine
-PATIENCE: Final = 1.5 * LEASE + 3.0
+PATIENCE: Final = 1.5 * LEASE + 1.0
 #: seconds in which a node that is cut off says so: it waits four leases for an answer, which may be
 #: for the lock to be given back after another four
-CUT_OFF: Final = 8 * LEASE + 4.0
+CUT_OFF: Final = 8 * LEASE + 2.0
 #: seconds besides a lease from the end of a grant until it is seen gone
-LATE: Final = 4.0
+LATE: Final = 2.5
 _log = logging.getLogger(__name__)
 
 
