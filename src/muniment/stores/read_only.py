@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from muniment.errors import LogInvalid
-from muniment.stores.sqlite import SQLiteStore
+from muniment.stores.sqlite import OwnConnection, SQLiteStore
 
 
 class ReadOnlyStore(SQLiteStore):
@@ -15,16 +15,16 @@ class ReadOnlyStore(SQLiteStore):
         """Raises `LogInvalid` if it cannot be read, or holds no log."""
         self.path = path
         self._local = threading.local()
-        self._generation = 0
         try:
-            tables = self._connection().execute("SELECT name FROM sqlite_schema").fetchall()
+            with self._mine() as connection:
+                tables = connection.execute("SELECT name FROM sqlite_schema").fetchall()
         except sqlite3.Error as error:
             raise LogInvalid(f"`{path}` cannot be read as a database: {error}") from error
         if ("log_state",) not in tables:
             raise LogInvalid(f"`{path}` is a database, but holds no log")
 
-    def _connection(self) -> sqlite3.Connection:
-        if getattr(self._local, "connection", None) is None:
+    def _mine(self) -> OwnConnection:
+        if getattr(self._local, "mine", None) is None:
             # Without a write-ahead log nobody has it open, and then it is read as a plain file:
             # SQLite would else make files beside it. With one, its owner's files are used.
             live = Path(f"{self.path}-wal").exists()
@@ -32,11 +32,11 @@ class ReadOnlyStore(SQLiteStore):
             connection = sqlite3.connect(uri, uri=True, isolation_level=None)
             connection.execute("PRAGMA cache_size = -65536")
             connection.execute("BEGIN")  # one snapshot for as long as it is open
-            self._local.connection = connection
-        found: sqlite3.Connection = self._local.connection
-        return found
+            self._local.mine = OwnConnection(connection)
+        mine: OwnConnection = self._local.mine
+        return mine
 
     def close(self) -> None:
-        if (connection := getattr(self._local, "connection", None)) is not None:
-            connection.close()
-            self._local.connection = None
+        if (mine := getattr(self._local, "mine", None)) is not None:
+            mine.connection.close()
+            self._local.mine = None

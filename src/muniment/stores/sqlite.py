@@ -20,6 +20,8 @@ from muniment.ports import Answer, CaseRow, Due
 from muniment.stores.migrations import migrate, refuse_foreign
 
 _HASH = 32
+#: rows of a walk that are read at once
+_AT_A_TIME = 256
 
 INSERT_ENTRY = "INSERT INTO entries (idx, leaf, header) VALUES (?, ?, ?)"
 INSERT_CASE_ENTRY = "INSERT INTO case_entries (case_id, position, idx) VALUES (?, ?, ?)"
@@ -85,26 +87,33 @@ class SQLiteStore:
         self.path = path
         self._local = threading.local()
         self._generation = 0
-        self._open: list[sqlite3.Connection] = []
+        self._open: list[OwnConnection] = []
+        self._closed = False
         self._writer = threading.Lock()
         with _as_log_errors():
             # on a connection of its own: ours turns a database to WAL as soon as it is opened
             with contextlib.closing(sqlite3.connect(path)) as plain:
                 refuse_foreign(plain)
-            migrate(self._connection(), "sqlite")
+            with self._mine() as connection:
+                migrate(connection, "sqlite")
 
     def close(self) -> None:
-        """Close what every thread has opened; the last one folds the write-ahead log in."""
-        self._generation += 1
+        """
+        Close what every thread has opened; the last one folds the write-ahead log in.
+
+        Waits for calls that are under way in other threads. Every later one is refused.
+        """
+        self._closed = True
         while self._open:
-            self._open.pop().close()
+            # one closed under its user takes the whole process down
+            with self._open.pop() as connection:
+                connection.close()
 
     def reopen(self) -> None:
-        # others may be reading at this moment, and a connection closed under a reader takes the
-        # whole process down: each thread leaves its old one when it next needs one
+        # others may be reading at this moment: each thread leaves its old one when it needs one
         self._generation += 1
-        with _as_log_errors():
-            self._connection().execute("SELECT 1")
+        with _as_log_errors(), self._mine() as connection:
+            connection.execute("SELECT 1")
 
     def settle(self) -> None:
         """Nothing to wait for: nobody reads a commit before its writer has waited for the disk."""
@@ -113,8 +122,7 @@ class SQLiteStore:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator["SQLiteTransaction"]:
-        with self._writer, _as_log_errors():
-            connection = self._connection()
+        with self._writer, _as_log_errors(), self._mine() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield SQLiteTransaction(connection)
@@ -131,8 +139,7 @@ class SQLiteStore:
             transaction.add(batch)
 
     def erase(self, index: int, section: str, rule: str) -> None:
-        with self._writer, _as_log_errors():
-            connection = self._connection()
+        with self._writer, _as_log_errors(), self._mine() as connection:
             with _transaction(connection):
                 connection.execute(DELETE_SECTION, (index, section))
                 connection.execute(INSERT_TOMBSTONE, (index, section, rule))
@@ -143,7 +150,7 @@ class SQLiteStore:
 
     def publish(self, published: Published) -> None:
         stamps = [(published.size, each.authority, each.token) for each in published.stamps]
-        with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
+        with self._writer, _as_log_errors(), self._mine() as mine, _transaction(mine) as connection:
             connection.execute(PUT_PUBLISHED, (published.size, published.note))
             connection.execute(CLEAR_STAMPS, (published.size,))
             connection.executemany(INSERT_STAMP, stamps)
@@ -151,12 +158,20 @@ class SQLiteStore:
     # --- reading the log ---------------------------------------------------------------------
 
     def tail(self) -> Tail | None:
-        with _as_log_errors():
-            return _tail(self._connection())
+        with _as_log_errors(), self._mine() as connection:
+            return _tail(connection)
 
     def entries(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         with _as_log_errors():
-            yield from self._connection().execute(READ_ENTRIES, (start, stop))
+            mine = self._mine()
+            with mine as connection:
+                cursor = connection.execute(READ_ENTRIES, (start, stop))
+            while True:
+                with mine:
+                    rows = cursor.fetchmany(_AT_A_TIME)
+                if not rows:
+                    return
+                yield from rows
 
     def case(self, case: str, size: int) -> list[tuple[int, bytes]]:
         return self._rows(READ_CASE, case, size)
@@ -289,7 +304,7 @@ class SQLiteStore:
     def put_right(
         self, lines: Iterable[tuple[CaseRow, Iterable[Due]]], unknown: Iterable[str] = ()
     ) -> None:
-        with self._writer, _as_log_errors(), _transaction(self._connection()) as connection:
+        with self._writer, _as_log_errors(), self._mine() as mine, _transaction(mine) as connection:
 
             def count(case: str) -> int:
                 found: int = connection.execute(COUNT_RECORDS, (case,)).fetchone()[0]
@@ -304,25 +319,43 @@ class SQLiteStore:
 
     # --- connections -------------------------------------------------------------------------
 
-    def _connection(self) -> sqlite3.Connection:
+    def _mine(self) -> "OwnConnection":
+        """The connection of the calling thread."""
+        if self._closed:
+            raise LogUnavailable("the database is closed")
         local = self._local
         if getattr(local, "generation", None) != self._generation:
-            if (old := getattr(local, "connection", None)) in self._open:
+            if (old := getattr(local, "mine", None)) in self._open:
                 self._open.remove(old)
-                old.close()
-            local.connection = connect(self.path)
-            self._open.append(local.connection)
+                old.connection.close()
+            local.mine = OwnConnection(connect(self.path))
+            self._open.append(local.mine)
             local.generation = self._generation
-        connection: sqlite3.Connection = local.connection
-        return connection
+        mine: OwnConnection = local.mine
+        return mine
 
     def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        with _as_log_errors():
-            return self._connection().execute(query, values).fetchall()
+        with _as_log_errors(), self._mine() as connection:
+            return connection.execute(query, values).fetchall()
 
     def _value(self, query: str, *values: Any) -> Any:
         rows = self._rows(query, *values)
         return rows[0][0] if rows else None
+
+
+class OwnConnection:
+    """One thread's connection; whoever closes it from another waits until it is not in use."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._in_use = threading.RLock()  # a transaction reads through it, too
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._in_use.acquire()
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self._in_use.release()
 
 
 class SQLiteTransaction:

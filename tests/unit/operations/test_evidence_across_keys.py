@@ -208,7 +208,7 @@ def test_a_second_line_of_the_log_is_counted_as_no_witness(rotated: Rotated) -> 
 def test_a_kept_checkpoint_that_lacks_a_line_is_found_by_a_full_audit(rotated: Rotated) -> None:
     store, note = rotated.scenario.store, rotated.heads[1]
     size = Checkpoint.parse(parse_note(note)[0]).size
-    connection = store._connection()
+    connection = store._mine().connection
     connection.execute(
         "UPDATE checkpoints SET note = ? WHERE size = ?", (only(note, [rotated.old_key]), size)
     )

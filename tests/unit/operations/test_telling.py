@@ -382,7 +382,7 @@ async def test_due_work_that_somebody_deleted_is_found_and_built_anew(
     scenario: Scenario, mail: Told
 ) -> None:
     case = await scenario.ask("ana")
-    scenario.store._connection().execute("DELETE FROM due WHERE case_id LIKE 'notice/%'")
+    scenario.store._mine().connection.execute("DELETE FROM due WHERE case_id LIKE 'notice/%'")
     assert sweep.wrong_rows(scenario.service) == [case_id(case)]
     sweep.rebuild(scenario.service)
     await scenario.work()
@@ -407,7 +407,7 @@ async def test_due_work_that_somebody_put_back_is_not_told_again(
     case = await scenario.ask("ana")
     [named] = owed(scenario)
     await scenario.work()
-    scenario.store._connection().execute(
+    scenario.store._mine().connection.execute(
         "INSERT INTO due VALUES (?, '2026-01-01T00:00:00.000Z')", (named,)
     )
     assert not await notify.deliver(scenario.service, named)

@@ -572,7 +572,7 @@ async def test_a_line_that_is_wrong_is_found_beside_other_nodes(
 ) -> None:
     asked = await asking(other, None)
     await scenario.service.catch_up()
-    with scenario.store._connection() as connection:
+    with scenario.store._mine() as connection:
         connection.execute("UPDATE cases SET state = 'approved'")
     found = await asyncio.to_thread(sweep.check_some, scenario.service, [asked.case.id])
     assert found == [asked.case.id]

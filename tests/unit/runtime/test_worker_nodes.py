@@ -238,7 +238,7 @@ async def test_a_server_that_takes_no_notices_holds_up_no_other(
     for _ in range(module.TELLING + 3):
         await scenario.ask("ana")
     # the most overdue are all of the one that does not answer
-    with scenario.store._connection() as connection:
+    with scenario.store._mine() as connection:
         connection.execute(
             "UPDATE due SET at = '2026-01-01T00:00:00.000Z' WHERE case_id LIKE 'notice/one/%'"
         )
@@ -398,7 +398,7 @@ async def test_a_node_that_takes_over_sweeps_what_was_appended_since_it_began(
     for worker in (scenario.worker, other):
         await worker.tick()
     asked = await scenario.ask("ana")
-    with scenario.store._connection() as connection:
+    with scenario.store._mine() as connection:
         connection.execute("UPDATE cases SET state = 'approved'")
     scenario.clock.advance(A_LEASE)
     await known(other.service)

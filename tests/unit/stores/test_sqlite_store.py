@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from muniment.errors import Conflict, LogInvalid, LogUnavailable
-from muniment.stores.sqlite import OneServer, SQLiteStore
+from muniment.stores.sqlite import OneServer, OwnConnection, SQLiteStore
 from muniment.testing.faulty import Growing, add, new_case
 from muniment.testing.trial_log import TrialLog
 
@@ -26,7 +27,7 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 
 
 def value(store: SQLiteStore, query: str) -> Any:
-    return store._connection().execute(query).fetchone()[0]
+    return store._mine().connection.execute(query).fetchone()[0]
 
 
 # --- durability and erasure ----------------------------------------------------------------------
@@ -78,7 +79,7 @@ def test_an_erasure_that_a_reader_keeps_from_the_disk_says_so(tmp_path: Path) ->
     store, growing = SQLiteStore(tmp_path / "muniment.db"), Growing()
     store.found(growing.batch())
     add(store, growing.batch(sections={"reason": b"orders are stuck" * 20}))
-    store._connection().execute("PRAGMA busy_timeout = 10")
+    store._mine().connection.execute("PRAGMA busy_timeout = 10")
     with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM entries").fetchone()
@@ -133,15 +134,15 @@ def test_a_batch_does_not_go_on_outside_the_transaction_that_sqlite_ended(
     case = trial.fill(1)[0].header.case
     store, broken = trial._store, threading.Event()
     assert isinstance(store, SQLiteStore)
-    real = store._connection
+    real = store._mine
 
-    def connection() -> Any:
+    def mine() -> OwnConnection:
         # only the writer, only now, and only while it is about to append
         if broken.is_set() and threading.current_thread().name == "log-writer":
-            return BrokenConnection(real())
+            return OwnConnection(cast(sqlite3.Connection, BrokenConnection(real().connection)))
         return real()
 
-    monkeypatch.setattr(store, "_connection", connection)
+    monkeypatch.setattr(store, "_mine", mine)
     with trial.disk.hold("commit") as reached:
         held = trial.queue(trial.draft(new_case()))
         assert reached.wait(10)
@@ -165,14 +166,13 @@ def test_a_database_that_somebody_else_holds_is_unavailable_and_then_goes_on(
     trial.fill(1)
     store = trial._store
     assert isinstance(store, SQLiteStore)
-    real = store._connection
+    real = store._mine
 
-    def impatient() -> sqlite3.Connection:
-        connection = real()
-        connection.execute("PRAGMA busy_timeout = 10")
-        return connection
+    def impatient() -> OwnConnection:
+        real().connection.execute("PRAGMA busy_timeout = 10")
+        return real()
 
-    monkeypatch.setattr(store, "_connection", impatient)
+    monkeypatch.setattr(store, "_mine", impatient)
     with contextlib.closing(sqlite3.connect(trial.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LogUnavailable, match="database is locked"):
@@ -185,12 +185,52 @@ def test_a_database_that_somebody_else_holds_is_unavailable_and_then_goes_on(
 def test_a_reader_that_was_dropped_connects_anew(store: SQLiteStore) -> None:
     growing = Growing()
     store.found(growing.batch())
-    before = store._connection()
+    before = store._mine().connection
     store.reopen()
-    assert store._connection() is not before
+    assert store._mine().connection is not before
     with pytest.raises(sqlite3.ProgrammingError):
         before.execute("SELECT 1")
     assert store.tail() is not None
+
+
+def test_closing_waits_for_a_reader_in_another_thread_and_refuses_later_ones(
+    store: SQLiteStore,
+) -> None:
+    """SQLite does not survive a connection that is closed while another thread reads from it."""
+    store.found(Growing().batch())
+    reading, go_on, done = threading.Event(), threading.Event(), threading.Event()
+
+    def hold() -> int:
+        reading.set()
+        go_on.wait(10)
+        return 1
+
+    def read() -> list[tuple[Any, ...]]:
+        store._mine().connection.create_function("hold", 0, hold)
+        return store._rows("SELECT hold()")
+
+    with ThreadPoolExecutor(2) as threads:
+        rows = threads.submit(read)
+        assert reading.wait(10)
+        closing = threads.submit(store.close)
+        closing.add_done_callback(lambda _: done.set())
+        assert not done.wait(0.2)  # nothing tells that somebody waits for a lock
+        go_on.set()
+        closing.result(10)
+    assert rows.result() == [(1,)]
+    with pytest.raises(LogUnavailable, match="the database is closed"):
+        store.tail()
+
+
+def test_a_walk_that_was_begun_before_the_store_was_closed_ends_in_an_error(
+    store: SQLiteStore,
+) -> None:
+    store.found(Growing().batch())
+    walk = store.entries(0, 1)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(store.close).result(10)
+    with pytest.raises(LogUnavailable):
+        list(walk)
 
 
 # --- the schema ----------------------------------------------------------------------------------
