@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,9 @@ from muniment.stores.migrations import migrate
 MAX_KEPT: Final = 16
 
 _SCHEMA: Final = "witness"
+#: seconds to wait for others who use the file
+_PATIENCE: Final = 10.0
+_PAUSE: Final = 0.01
 
 INSERT_IDENTITY = "INSERT INTO identity (one, vkey) VALUES (1, ?)"
 READ_IDENTITY = "SELECT vkey FROM identity"
@@ -199,18 +203,29 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     uri = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(
-        uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False
+        uri, uri=True, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
     )
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "recursive_triggers=ON"):
             connection.execute(f"PRAGMA {pragma}")
-        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise sqlite3.OperationalError("others use it")
+        _write_back(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _write_back(connection: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if not busy:
+            return
+        # https://sqlite.org/c3ref/wal_checkpoint_v2.html: for another one that is doing the same,
+        # SQLite does not wait by itself, and nothing tells when it is done
+        if time.monotonic() > deadline:
+            raise sqlite3.OperationalError("others use it")
+        time.sleep(_PAUSE)
 
 
 @contextlib.contextmanager
