@@ -21,8 +21,8 @@ from muniment.runtime.backup import public_key, read_vkey
 from muniment.runtime.log_stores import LogStores, PostgreSQLStores, find_database, open_postgresql
 from muniment.runtime.settings import Settings, read_settings
 from muniment.stores.head_file import MOVED, HaltFile, HeadFile, LedgerFile
+from muniment.stores.one_server import OneServer
 from muniment.stores.read_only import ReadOnlyStore
-from muniment.stores.sqlite import OneServer
 
 
 @dataclass(frozen=True, kw_only=True)

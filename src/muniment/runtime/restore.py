@@ -38,8 +38,8 @@ from muniment.runtime.settings import FILE, Settings, read_settings
 from muniment.stores.backup import copy_file, digest_of, private_folder, put_in_place
 from muniment.stores.extend import Missing, extend
 from muniment.stores.head_file import HeadFile
+from muniment.stores.one_server import OneServer
 from muniment.stores.read_only import ReadOnlyStore
-from muniment.stores.sqlite import OneServer
 
 #: what an operator may have put back before anything else
 _BEFOREHAND: Final = frozenset({"head", "keys"})

@@ -37,8 +37,9 @@ from muniment.runtime.providers import read_providers
 from muniment.runtime.publishing import read_publishing
 from muniment.runtime.settings import Settings
 from muniment.stores.head_file import HeadFile, LedgerFile
+from muniment.stores.one_server import OneServer
 from muniment.stores.spool_file import SpoolFile
-from muniment.stores.sqlite import OneServer, SQLiteStore
+from muniment.stores.sqlite import SQLiteStore
 
 _log = logging.getLogger(__name__)
 

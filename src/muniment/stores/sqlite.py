@@ -5,7 +5,6 @@ The log and its projections in one SQLite file: WAL, `synchronous=FULL`, group c
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -389,26 +388,6 @@ class SQLiteTransaction:
 
     def read_back(self, start: int, stop: int) -> list[bytes]:
         return [data for _, data in self._connection.execute(READ_ENTRIES, (start, stop))]
-
-
-class OneServer:
-    """Holds a lock beside the database, so that a second service on it is refused."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
-            raise Conflict(
-                f"another `muniment serve` runs on this data directory: `{path.name}` is locked"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()).encode())
-        self._file.flush()
-
-    def release(self) -> None:
-        self._file.close()
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -25,7 +25,8 @@ from muniment.runtime.restore import restore
 from muniment.runtime.settings import FILE, read_settings
 from muniment.runtime.wiring import Opened, open_service
 from muniment.stores.head_file import HaltFile, LedgerFile
-from muniment.stores.sqlite import OneServer, SQLiteStore
+from muniment.stores.one_server import OneServer
+from muniment.stores.sqlite import SQLiteStore
 from muniment.testing.cases import ORIGIN, WrittenCase, WrittenLog, new_case
 from muniment.testing.fake_target import FakeTarget
 from muniment.testing.log_servers import LogDatabases, LogServers, make_database

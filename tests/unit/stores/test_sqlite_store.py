@@ -14,7 +14,8 @@ from typing import Any, cast
 import pytest
 
 from muniment.errors import Conflict, LogInvalid, LogUnavailable
-from muniment.stores.sqlite import OneServer, OwnConnection, SQLiteStore
+from muniment.stores.one_server import OneServer
+from muniment.stores.sqlite import OwnConnection, SQLiteStore
 from muniment.testing.faulty import Growing, add, new_case
 from muniment.testing.trial_log import TrialLog
 
@@ -308,7 +309,7 @@ def test_a_second_service_on_the_same_data_is_refused(tmp_path: Path) -> None:
 def test_a_service_that_was_killed_leaves_no_lock_behind(tmp_path: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path\n"
-        "from muniment.stores.sqlite import OneServer\n"
+        "from muniment.stores.one_server import OneServer\n"
         "server = OneServer(Path(sys.argv[1]))\n"
         "os.kill(os.getpid(), 9)"
     )
