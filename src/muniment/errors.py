@@ -21,7 +21,8 @@ A denial, an unmet rule and a person's refusal are *results*: they are recorded,
     ├── Malformed                what was sent cannot be understood
     │   ├── ConfigInvalid          a configuration file does not hold
     │   ├── PolicyInvalid          a policy bundle does not load
-    │   └── AddressRefused         a URL leads where we do not call
+    │   ├── AddressRefused         a URL leads where we do not call
+    │   └── Unreadable             a record of a source of events is not of its kind
     └── Unavailable              the world did not answer; may be retried
         ├── LogUnavailable         the log cannot be written: nothing is granted
         ├── Stale                  a decision was made on heads that have moved; evaluate again
@@ -112,6 +113,10 @@ class ConfigInvalid(Malformed):
 
 class PolicyInvalid(Malformed):
     """the policy bundle does not load"""
+
+
+class Unreadable(Malformed):
+    """a record of a source of events is not of its kind"""
 
 
 class AddressRefused(Malformed):

@@ -1,0 +1,1 @@
+"""What should worry us: what was done under a grant, what is odd, and who looked. Pure."""

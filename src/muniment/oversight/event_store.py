@@ -1,0 +1,184 @@
+"""
+Where events lie, and the promises that a database makes for it.
+
+What was received is kept as it came, compressed, each event under a salt of its own. Beside it
+stands what a reader made of it and the grant that it was linked to: a projection, made anew from
+what was received at will. The log has the root over the commitments: `evidence.event_batch`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from muniment.oversight.event import Event, Key
+from muniment.oversight.link import Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """One event on its way into the store."""
+
+    #: the record as the source sent it
+    raw: bytes
+    salt: bytes
+    commitment: bytes
+    event: Event
+    link: Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What one read of a source gave. Stands whole, with the cursor behind it, or not at all."""
+
+    source: str
+    #: what the source speaks of; empty where its events say so themselves
+    resource: str
+    #: number of the first event: the source's next
+    start: int
+    arrived: Sequence[Arrived]
+    #: records that could not be read
+    rejected: int
+    #: where to go on reading; None where the source has no such thing
+    cursor: str | None
+    #: when it was received, by our clock
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceState:
+    """How far a source was read."""
+
+    source: str
+    resource: str
+    #: number of the next event
+    next: int = 0
+    #: events below this number are under a record of the log
+    sealed: int = 0
+    #: records that could not be read: ever, and those that a record of the log speaks of
+    rejected: int = 0
+    rejected_sealed: int = 0
+    cursor: str | None = None
+    #: when something was last received, by our clock
+    received: datetime | None = None
+    #: how many events of each type there were, ever
+    types: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One event as the store has it. Of an erased one only its number and commitment are left."""
+
+    #: in the order of arrival over all sources: what was read up to here is left behind by it
+    row: int
+    source: str
+    number: int
+    #: None once it was erased
+    event: Event | None
+    link: Link
+    #: what it is about, in the end: of the event, else of its source
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """An event as it came, with what opens its commitment."""
+
+    raw: bytes
+    salt: bytes
+
+
+class EventStore(Protocol):
+    """Any thread may call. Every method may raise `Unavailable`; none changes what was sealed."""
+
+    def add(self, chunk: Chunk) -> None:
+        """
+        Durable when it returns: events, cursor and counts in one transaction.
+
+        Raises `Conflict` if `start` is not the source's next number: somebody else has added.
+        """
+        ...
+
+    def state(self, source: str) -> SourceState:
+        """Of a source that nothing came from yet: one with nothing in it."""
+        ...
+
+    def states(self) -> list[SourceState]:
+        """Of every source that anything ever came from, by name."""
+        ...
+
+    def move(self, source: str, cursor: str) -> None:
+        """Nothing came, and reading goes on elsewhere: a file was rotated away."""
+        ...
+
+    # --- evidence
+
+    def commitments(self, source: str, start: int, stop: int) -> list[bytes]:
+        """In the order of their numbers; also those of erased events."""
+        ...
+
+    def span(self, source: str, start: int, stop: int) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest moment of these events; None where there are none."""
+        ...
+
+    def seal(self, source: str, stop: int, rejected: int) -> None:
+        """The log has what is below this number, and so many rejections. Never goes back."""
+        ...
+
+    def raw(self, source: str, number: int) -> Raw | None:
+        """None if it was erased, or never was."""
+        ...
+
+    def erase(self, source: str, numbers: Iterable[int]) -> int:
+        """
+        Record, salt, and what was read from it are gone from every file; commitments stay.
+
+        Returns how many there were.
+        """
+        ...
+
+    # --- looking
+
+    def after(self, row: int, limit: int = 1000) -> list[Kept]:
+        """In the order of arrival, from the first behind this one."""
+        ...
+
+    def of_grant(self, case: str, *, after: int = 0, limit: int = 1000) -> list[Kept]:
+        """Linked to this grant, in the order of arrival."""
+        ...
+
+    def of_session(self, source: str, session: str, limit: int = 100_000) -> list[Kept]:
+        """By the target's own name of the session, in the order of arrival."""
+        ...
+
+    def between(
+        self,
+        since: datetime,
+        until: datetime,
+        *,
+        resource: str | None = None,
+        types: Sequence[str] = (),
+        limit: int = 1000,
+    ) -> list[Kept]:
+        """By the moment that the source gives, oldest first."""
+        ...
+
+    def walk(self) -> Iterator[Kept]:
+        """All there are, in the order of arrival, in little memory."""
+        ...
+
+    # --- keys that lead on from event to event
+
+    def join(self, key: Key, grant: str) -> None:
+        """Whoever shows this key has this grant: an event that gave it out said so."""
+        ...
+
+    def joined(self, key: Key) -> str | None:
+        """The grant of a key."""
+        ...
+
+    def unlinked(self, key: Key, limit: int = 1000) -> list[Kept]:
+        """Events with this key that are linked to nothing: they came before what gave it out."""
+        ...
+
+    def relink(self, source: str, number: int, link: Link) -> None: ...
