@@ -91,10 +91,11 @@ bench-full: $(VENV)/.bench  ## the same, with the runs over millions of rows
 lock: $(VENV)/.dev  ## renew the locks in requirements/ from pyproject.toml and *.in
 	@test -x $(BIN)/uv || $(PIP) $(LOCKED) --requirement requirements/lock.txt
 	@$(COMPILE) --python-version 3.11 requirements/lock.in -o requirements/lock.txt
-	@$(COMPILE) --python-version 3.11 pyproject.toml --extra postgresql --extra demo --extra scim --extra notices --extra s3 --group dev \
+	@$(COMPILE) --python-version 3.11 pyproject.toml --extra postgresql --extra demo --extra scim --extra notices --extra s3 \
+	  --extra syslog --extra calendars --extra sigma --group dev \
 	  -o requirements/dev.txt
 	@$(COMPILE) --python-version 3.11 pyproject.toml --extra postgresql --extra scim --extra notices --extra s3 \
-	  --constraint requirements/dev.txt -o requirements/run.txt
+	  --extra syslog --extra calendars --extra sigma --constraint requirements/dev.txt -o requirements/run.txt
 	@$(COMPILE) --python-version 3.11 requirements/deep.in \
 	  --constraint requirements/dev.txt -o requirements/deep.txt
 	@$(COMPILE) --python-version 3.11 requirements/bench.in \
