@@ -121,8 +121,17 @@ class EventStore(Protocol):
         """The earliest and the latest moment of these events; None where there are none."""
         ...
 
-    def seal(self, source: str, stop: int, rejected: int) -> None:
-        """The log has what is below this number, and so many rejections. Never goes back."""
+    def seal(self, source: str, stop: int, rejected: int, index: int) -> None:
+        """
+        The log's entry of this index has what is below this number, and so many rejections.
+
+        Never goes back. Where it is beyond what is kept, that was lost: the next event is numbered
+        from there.
+        """
+        ...
+
+    def sealed_by(self, source: str, number: int) -> int | None:
+        """Index of the log's entry that has this event's commitment; None while there is none."""
         ...
 
     def raw(self, source: str, number: int) -> Raw | None:
