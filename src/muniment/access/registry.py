@@ -12,6 +12,7 @@ from typing import Any
 from muniment.access import records
 from muniment.access.counters import breaks_glass
 from muniment.access.counters import counters as counters  # noqa: PLC0414 (others take it from here)
+from muniment.access.source_seen import SourceSeen, after
 from muniment.evidence.store import Entry
 
 
@@ -173,6 +174,8 @@ class Registry:
     #: the newest `log:indexed`
     indexed: Entry | None = None
     witnessed: Witnessed | None = None
+    #: of each source of events, by its name
+    sources: dict[str, SourceSeen] = field(default_factory=dict)
     #: what was recorded of signing keys after the first: leaf hash by log index
     keys: dict[int, bytes] = field(default_factory=dict)
 
@@ -418,6 +421,10 @@ def _key(registry: Registry, entry: Entry, record: Any) -> None:
     registry.keys[entry.index] = entry.leaf
 
 
+def _source(registry: Registry, entry: Entry, record: Any) -> None:
+    registry.sources[record.source] = after(registry.sources.get(record.source), entry, record)
+
+
 #: kinds of one record or few, which records of many cases follow
 FOLLOWED = (
     "principal:enrolled",
@@ -465,4 +472,6 @@ _MOVES: dict[str, Any] = {
     "key:added": _key,
     "key:retired": _key,
     "clock:stepped": _log,
+    "events:received": _source,
+    "events:missed": _source,
 }
