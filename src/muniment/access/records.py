@@ -320,7 +320,7 @@ class GrantRevoked(Record):
 
     #: empty: whoever did it says why in the note; by the service itself: `principal-disabled`,
     #: `sponsor-disabled`, `sponsor-changed`, `session-closed`, `task-closed`, `no-longer-allowed`,
-    #: `signal`
+    #: `signal`, `finding`
     reason: str = ""
 
 
@@ -770,11 +770,11 @@ class FindingRaised(Record):
     """
     A detector says that something should worry a person. Position 0 of a case of its own.
 
-    The rule with its thresholds is a document.
+    The rule with its thresholds is a document. What ends for it follows this record.
     """
 
     KIND = "finding:raised"
-    #: `detail`: what it is about in words, with what the target says
+    #: `detail`: what it is about in words, what shows it, and what the target says
     SECTIONS = ("detail",)
 
     #: id of the detector
@@ -792,11 +792,20 @@ class FindingRaised(Record):
     subjects: tuple[str, ...]
     #: when it happened
     seen: datetime
+    #: those of the cases whose access ends for it
+    ends: tuple[str, ...]
+    #: why nothing ends: `not-asked`, `no-access`, `no-detector`, `not-permitted`; empty: something
+    #: does
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindingSeen(Record):
-    """The same was seen again: recorded at most once an hour, however often it is."""
+    """
+    The same was seen again: recorded once an hour, or when access ends for it.
+
+    With a count of 0 it goes on with what the record before had no room for.
+    """
 
     KIND = "finding:seen"
     SECTIONS = ("detail",)
@@ -808,6 +817,9 @@ class FindingSeen(Record):
     #: cases and persons that were not named before
     about: tuple[str, ...]
     subjects: tuple[str, ...]
+    #: as in `FindingRaised`: further cases, and why nothing more ends
+    ends: tuple[str, ...]
+    why: str
 
 
 @dataclass(frozen=True, kw_only=True)

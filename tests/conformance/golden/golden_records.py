@@ -290,6 +290,8 @@ RECORDS: tuple[Record, ...] = (
         about=("mun_" + "c4" * 13,),
         subjects=HUMAN.persons,
         seen=AT,
+        ends=("mun_" + "c4" * 13,),
+        why="",
     ),
     records.FindingSeen(
         actor=records.SERVICE,
@@ -297,6 +299,8 @@ RECORDS: tuple[Record, ...] = (
         seen=LATER,
         about=("mun_" + "d5" * 13,),
         subjects=(),
+        ends=(),
+        why="no-access",
     ),
     records.FindingAcknowledged(actor=HUMAN),
     records.FindingAssigned(actor=HUMAN, to=HUMAN.principal),
