@@ -6,8 +6,9 @@ from muniment.errors import AddressRefused, ConfigInvalid
 from muniment.ports import Notifier, Outbound, Secret
 from muniment.runtime import clock
 from muniment.runtime.callbacks import check_key
+from muniment.runtime.notices_section import NoticesSection
 from muniment.runtime.outbound import origin
-from muniment.runtime.settings import NoticesSection, Settings, read_secret
+from muniment.runtime.settings import Settings, read_secret
 from muniment.sinks.webhook import Webhook
 
 

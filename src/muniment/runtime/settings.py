@@ -27,7 +27,8 @@ from muniment.errors import ConfigInvalid
 from muniment.ports import Secret
 from muniment.runtime.callback_section import CallbackSection
 from muniment.runtime.mirror_section import MirrorSection
-from muniment.runtime.setting_values import Length, Name, Prefix, Reference, Size, Zone
+from muniment.runtime.notices_section import NoticesSection
+from muniment.runtime.setting_values import Length, Name, Prefix, Size, Zone
 from muniment.runtime.signer_section import SignerSection
 from muniment.runtime.stamp_section import StampSection
 from muniment.runtime.store_section import StoreSection
@@ -291,37 +292,6 @@ class Resource(_Section):
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
-
-
-class NoticesSection(_Section):
-    """A way of telling people what waits, what was decided and what ended. The name is yours."""
-
-    #: `mail`, one for each person; `chat`, for whoever reads a channel; `webhook`, for a program
-    kind: Literal["mail", "chat", "webhook"]
-    #: reference to the URL, as it may hold a password: `env:NAME` or `file:PATH`. Of mail and chat
-    #: as Apprise writes them: `mailtos://user:password@smtp.example.com?from=muniment@example.com`
-    url: Reference
-    #: of a webhook, reference to the secret that signs, as Standard Webhooks write it:
-    #: `whsec_<base64>`
-    secret: Reference | None = None
-    #: of mail, who is told: `approvers` (who could approve it, and whom the rules name),
-    #: `requester` (or the person behind an agent or workload), and groups, which are told of all
-    to: tuple[Name, ...] = ("approvers", "requester")
-    #: `waiting` for approval; `decided`; `ending` in five minutes; `ended` by somebody else;
-    #: `break-glass`; `announced`, as a rule's `@notify` asks for it
-    events: tuple[
-        Literal["waiting", "decided", "ending", "ended", "break-glass", "announced"], ...
-    ] = ("waiting", "decided", "ended", "break-glass", "announced")
-    #: the webhook may lie inside your own network, and be without TLS
-    internal: bool = False
-
-    @model_validator(mode="after")
-    def _of_one_kind(self) -> "NoticesSection":
-        if (self.kind == "webhook") != (self.secret is not None):
-            raise ValueError("a webhook has a `secret` that signs it, and nothing else has one")
-        if self.internal and self.kind != "webhook":
-            raise ValueError("`internal` is for a webhook; mail and chat go where their URL says")
-        return self
 
 
 class Settings(_Section):
