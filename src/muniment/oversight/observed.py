@@ -1,0 +1,68 @@
+"""From the events of sources to facts: what detectors see of doing."""
+
+from collections.abc import Callable
+from typing import Final
+
+from muniment.oversight.event_store import Kept
+from muniment.oversight.fact import Fact, Value
+from muniment.oversight.link import GrantWindow
+
+#: types of events that concern somebody also where they belong to no grant
+_ALWAYS: Final = frozenset(
+    {"session.opened", "access.changed", "credential.issued", "logging.changed", "elevated"}
+)
+_OWN_TYPE: Final = ("deployment", "incident.opened", "incident.closed")
+
+
+def fact_of(
+    kept: Kept,
+    window: GrantWindow | None,
+    *,
+    is_standing: Callable[[str], bool],
+    zone: Callable[[str], str],
+) -> Fact | None:
+    """
+    What detectors see of an event; None for the traffic of others, and for what was erased.
+
+    `window` is the grant that it was linked to. `is_standing` says of an account whether it is
+    meant to be there without a grant.
+    """
+    event = kept.event
+    if event is None or event.type == "other":
+        return None
+    if not kept.link.strength and event.type not in (*_ALWAYS, *_OWN_TYPE):
+        return None
+    ref = f"{kept.source}#{kept.number}"
+    if event.type in _OWN_TYPE:
+        about: dict[str, Value] = {
+            "source": kept.source,
+            "resource": kept.resource,
+            "object": event.object,
+        }
+        return Fact(type=event.type, at=event.at, ref=ref, values=about)
+    standing = kept.link.standing
+    if not kept.link.strength and is_standing(event.account):
+        standing = "known"
+    values: dict[str, Value] = {
+        "source": kept.source,
+        "event": event.type,
+        "account": event.account,
+        "client": event.client,
+        "session": event.session,
+        "action": event.action,
+        "object": event.object,
+        "failed": event.failed,
+        "link": kept.link.strength,
+        "reason_of_link": kept.link.reason,
+        "standing": standing,
+        "resource": kept.resource,
+    }
+    if window is not None:
+        values |= {
+            "requester": window.requester,
+            "person": window.persons[0] if window.persons else "",
+            "persons": " ".join(window.persons),
+            "role": window.role,
+            "zone": zone(window.requester),
+        }
+    return Fact(type="activity", at=event.at, case=kept.link.grant, ref=ref, values=values)
