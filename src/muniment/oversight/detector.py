@@ -56,6 +56,8 @@ class Rule:
     kind: Literal["deterministic", "baseline"]
     #: types of facts without which it sees nothing
     needs: tuple[str, ...]
+    #: types that it takes in too, where there are any; with no type anywhere it is shown every fact
+    also: tuple[str, ...] = ()
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     #: how many earlier facts of its kind it waits for; until then it is silent, and says so
     samples: int = 0

@@ -26,6 +26,7 @@ VALUES: Final[Mapping[str, str]] = {
     "person": "person id of who asked, or of whoever stands behind it",
     "persons": "person ids of the whole actor chain, each between spaces",
     "kind": "of the requester: human, workload, agent",
+    "groups": "of who asked, as the directory had them then, each between spaces",
     "resource": "name of the resource",
     "role": "name of the role",
     "tier": "of the resource: dev, staging, prod",
@@ -47,7 +48,9 @@ VALUES: Final[Mapping[str, str]] = {
     "how": "of an end: expired, revoked, ended; of other facts: as the record has it",
     "sessions": "how many sessions of the grant were seen",
     "used": "seconds in which the grant was used: union of its sessions",
-    "about": "case id of what the fact is about, where that is not its own case",
+    "about": "case id of what the fact is about, where that is not its own case; of an activity: "
+    "of the grant whose account it was done to",
+    "own": "whether it was done with the account that Muniment itself works with there",
     "verdict": "of a review",
     "what": "of a change: which kind of record or of thing",
     "weakens": "whether a change takes a control away or widens who decides",
@@ -74,7 +77,7 @@ FACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "request.made": (
         "somebody asked for access",
         (*_CASE, "seconds", "cap", "ticket", "ticket_state", "reason", "letters", "zone",
-         "on_call", "incident", "terminated"),
+         "on_call", "incident", "terminated", "groups"),
     ),
     "request.decided": ("policy answered", (*_CASE, "outcome", "latency")),
     "approval.given": (
@@ -86,7 +89,8 @@ FACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "a person refused", (*_CASE, "approver", "approver_person", "latency", "zone"),
     ),
     "grant.issued": (
-        "a credential was handed out", (*_CASE, "seconds", "zone", "on_call", "incident"),
+        "a credential was handed out",
+        (*_CASE, "seconds", "zone", "on_call", "incident", "terminated"),
     ),
     "grant.extended": ("a grant was made longer", (*_CASE, "seconds")),
     "grant.over": (
@@ -101,13 +105,14 @@ FACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "policy, configuration, a directory entry, a key, retention or the clock was changed",
         ("what", "weakens", "changed_by", "about", "zone"),
     ),
+    "log.heartbeat": ("the log says that it lives, each hour", ()),
     "log.gap": ("nothing was recorded for longer than the heartbeat", ("since",)),
     "source.gap": ("a source was silent, or lost records", ("source", "resource", "how", "count",
                                                              "since")),
     "activity": (
         "a source says that something happened at a target",
         ("source", "event", "account", "client", "session", "action", "object", "failed",
-         "link", "reason_of_link", "standing", *_CASE, "zone"),
+         "link", "reason_of_link", "standing", "own", "about", *_CASE, "zone"),
     ),
     "drift": (
         "a target has something that no grant covers, or lacks what one says",
