@@ -7,9 +7,14 @@ A port is async where it waits for a network, and sync where it does not.
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from muniment.access.records import Capabilities, EndpointView
+from muniment.oversight.inventory import Account as Account  # noqa: PLC0414 (of this port)
+from muniment.oversight.inventory import Gives as Gives  # noqa: PLC0414 (likewise)
+from muniment.oversight.inventory import Inventory as Inventory  # noqa: PLC0414 (likewise)
+from muniment.oversight.inventory import Privilege as Privilege  # noqa: PLC0414 (likewise)
+from muniment.oversight.inventory import Session as Session  # noqa: PLC0414 (likewise)
 
 
 class Clock(Protocol):
@@ -96,51 +101,6 @@ class Probe:
             view.saw_itself and not view.accounts and not view.sessions and not view.trouble
             for view in self.endpoints
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """One account at a target, ours or not."""
-
-    name: str
-    #: grant id if the account is one of ours, else empty
-    grant: str
-    can_login: bool
-    is_superuser: bool
-    member_of: tuple[str, ...] = ()
-    expires: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """One live session at a target."""
-
-    account: str
-    grant: str
-    started: datetime
-    client: str
-    #: the target's own name for the session, as its log has it
-    id: str
-    endpoint: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Privilege:
-    """One privilege that an account or role holds on one object of a target."""
-
-    account: str
-    object: str
-    privilege: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inventory:
-    """Everything a connector can see at its target, so that access without a record is found."""
-
-    target: str
-    accounts: tuple[Account, ...]
-    sessions: tuple[Session, ...]
-    privileges: tuple[Privilege, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +207,19 @@ class Connector(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class TellsRoles(Protocol):
+    """
+    What a connector may do besides: say what its roles are made of at the target.
+
+    Without it an account of a grant is not held against its role.
+    """
+
+    def gives(self, role: Mapping[str, Any]) -> Gives:
+        """Of a role definition that `Connector.check_role` has let pass. Does not connect."""
+        ...
 
 
 # --- projections: tables beside the log, rebuilt from it at will ------------------------------

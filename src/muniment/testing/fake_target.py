@@ -22,6 +22,7 @@ from muniment.errors import ConfigInvalid, Malformed, TargetUnavailable
 from muniment.ports import (
     Account,
     Activity,
+    Gives,
     GrantOrder,
     Inventory,
     Issued,
@@ -47,6 +48,8 @@ class FakeAccount:
     secret: str | None = field(default=None, repr=False)
     expires: datetime | None = None
     member_of: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    is_superuser: bool = False
     authorization: str = ""
 
 
@@ -210,6 +213,10 @@ class FakeConnector:
         if not isinstance(grants, (list, tuple)) or not grants:
             raise ConfigInvalid('role definition: `grants` is missing: write `grants = ["app_rw"]`')
 
+    def gives(self, role: Mapping[str, Any]) -> Gives:
+        grants = frozenset(role["grants"])
+        return Gives(member_of=grants, privileges=frozenset((grant, "MEMBER") for grant in grants))
+
     async def now(self) -> datetime:
         await self.target.come_to("now")
         return self.target.now()
@@ -315,9 +322,10 @@ class FakeConnector:
             name=account.name,
             grant=self._grant_of(account.name),
             can_login=account.secret is not None,
-            is_superuser=False,
+            is_superuser=account.is_superuser,
             member_of=account.member_of,
             expires=account.expires,
+            attributes=account.attributes,
         )
 
     def read_log(self, lines: Iterable[str]) -> Iterator[Activity]:

@@ -17,6 +17,7 @@ from muniment.connectors.postgresql.settings import RoleDefinition, Settings
 from muniment.errors import Malformed
 from muniment.ports import (
     Activity,
+    Gives,
     GrantOrder,
     Inventory,
     Issued,
@@ -58,6 +59,9 @@ class PostgreSQL:
     def check_role(self, role: Mapping[str, Any]) -> None:
         # Remembered, so that `missing_rights` knows what this resource's roles need.
         self._needs.add(RoleDefinition.parse(role))
+
+    def gives(self, role: Mapping[str, Any]) -> Gives:
+        return Gives(member_of=frozenset(RoleDefinition.parse(role).grants))
 
     async def now(self) -> datetime:
         async with self._links.kept(self._primary) as link:

@@ -116,7 +116,7 @@ async def inventory(links: Links, endpoints: Sequence[Endpoint], grant_of: Grant
     """Accounts and privileges of the primary, and the sessions of every endpoint."""
     primary = endpoints[0]
     async with links.fresh(primary) as link:
-        (identity,) = await link.row(f"SELECT {statements.IDENTITY}")
+        identity, own = await link.row(f"SELECT {statements.IDENTITY}, current_user")
         accounts = await link.rows(statements.ACCOUNTS)
         databases = [name for (name,) in await link.rows(statements.DATABASES)]
     sessions = [await _sessions(links, endpoint, grant_of) for endpoint in endpoints]
@@ -126,11 +126,12 @@ async def inventory(links: Links, endpoints: Sequence[Endpoint], grant_of: Grant
         accounts=tuple(_account(row, grant_of) for row in accounts),
         sessions=tuple(session for found in sessions for session in found),
         privileges=tuple(privilege for found in privileges for privilege in found),
+        own=(own,),
     )
 
 
 def _account(row: TupleRow, grant_of: GrantOf) -> Account:
-    name, can_login, superuser, member_of, expires, expired = row
+    name, can_login, superuser, member_of, expires, expired, attributes = row
     return Account(
         name=name,
         grant=grant_of(name),
@@ -138,6 +139,7 @@ def _account(row: TupleRow, grant_of: GrantOf) -> Account:
         is_superuser=superuser,
         member_of=tuple(member_of),
         expires=_ALWAYS_EXPIRED if expired else expires,
+        attributes=tuple(attributes),
     )
 
 

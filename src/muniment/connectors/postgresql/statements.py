@@ -211,13 +211,17 @@ LOOK: LiteralString = f"""
 #: Whether a replica has replayed all that the primary had written.
 CAUGHT_UP: LiteralString = f"SELECT ({POSITION}) >= %s::pg_lsn"
 
-#: Every account, with what it is a member of.
+#: Every account, with what it is a member of, and what it may do by itself.
 ACCOUNTS: LiteralString = """
     SELECT r.rolname, r.rolcanlogin, r.rolsuper,
-           ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
-                  WHERE m.member = r.oid ORDER BY 1),
+           ARRAY(SELECT DISTINCT g.rolname::text FROM pg_auth_members m
+                   JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1),
            CASE WHEN isfinite(r.rolvaliduntil) THEN r.rolvaliduntil END,
-           coalesce(r.rolvaliduntil = '-infinity', false)
+           coalesce(r.rolvaliduntil = '-infinity', false),
+           array_remove(ARRAY[CASE WHEN r.rolbypassrls THEN 'bypassrls' END,
+                              CASE WHEN r.rolcreatedb THEN 'createdb' END,
+                              CASE WHEN r.rolcreaterole THEN 'createrole' END,
+                              CASE WHEN r.rolreplication THEN 'replication' END], NULL)
       FROM pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY r.rolname
 """
 
