@@ -30,6 +30,7 @@ from muniment.runtime.mirror_section import MirrorSection
 from muniment.runtime.notices_section import NoticesSection
 from muniment.runtime.setting_values import Length, Name, Prefix, Size, Zone
 from muniment.runtime.signer_section import SignerSection
+from muniment.runtime.source_section import SourceSection, check_sources
 from muniment.runtime.stamp_section import StampSection
 from muniment.runtime.store_section import StoreSection
 from muniment.runtime.witness_section import WitnessesSection
@@ -315,6 +316,7 @@ class Settings(_Section):
     witnesses: WitnessesSection | None = None
     signer: SignerSection | None = None
     stamps: dict[Name, StampSection] = {}
+    sources: dict[Name, SourceSection] = {}
 
     @model_validator(mode="after")
     def _known_people(self) -> "Settings":
@@ -357,6 +359,7 @@ class Settings(_Section):
         strict = [n for n, each in self.resources.items() if each.issue == "require-witnesses"]
         if strict and self.witnesses is None:
             raise ValueError(f"`resources.{strict[0]}.issue` asks for witnesses: set `witnesses`")
+        check_sources(self.sources, self.resources)
         return self
 
     def _check_signals(self) -> None:
