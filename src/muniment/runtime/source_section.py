@@ -25,10 +25,7 @@ Kind: TypeAlias = Literal["file", "journald", "directory", "s3", "syslog", "push
 _Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 _KeyPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]*$", max_length=500)]
 #: a unit as systemd writes it, or a pattern of several; never what could be read as an option
-_Unit = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9:_.*?@\\][A-Za-z0-9:_.*?@\\-]{0,250}$")
-]
-_Pattern = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+_UNIT: Final = re.compile(r"[A-Za-z0-9:_.*?@\\][A-Za-z0-9:_.*?@\\-]{0,250}")
 
 #: which kinds have a setting, where not all of them do
 _OF_KINDS: Final[Mapping[str, tuple[Kind, ...]]] = {
