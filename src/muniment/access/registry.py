@@ -161,6 +161,8 @@ class Registry:
     moved: dict[str, None] = field(default_factory=dict)
     #: by person: the newest signal that sessions, or access too, had to end for
     signalled: dict[str, Signal] = field(default_factory=dict)
+    #: open access cases that a finding says have to end, and the record of it that says so
+    condemned: dict[str, bytes] = field(default_factory=dict)
     #: by person: where a human last showed who he is, or was given a token, in the log
     shown: dict[str, int] = field(default_factory=dict)
     #: every grant that was authorised and was not seen gone
@@ -336,6 +338,14 @@ def _signal(registry: Registry, entry: Entry, record: Any) -> None:
     registry.moved.update(dict.fromkeys(theirs))
 
 
+def _finding(registry: Registry, entry: Entry, record: Any) -> None:
+    for case in record.ends:
+        registry.indexes[entry.leaf] = entry.index  # whatever ends for it follows it
+        if case in registry.open_cases:
+            registry.condemned[case] = entry.leaf
+            registry.moved[registry.open_cases[case][2]] = None
+
+
 def _role(registry: Registry, entry: Entry, record: Any) -> None:
     registry.roles[record.resource, record.role] = Role(
         case=entry.header.case,
@@ -401,6 +411,7 @@ def _gone(registry: Registry, entry: Entry, _record: Any) -> None:
 
 def _closed(registry: Registry, entry: Entry, _record: Any) -> None:
     registry.open_cases.pop(entry.header.case, None)
+    registry.condemned.pop(entry.header.case, None)
     registry.grants.pop(entry.header.case, None)
 
 
@@ -457,6 +468,8 @@ _MOVES: dict[str, Any] = {
     "config:changed": _configuration,
     "access:requested": _requested,
     "review:opened": _review,
+    "finding:raised": _finding,
+    "finding:seen": _finding,
     "grant:authorized": _window,
     "grant:extended": _window,
     "grant:expired": _over,

@@ -2,9 +2,9 @@
 Cascade: access ends when what it rested on ends.
 
 Whenever something moved that access may rest on (a principal, a session, a token, a signal about
-somebody), the sessions and the open cases of everybody concerned are looked at: does all that they
-rest on still stand? What to end is read from the log, never remembered: after a start everything
-has moved, so that an end which a crash left undone is found again.
+somebody, a finding), the sessions and the open cases of everybody concerned are looked at: does all
+that they rest on still stand? What to end is read from the log, never remembered: after a start
+everything has moved, so that an end which a crash left undone is found again.
 
 Here ends are declared, each with its reason and the record that it follows; the worker takes away.
 """
@@ -113,6 +113,7 @@ def why(service: Service, case: AccessCase, entries: Sequence[Entry]) -> Ended |
         _by_directory(service, case, requester)
         or _by_session(service, case)
         or _by_signal(service, requester, entries)
+        or _by_finding(service, case)
         or _by_policy(service, case, entries, requester)
     )
 
@@ -165,6 +166,12 @@ def _by_signal(service: Service, requester: Principal, entries: Sequence[Entry])
     if signal is None or entries[0].index >= signal.access:
         return None
     return Ended(reason="signal", follows=(signal.leaf,))
+
+
+def _by_finding(service: Service, case: AccessCase) -> Ended | None:
+    """Whether the detector may was asked when it was raised; here it is done."""
+    leaf = service.registry.condemned.get(case.id)
+    return None if leaf is None else Ended(reason="finding", follows=(leaf,))
 
 
 def _by_policy(

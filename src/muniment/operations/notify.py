@@ -15,6 +15,7 @@ from typing import Final
 
 from muniment.access import records
 from muniment.access.case import LIVE, AccessCase
+from muniment.access.finding import Finding
 from muniment.errors import AddressRefused, Unavailable
 from muniment.evidence import moment
 from muniment.evidence.append import Companions, Outcome
@@ -103,7 +104,8 @@ def unsettled(service: Service, entries: Sequence[Entry]) -> tuple[Due, ...]:
     if not ways or entries[-1].header.at < recent:
         return ()
     since = service.ways.since(service.log, configuration)
-    start = AccessCase(log_id=service.log.log_id)
+    is_finding = entries[0].header.kind == records.FindingRaised.KIND
+    start = Finding() if is_finding else AccessCase(log_id=service.log.log_id)
     return tuple(
         Due(
             case=work(way.name, event.about),

@@ -15,6 +15,7 @@ from typing import Final
 
 from muniment.access import records
 from muniment.access.case import LIVE, AccessCase
+from muniment.access.finding import Finding
 from muniment.access.lifecycle import advance
 from muniment.access.registry import InForce
 from muniment.evidence import moment
@@ -24,8 +25,12 @@ from muniment.ports import Due
 
 #: begins the names of due work that tells of a record: `notice/<way>/<record id>`
 NOTICE: Final = "notice/"
+#: what is told of findings
+FINDING: Final = "finding"
 #: how long before its end the holder of a grant is told
 BEFORE_END: Final = timedelta(minutes=5)
+#: a finding of less is told to nobody, unless access ends for it: it stands in the lists
+ALARMING: Final = ("medium", "high", "critical")
 _ACCESS = ("request", "extend", "issue")
 _log = logging.getLogger(__name__)
 
@@ -87,7 +92,9 @@ def _ways(document: bytes | None, digest: bytes) -> tuple[Way, ...]:
     )
 
 
-def owed(ways: Sequence[Way], before: AccessCase, placed: Iterable[Entry]) -> tuple[Due, ...]:
+def owed(
+    ways: Sequence[Way], before: AccessCase | Finding, placed: Iterable[Entry]
+) -> tuple[Due, ...]:
     """What is due once these records, which follow on `before`, are in the log."""
     if not ways:
         return ()
@@ -99,8 +106,11 @@ def owed(ways: Sequence[Way], before: AccessCase, placed: Iterable[Entry]) -> tu
     )
 
 
-def events(before: AccessCase, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
+def events(before: AccessCase | Finding, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
     """What these records of one case give to tell."""
+    if isinstance(before, Finding):
+        yield from _alarms(entries)
+        return
     for entry in entries:
         after = advance(before, entry.header, entry.leaf)
         found = _event(before, entry, after)
@@ -108,6 +118,23 @@ def events(before: AccessCase, entries: Iterable[Entry]) -> Iterator[tuple[Entry
             name, at = found
             yield entry, Event(name=name, about=entry.header.id, at=at)
         before = after
+
+
+def _alarms(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
+    """Of a finding: that there is one, and whenever access ends for it."""
+    for entry in entries:
+        match records.parse(entry.header):
+            case records.FindingRaised(ends=()) as raised if not _alarming(raised):
+                pass
+            case records.FindingRaised() | records.FindingSeen(ends=(_, *_)):
+                yield entry, Event(name=FINDING, about=entry.header.id, at=entry.header.at)
+            case _:
+                pass
+
+
+def _alarming(raised: records.FindingRaised) -> bool:
+    """A baseline may well be wrong about what is usual: nobody is woken by one."""
+    return raised.nature == "deterministic" and raised.severity in ALARMING
 
 
 def _event(before: AccessCase, entry: Entry, after: AccessCase) -> tuple[str, datetime] | None:

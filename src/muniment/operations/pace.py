@@ -1,11 +1,14 @@
 """
-How often one recipient is told in one way; what comes too soon waits, and is told in one notice.
+How often one recipient is told in one way, and how often it is recorded that a finding was seen.
 
-All of it is memory: a service that starts anew tells what waits, at the same pace.
+What comes too soon waits, and is told in one notice, or counted. All of it is memory: a service
+that starts anew tells what waits, at the same pace.
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, TypeAlias
 
 #: so many notices to one recipient within so many seconds
@@ -16,6 +19,40 @@ LISTED: Final = 50
 #: way of telling, and principal id (empty for a channel)
 Recipient: TypeAlias = tuple[str, str]
 
+#: so many cases, and so many persons, are remembered of one finding until they are recorded
+REMEMBERED: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What was seen of one finding, and is not recorded yet."""
+
+    count: int = 0
+    #: the last time; None: never
+    seen: datetime | None = None
+    #: access cases, and person ids, that it is about
+    about: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    #: what is to be sealed about the last time
+    detail: bytes = b""
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Both; of what happened last, that is said which came to be known last."""
+        return Tally(
+            count=self.count + other.count,
+            seen=max(filter(None, (self.seen, other.seen)), default=None),
+            about=tuple(dict.fromkeys((*self.about, *other.about)))[:REMEMBERED],
+            subjects=tuple(dict.fromkeys((*self.subjects, *other.subjects)))[:REMEMBERED],
+            detail=other.detail or self.detail,
+        )
+
+    def without(self, known: Collection[str]) -> "Tally":
+        return replace(
+            self,
+            about=tuple(each for each in self.about if each not in known),
+            subjects=tuple(each for each in self.subjects if each not in known),
+        )
+
 
 @dataclass
 class Pace:
@@ -25,6 +62,8 @@ class Pace:
     attempts: Counter[str] = field(default_factory=Counter)
     #: by work, to whom it was told: what is told twice is a nuisance
     told: dict[str, set[str]] = field(default_factory=dict)
+    #: by finding: what was seen of it since its last record
+    findings: dict[str, Tally] = field(default_factory=dict)
     _sent: dict[Recipient, deque[float]] = field(default_factory=dict)
     _held: dict[Recipient, dict[str, str]] = field(default_factory=dict)
 
@@ -60,3 +99,8 @@ class Pace:
         del self.attempts[work]
         for held in self._held.values():
             held.pop(work, None)
+
+    def count(self, finding: str, tally: Tally) -> None:
+        """It was seen, and that is recorded later."""
+        if tally.count:
+            self.findings[finding] = self.findings.get(finding, Tally()).plus(tally)

@@ -10,7 +10,7 @@ from muniment.errors import LogUnavailable
 from muniment.evidence.append import Outcome
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
-from muniment.operations import notify
+from muniment.operations import findings, notify
 from muniment.operations.callback import unsettled
 from muniment.operations.projection import project
 from muniment.operations.review import review_rows
@@ -23,7 +23,11 @@ LOOKS, PAUSE = 3, 0.02
 PATIENCE = 5.0
 #: lines that are put right at once: for no longer than that others wait
 PIECE = 200
-_OPENERS = (records.AccessRequested.KIND, records.ReviewOpened.KIND)
+_OPENERS = (
+    records.AccessRequested.KIND,
+    records.ReviewOpened.KIND,
+    records.FindingRaised.KIND,
+)
 
 
 def wrong_rows(service: Service) -> list[str]:
@@ -135,6 +139,9 @@ def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, tuple[Due,
         case = service.fold(entries)
         row, due = project(case)
         return row, (due, *unsettled(service, case), *notify.unsettled(service, entries))
+    if entries[0].header.kind == records.FindingRaised.KIND:
+        row, due = findings.project(findings.fold(entries))
+        return row, (due, *notify.unsettled(service, entries))
     row, due = _review_row(entries)
     return row, (due,)
 
