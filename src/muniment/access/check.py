@@ -137,6 +137,8 @@ class _Bench:
                     self._check_document(entry, named)
                 case records.ConfigChanged(configuration=named):
                     self._check_document(entry, named)
+                case records.FindingRaised(definition=named):
+                    self._check_document(entry, named)
                 case _:
                     pass
 

@@ -59,11 +59,16 @@ def _plan(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> 
         service.registry,
         service.erasures,
         case,
-        give=lambda _entry, _section: True,  # whoever may export a case gets all of it
+        give=_of_access,
         follows=(exporter, *reviewed),
         sizes=sizes,
         witness_policy=b"" if rules is None else rules.text.encode("utf-8", "surrogateescape"),
     )
+
+
+def _of_access(entry: Entry, _section: str) -> bool:
+    """Whoever may export a case gets all of it; what was found about others too is not of it."""
+    return not entry.header.kind.startswith("finding:")
 
 
 def _size(service: Service, head: bytes) -> int:

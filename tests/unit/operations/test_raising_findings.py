@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from muniment.access import records
+from muniment.access.check import verify
 from muniment.access.finding import Finding
 from muniment.operations import findings
 from muniment.operations.raise_finding import NAMED, raise_finding, record_counted
@@ -208,3 +209,15 @@ async def test_two_nodes_that_see_the_same_raise_one_finding(tmp_path: Path) -> 
             assert same == case
             assert await raise_finding(other, RULE, {}, hit(scenario)) == case
             assert scenario.kinds(case) == ["finding:raised"]
+
+
+async def test_evidence_of_access_that_ended_for_a_finding_withholds_what_was_found(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana")
+    given = hit(scenario, cases=(picked.case.id,))
+    case = await found(scenario, given, detector=scenario.caller("eye"), ends=True)
+    await scenario.work()
+    checked = verify(await scenario.export("ana", picked), scenario.service.log.keys.known)
+    assert checked.state.startswith("revoked")
+    assert (f"{case}/0", "detail", "WITHHELD") in list(checked.unseen)
