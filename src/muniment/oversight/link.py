@@ -18,7 +18,7 @@ from muniment.oversight.event import KEYS, Event, Key
 SKEW: Final = timedelta(seconds=30)
 _STRENGTH: Final = {kind: number for number, kind in enumerate(KEYS)}
 #: a grant id inside a longer name, such as `mun_…:ana` or `session/mun_…`
-_ID: Final = r"(?:^|[^a-z0-9_]){prefix}_([a-z2-7]{{26}})(?:$|[^a-z0-9_])"
+_ID: Final = r"(?<![A-Za-z0-9_]){prefix}_([a-z2-7]{{26}})(?![A-Za-z0-9_])"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

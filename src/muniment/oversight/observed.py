@@ -1,7 +1,6 @@
 """From the events of sources to facts: what detectors see of doing."""
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from muniment.oversight.event_store import Kept
 from muniment.oversight.fact import Fact, Value
@@ -14,18 +13,31 @@ _ALWAYS: Final = frozenset(
 _OWN_TYPE: Final = ("deployment", "incident.opened", "incident.closed")
 
 
-def fact_of(
-    kept: Kept,
-    window: GrantWindow | None,
-    *,
-    is_standing: Callable[[str], bool],
-    zone: Callable[[str], str],
-) -> Fact | None:
+class Accounts(Protocol):
+    """What is known of the accounts of one source's targets, and of who holds grants there."""
+
+    def is_standing(self, account: str) -> bool:
+        """It is declared to be there without a grant."""
+        ...
+
+    def is_own(self, account: str) -> bool:
+        """Muniment itself works with it."""
+        ...
+
+    def grant_in(self, text: str) -> str:
+        """The grant whose id stands in the name of an account; empty without one."""
+        ...
+
+    def zone(self, principal: str) -> str:
+        """Time zone of a person; empty where nobody set it."""
+        ...
+
+
+def fact_of(kept: Kept, window: GrantWindow | None, accounts: Accounts) -> Fact | None:
     """
     What detectors see of an event; None for the traffic of others, and for what was erased.
 
-    `window` is the grant that it was linked to. `is_standing` says of an account whether it is
-    meant to be there without a grant.
+    `window` is the grant that it was linked to.
     """
     event = kept.event
     if event is None or event.type == "other":
@@ -41,7 +53,7 @@ def fact_of(
         }
         return Fact(type=event.type, at=event.at, ref=ref, values=about)
     standing = kept.link.standing
-    if not kept.link.strength and is_standing(event.account):
+    if not kept.link.strength and accounts.is_standing(event.account):
         standing = "known"
     values: dict[str, Value] = {
         "source": kept.source,
@@ -55,6 +67,8 @@ def fact_of(
         "link": kept.link.strength,
         "reason_of_link": kept.link.reason,
         "standing": standing,
+        "own": accounts.is_own(event.account),
+        "about": accounts.grant_in(event.object) if event.type == "access.changed" else "",
         "resource": kept.resource,
     }
     if window is not None:
@@ -63,6 +77,6 @@ def fact_of(
             "person": window.persons[0] if window.persons else "",
             "persons": " ".join(window.persons),
             "role": window.role,
-            "zone": zone(window.requester),
+            "zone": accounts.zone(window.requester),
         }
     return Fact(type="activity", at=event.at, case=kept.link.grant, ref=ref, values=values)

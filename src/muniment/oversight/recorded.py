@@ -5,7 +5,7 @@ A record says little about its case. What is needed of the case is remembered wh
 that the log is read once, in its order, in little memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -71,7 +71,9 @@ class _Open:
 
     values: dict[str, Value]
     at: datetime
-    seconds: int
+    #: the request, until the policy has answered it, and what is told of it then
+    asked: Header | None
+    told: dict[str, Value] = field(default_factory=dict)
     start: datetime | None = None
     until: datetime | None = None
     ended: datetime | None = None
@@ -90,6 +92,8 @@ class Recorded:
     #: tier of each role's resource, and what groups everybody was in
     _tiers: dict[str, str] = field(default_factory=dict)
     _groups: dict[str, frozenset[str]] = field(default_factory=dict)
+    #: principals whom the directory has as gone
+    _gone_principals: set[str] = field(default_factory=set)
     #: reviews: which case each is about
     _reviews: dict[str, str] = field(default_factory=dict)
     _last: datetime | None = None
@@ -118,6 +122,7 @@ class Recorded:
             "role:defined": self._role,
             "principal:enrolled": self._principal,
             "events:missed": self._missed,
+            "log:heartbeat": self._beat,
             "notice:settled": self._told,
             **dict.fromkeys(_CONTROLS, self._control),
         }
@@ -130,9 +135,15 @@ class Recorded:
         if tell is not None:
             yield from tell(entry, records.parse(header))
 
-    def begin(self, tiers: Mapping[str, str], groups: Mapping[str, frozenset[str]]) -> None:
+    def begin(
+        self,
+        tiers: Mapping[str, str],
+        groups: Mapping[str, frozenset[str]],
+        gone: Iterable[str] = (),
+    ) -> None:
         """What stood in the log before the first record that is seen."""
         self._tiers, self._groups = dict(tiers), dict(groups)
+        self._gone_principals = set(gone)
 
     def tick(self, now: datetime) -> Iterator[Fact]:
         """Time has passed: what had to settle has."""
@@ -147,6 +158,9 @@ class Recorded:
         if before is not None and header.at - before > 2 * self.heartbeat:
             since = int((header.at - before).total_seconds())
             yield Fact(type="log.gap", at=header.at, ref=header.id, values={"since": since})
+
+    def _beat(self, entry: Entry, _record: Any) -> Iterator[Fact]:
+        yield Fact(type="log.heartbeat", at=entry.header.at, ref=entry.header.id)
 
     # --- a case
 
@@ -164,14 +178,21 @@ class Recorded:
                 "emergency": record.emergency,
             },
             at=header.at,
-            seconds=record.seconds,
+            asked=header,
         )
         reason = self.world.reason(entry)
-        told: dict[str, Value] = {"seconds": record.seconds}
+        known.told = {"seconds": record.seconds}
         if reason is not None:
-            told |= {"reason": reason.digest, "letters": reason.letters, "ticket": reason.ticket}
-        known.values = known.values | self._around(record.requester, record.resource, header.at)
-        yield self._fact("request.made", header, known, told)
+            said: dict[str, Value] = {
+                "reason": reason.digest,
+                "letters": reason.letters,
+                "ticket": reason.ticket,
+            }
+            known.told |= said
+        known.told |= self._around(record.requester, record.resource, header.at)
+        known.told["groups"] = " ".join(sorted(self._groups.get(record.requester, ())))
+        known.told["terminated"] = record.requester in self._gone_principals
+        yield from ()
 
     def _around(self, principal: str, resource: str, at: datetime) -> dict[str, Value]:
         return {
@@ -183,11 +204,14 @@ class Recorded:
     def _decided(self, entry: Entry, record: Any) -> Iterator[Fact]:
         header = entry.header
         known = self._open.get(header.case)
-        if known is not None and record.question == "request":
-            told: dict[str, Value] = {"outcome": record.outcome, "latency": _since(known, header)}
-            if record.max_seconds:
-                told["cap"] = record.max_seconds
-            yield self._fact("request.decided", header, known, told)
+        if known is None or record.question != "request" or known.asked is None:
+            return
+        # told here, as it is policy that knows how long it may be
+        asked, known.asked = known.asked, None
+        yield self._fact("request.made", asked, known, known.told | {"cap": record.max_seconds})
+        known.told = {}
+        decided: dict[str, Value] = {"outcome": record.outcome, "latency": _since(known, header)}
+        yield self._fact("request.decided", header, known, decided)
 
     def _answered(self, entry: Entry, record: Any) -> Iterator[Fact]:
         header = entry.header
@@ -198,7 +222,8 @@ class Recorded:
                 "approver_person": record.person,
                 "latency": _since(known, header),
             }
-            told |= self._around(record.approver, str(known.values["resource"]), header.at)
+            around = self._around(record.approver, str(known.values["resource"]), header.at)
+            told |= {"zone": around["zone"]} if header.kind == "approval:refused" else around
             yield self._fact(header.kind.replace(":", "."), header, known, told)
 
     def _authorized(self, entry: Entry, record: Any) -> Iterator[Fact]:
@@ -213,7 +238,11 @@ class Recorded:
         known = self._open.get(header.case)
         if known is not None and known.start is not None and known.until is not None:
             seconds = int((known.until - known.start).total_seconds())
-            yield self._fact("grant.issued", header, known, {"seconds": seconds})
+            told: dict[str, Value] = {"seconds": seconds}
+            requester, resource = str(known.values["requester"]), str(known.values["resource"])
+            told |= self._around(requester, resource, header.at)
+            told["terminated"] = requester in self._gone_principals
+            yield self._fact("grant.issued", header, known, told)
 
     def _extended(self, entry: Entry, record: Any) -> Iterator[Fact]:
         header = entry.header
@@ -303,6 +332,7 @@ class Recorded:
         header = entry.header
         before = self._groups.get(header.case)
         self._groups[header.case] = groups = frozenset(record.groups)
+        (self._gone_principals.discard if record.active else self._gone_principals.add)(header.case)
         if before is not None and groups - before:
             yield from self._control(entry, record, about=header.case, weakens=True)
 
