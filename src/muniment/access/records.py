@@ -862,6 +862,8 @@ class DriftScanned(Record):
     """A target's inventory was held against the log. A case of its own."""
 
     KIND = "drift:scanned"
+    #: `seen`: what is remembered of accounts, and each difference; left out where it is as before
+    SECTIONS = ("seen",)
 
     resource: str
     #: identity of the target
@@ -871,8 +873,30 @@ class DriftScanned(Record):
     accounts: int
     sessions: int
     privileges: int
-    #: differences by kind: see `oversight.drift`
+    #: differences by kind: see `oversight.difference`
     differences: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovalOrdered(Record):
+    """
+    A person wants an account gone that no grant covers. A case of its own; nothing is done by it.
+
+    It follows the finding, and is closed beside the scan that no longer saw the account.
+    """
+
+    KIND = "removal:ordered"
+    #: `order`: account, reason, and what an administrator of the target has to run there
+    SECTIONS = ("order",)
+
+    #: case id of the finding
+    about: str
+    resource: str
+    #: identity of the target
+    target: str
+    person: str
+    #: person id of somebody else, who had acknowledged or assigned the finding
+    seconded: str
 
 
 # --- the log itself ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any
 from muniment.access import records
 from muniment.access.counters import breaks_glass
 from muniment.access.counters import counters as counters  # noqa: PLC0414 (others take it from here)
+from muniment.access.scans import Scans, ordered, scanned
 from muniment.access.source_seen import SourceSeen, after
 from muniment.evidence.store import Entry
 
@@ -176,6 +177,8 @@ class Registry:
     #: the newest `log:indexed`
     indexed: Entry | None = None
     witnessed: Witnessed | None = None
+    #: of targets: what drift was seen
+    scans: Scans = field(default_factory=Scans)
     #: of each source of events, by its name
     sources: dict[str, SourceSeen] = field(default_factory=dict)
     #: what was recorded of signing keys after the first: leaf hash by log index
@@ -412,6 +415,7 @@ def _gone(registry: Registry, entry: Entry, _record: Any) -> None:
 def _closed(registry: Registry, entry: Entry, _record: Any) -> None:
     registry.open_cases.pop(entry.header.case, None)
     registry.condemned.pop(entry.header.case, None)
+    registry.scans.ordered.pop(entry.header.case, None)
     registry.grants.pop(entry.header.case, None)
 
 
@@ -468,6 +472,8 @@ _MOVES: dict[str, Any] = {
     "config:changed": _configuration,
     "access:requested": _requested,
     "review:opened": _review,
+    "drift:scanned": scanned,
+    "removal:ordered": ordered,
     "finding:raised": _finding,
     "finding:seen": _finding,
     "grant:authorized": _window,

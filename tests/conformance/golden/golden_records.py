@@ -321,6 +321,14 @@ RECORDS: tuple[Record, ...] = (
         privileges=40,
         differences={"account-without-grant": 2},
     ),
+    records.RemovalOrdered(
+        actor=HUMAN,
+        about="fnd_" + "c4" * 13,
+        resource="orders-prod",
+        target="7411",
+        person=HUMAN.persons[0],
+        seconded="per_b3b3b3b3b3b3b3b3b3b3b3b3b3",
+    ),
     records.LogStarted(
         actor=records.SERVICE,
         origin="muniment.example/log",
