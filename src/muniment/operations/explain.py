@@ -24,7 +24,7 @@ def show(service: Service, caller: Caller, case_id: str) -> dict[str, Any]:
     permit.require(service, caller, "read", case)
     return {
         **summary(service, case),
-        "timeline": [_line(service, entry) for entry in entries],
+        "timeline": [line(service, entry) for entry in entries],
         "review": service.registry.reviews.get(case_id),
         "checkpoint": service.log.checkpoint.decode(),
     }
@@ -178,7 +178,8 @@ def overdue(service: Service) -> list[CaseRow]:
     return sorted(late, key=lambda row: min(row.until or now, row.changed_at))
 
 
-def _line(service: Service, entry: Entry) -> dict[str, Any]:
+def line(service: Service, entry: Entry) -> dict[str, Any]:
+    """One record, with what its sections say."""
     header = entry.header
     return {
         "index": entry.index,

@@ -1,8 +1,10 @@
-"""Findings: their state from the log, their line in the lists, and whom they are told to."""
+"""Findings: their state from the log, their line in the lists, and looking at them."""
 
 import base64
 import hmac
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
@@ -12,12 +14,18 @@ from muniment.access.finding import Finding
 from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
+from muniment.operations import explain, permit
 from muniment.operations.owed import owed
-from muniment.operations.service import Service
+from muniment.operations.service import Caller, Service
 from muniment.ports import CaseRow, Due
 
 #: begins the ids of findings
 FINDINGS: Final = "fnd_"
+#: so many cases that a finding is about stand in its line
+ABOUT: Final = 100
+#: lines that are looked at for one page, so many at once
+MOST_LINES, LINES = 10_000, 1000
+PAGE: Final = 100
 
 
 def case_of(service: Service, rule: str, key: str, number: int) -> str:
@@ -83,7 +91,8 @@ def project(finding: Finding) -> tuple[CaseRow, Due]:
     The line in the lists, and that no worker has to look at it.
 
     A finding has no role, no requester and waits for no group: its line has in their place the
-    rule, who is to deal with it, and how severe it is.
+    rule, who is to deal with it, and how severe it is. It is about several cases, with a space
+    between them, and marked where access ends for it.
     """
     raised, answer = finding.raised, finding.answer
     until = answer.until if answer is not None else None
@@ -99,8 +108,121 @@ def project(finding: Finding) -> tuple[CaseRow, Due]:
         opened_at="" if finding.opened_at is None else moment.text(finding.opened_at),
         changed_at="" if finding.changed_at is None else moment.text(finding.changed_at),
         until=None if until is None else moment.text(until),
-        about=next(iter(finding.about), ""),
+        about=" ".join(finding.about[:ABOUT]),
         records=finding.length,
         closed=finding.closed,
     )
     return row, Due(case=finding.id, at=None)
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which findings somebody wants to see; empty: any."""
+
+    states: Sequence[str] = ()
+    rule: str = ""
+    severities: Sequence[str] = ()
+    resource: str = ""
+    #: an access case
+    about: str = ""
+
+    def takes(self, row: CaseRow) -> bool:
+        return (
+            (not self.rule or row.role == self.rule)
+            and (not self.severities or row.groups[0] in self.severities)
+            and (not self.resource or row.resource == self.resource)
+            and (not self.about or self.about in row.about.split(" "))
+        )
+
+
+def listed(
+    service: Service, caller: Caller, wanted: Wanted, before: str | None = None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """
+    Those that are wanted, newest first, and the `before` of the next page.
+
+    A page is short, or empty, where many others lie between them.
+    """
+    permit.require(service, caller, "read")
+    found: list[dict[str, Any]] = []
+    for _ in range(MOST_LINES // LINES):
+        rows = service.projections.cases(
+            kind="finding", states=wanted.states, before=before, limit=LINES
+        )
+        for row in rows:
+            before = row.case
+            if wanted.takes(row):
+                found.append(_listed(row))
+                if len(found) == PAGE:
+                    return found, before
+        if len(rows) < LINES:
+            return found, None
+    return found, before
+
+
+def _listed(row: CaseRow) -> dict[str, Any]:
+    return {
+        "finding": row.case,
+        "state": row.state,
+        "rule": row.role,
+        "severity": row.groups[0],
+        "resource": row.resource,
+        "about": row.about.split(),
+        "assigned": row.requester,
+        "ended_access": row.marked,
+        "opened_at": row.opened_at,
+        "changed_at": row.changed_at,
+        "muted_until": row.until,
+    }
+
+
+def show(service: Service, caller: Caller, case: str) -> dict[str, Any]:
+    """A finding with its rule, its history, and what its sections say."""
+    permit.require(service, caller, "read")
+    finding, entries = read(service, case)
+    return {
+        **summary(service, finding),
+        "rule": json.loads(service.document(finding.raised.definition)),
+        "timeline": [explain.line(service, entry) for entry in entries],
+        "checkpoint": service.log.checkpoint.decode(),
+    }
+
+
+def summary(service: Service, finding: Finding) -> dict[str, Any]:
+    """What a finding is now; what was only counted so far counts."""
+    raised, answer = finding.raised, finding.answer
+    tally = service.pace.findings.get(finding.id)
+    last = max(filter(None, (finding.last, tally.seen if tally is not None else None)))
+    return {
+        "finding": finding.id,
+        "state": finding.state,
+        "closed": finding.closed,
+        "rule": raised.rule,
+        "severity": raised.severity,
+        "nature": raised.nature,
+        "resource": raised.resource,
+        "about": list(finding.about),
+        "subjects": _principals(service, finding.subjects),
+        "persons": list(finding.subjects),
+        "count": finding.count + (tally.count if tally is not None else 0),
+        "first_seen": None if finding.first is None else moment.text(finding.first),
+        "last_seen": moment.text(last),
+        "ends": list(finding.ends),
+        "why_not": "" if finding.ends else raised.why,
+        "assigned": finding.assigned,
+        "resolution": answer.resolution if answer is not None else "",
+        "owner": (answer.owner if answer is not None else None) or "",
+        "muted_until": None
+        if answer is None or answer.until is None
+        else moment.text(answer.until),
+        "records": finding.length,
+    }
+
+
+def _principals(service: Service, persons: Sequence[str]) -> list[str]:
+    """The accounts of these persons: people know one another by those."""
+    principals = list(service.registry.principals.values())
+    return [each.id for each in principals if each.type == "human" and each.person in persons]

@@ -1,25 +1,43 @@
 """The policy's `operate` question: who may read, revoke, export, review, hold, configure."""
 
 from muniment.access.case import AccessCase
+from muniment.access.finding import Finding
 from muniment.errors import NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.operations import delegation
 from muniment.operations.facts import case_facts, mfa, principal_facts
 from muniment.operations.service import Caller, Service
 from muniment.policy.decide import Decision, ask_operate
-from muniment.policy.questions import OperateFacts
+from muniment.policy.questions import CaseFacts, OperateFacts
 
 
 def ask(service: Service, caller: Caller, operation: str, case: AccessCase | None) -> Decision:
+    facts = case_facts(service, case) if case is not None else None
+    return _ask(service, caller, operation, facts)
+
+
+def _ask(service: Service, caller: Caller, operation: str, about: CaseFacts | None) -> Decision:
     principal, now = service.registry.principals[caller.principal.id], service.now()
     facts = OperateFacts(
         principal=principal_facts(service, principal, caller.sign_in),
         operation=operation,
-        case=case_facts(service, case) if case is not None else None,
+        case=about,
         now=moment.text(now),
         mfa=mfa(caller.sign_in, now),
     )
     return ask_operate(service.policy(), facts)
+
+
+def require_on_finding(service: Service, caller: Caller, operation: str, finding: Finding) -> None:
+    """Nobody asked for a finding: rules know it by the persons whom it is about. As `require`."""
+    about = CaseFacts(
+        requester="", persons=frozenset(finding.subjects), approver_groups=frozenset()
+    )
+    decision = _ask(service, caller, operation, about)
+    if decision.outcome != "permit":
+        service.count("not-permitted")
+        why = "; ".join(decision.why)
+        raise NotPermitted(f"you may not `{operation}` this finding: {why}")
 
 
 def _handed(caller: Caller, case: AccessCase) -> bool:

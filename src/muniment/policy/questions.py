@@ -207,13 +207,15 @@ class ApprovalFacts:
 class CaseFacts:
     """The case that an operation is about."""
 
+    #: empty where nobody asked: of a finding
     requester: str
     persons: frozenset[str]
     approver_groups: frozenset[str]
     role: RoleFacts | None = None
 
     def __post_init__(self) -> None:
-        _check(_PRINCIPAL, self.requester, "principal id")
+        if self.requester:
+            _check(_PRINCIPAL, self.requester, "principal id")
         _check_all(_PERSON, self.persons, "person id")
         _check_all(_GROUP, self.approver_groups, "group")
 
