@@ -6,7 +6,7 @@ than what let them in. What stood there before anybody looked is told apart from
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -62,14 +62,16 @@ class Expected:
     resource: str
     #: every grant of the resource that may show at the target, by its case id
     grants: Mapping[str, Held] = field(default_factory=dict)
-    #: what the scan before remembered, by name; None at the first one
-    before: Mapping[str, Stood] | None = None
+    #: what the scan before remembered, by name
+    before: Mapping[str, Stood] = field(default_factory=dict)
+    #: this target was never looked at: whatever is new to us stood there before
+    first: bool = False
     #: roles of the target that our role definitions give
     roles: frozenset[str] = frozenset()
     #: the account that is kept for emergencies
     emergency: str = ""
-    #: keys of differences that somebody explained or answers for
-    known: Collection[str] = ()
+    #: whether somebody has explained a difference, or answers for it
+    is_known: Callable[[Difference], bool] = lambda _: False
 
 
 def compare(seen: Inventory, expected: Expected, now: datetime) -> list[Difference]:
@@ -82,7 +84,7 @@ def compare(seen: Inventory, expected: Expected, now: datetime) -> list[Differen
         *look.missing(),
         *look.beyond(),
     )
-    return [each for each in found if each.key not in expected.known]
+    return [each for each in found if not expected.is_known(each)]
 
 
 def remember(seen: Inventory, expected: Expected, now: datetime) -> dict[str, Stood]:
@@ -117,11 +119,10 @@ class _Look:
             return Stood(
                 since=before.since, standing=before.standing, rights=before.rights & rights
             )
-        first = self._expected.before is None
-        return Stood(since=self._now, standing=first, rights=rights)
+        return Stood(since=self._now, standing=self._expected.first, rights=rights)
 
     def _before(self, name: str) -> Stood | None:
-        return (self._expected.before or {}).get(name)
+        return self._expected.before.get(name)
 
     def _watched(self) -> frozenset[str]:
         entries = [each.name for each in self._seen.accounts if self._is_entry(each)]
