@@ -165,6 +165,7 @@ def _principals(settings: Settings) -> list[ProposedPrincipal]:
                 ],
                 "mail": person.mail,
                 "name": person.name,
+                **({"timezone": person.timezone} if person.timezone is not None else {}),
             },
         )
         for login, person in settings.people.items()

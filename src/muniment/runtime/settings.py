@@ -26,6 +26,7 @@ from pydantic import (
 from muniment.errors import ConfigInvalid
 from muniment.ports import Secret
 from muniment.runtime.callback_section import CallbackSection
+from muniment.runtime.detect_section import DetectSection
 from muniment.runtime.mirror_section import MirrorSection
 from muniment.runtime.notices_section import NoticesSection
 from muniment.runtime.setting_values import Length, Name, Prefix, Size, Zone
@@ -72,6 +73,8 @@ class Paths(_Section):
     head: Path = Path("head/head")
     #: what was erased; outside every backup of the database; likewise
     erasures: Path = Path("head/erasures")
+    #: what sources of events said; not used where `[store]` names a database
+    events: Path = Path("data/events.db")
     #: ends that were done while the log could not be written
     spool: Path = Path("data/spool")
     #: the log's signing key
@@ -239,6 +242,9 @@ class Person(_Section):
     active: bool = True
     #: login of this human's main account, where this is a further one
     person: str | None = None
+    #: where this human works, as in `Europe/Berlin`; sealed. What is unusual at night is said only
+    #: of those who have one
+    timezone: Zone | None = None
     #: how providers know this human
     accounts: tuple[Account, ...] = ()
 
@@ -317,6 +323,7 @@ class Settings(_Section):
     signer: SignerSection | None = None
     stamps: dict[Name, StampSection] = {}
     sources: dict[Name, SourceSection] = {}
+    detect: DetectSection = DetectSection()
 
     @model_validator(mode="after")
     def _known_people(self) -> "Settings":
