@@ -460,7 +460,7 @@ class NoticeSettled(Record):
 
     #: record id of what there was to tell
     about: str
-    #: `waiting`, `decided`, `ending`, `ended`, `break-glass`, `announced`
+    #: `waiting`, `decided`, `ending`, `ended`, `break-glass`, `announced`, `finding`
     event: str
     #: which way of telling, by its name in the configuration
     sink: str

@@ -5,6 +5,8 @@ Words of others (names, reasons) are one line of bounded length each, without co
 and set off from ours: they cannot add a header, a line or an instruction that looks like us.
 """
 
+import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +15,7 @@ from typing import Any, Final
 
 from muniment.access import records, window
 from muniment.access.case import AccessCase
+from muniment.access.finding import Finding
 from muniment.access.terms import short_code
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
@@ -24,6 +27,7 @@ from muniment.ports import Notice
 MAX_WORDS: Final = 500
 MAX_NAME: Final = 80
 NOBODY: Final = "somebody whose identity was erased"
+_PRINCIPAL = re.compile(r"prn_[a-z2-7]{26}", re.ASCII)
 _KEEP = "The log as it stands. Keep this: a log that was rewritten later contradicts it."
 
 
@@ -40,7 +44,7 @@ def one_line(text: str, most: int = MAX_NAME) -> str:
 
 def notice(
     service: Service,
-    case: AccessCase,
+    case: AccessCase | Finding,
     entry: Entry,
     event: Event,
     id: str,
@@ -48,7 +52,10 @@ def notice(
 ) -> Notice:
     """What there is to say of a record; `others` are lines about what else waits to be told."""
     title = line_about(service, case, entry, event)
-    facts = _facts(service, case, entry, event)
+    if isinstance(case, Finding):
+        facts = _facts_of_finding(service, case, entry, event)
+    else:
+        facts = _facts(service, case, entry, event)
     checkpoint = service.log.checkpoint.decode()
     return Notice(
         id=id,
@@ -63,8 +70,18 @@ def notice(
     )
 
 
-def line_about(service: Service, case: AccessCase, entry: Entry, event: Event) -> str:
+def line_about(service: Service, case: AccessCase | Finding, entry: Entry, event: Event) -> str:
     """One line: what happened."""
+    if not isinstance(case, Finding):
+        return _line_about_case(service, case, entry, event)
+    raised = case.raised
+    where = f" on {raised.resource}" if raised.resource else ""
+    ends = "; access ends for it" if case.ends else ""
+    title = one_line(str(_rule(service, case)["title"]), 200)
+    return f"finding ({raised.severity}): {title}{where}{ends}"
+
+
+def _line_about_case(service: Service, case: AccessCase, entry: Entry, event: Event) -> str:
     asked = case.requested
     what = one_line(f"{asked.role} on {asked.resource}", 200)
     who = name_of(service, asked.requester)
@@ -108,8 +125,6 @@ def _facts(service: Service, case: AccessCase, entry: Entry, event: Event) -> di
     """What whoever is told has to see, as JSON."""
     asked, ask = case.requested, case.current
     why = reason(service, case.id) or {}
-    log = service.log
-    head = log.keys.recognise(log.checkpoint)
     return {
         "case": case.id,
         "record": event.about,
@@ -132,9 +147,14 @@ def _facts(service: Service, case: AccessCase, entry: Entry, event: Event) -> di
         "rules": list(_rules(service, case)),
         "terms": ask.terms.hex(),
         "code": short_code(ask.terms),
-        "head": {"origin": head.origin, "size": head.size, "root": head.root.hex()},
+        "head": _head(service),
         "link": f"{service.public_url}/approve/{case.id}" if service.public_url else "",
     }
+
+
+def _head(service: Service) -> dict[str, Any]:
+    head = service.log.keys.recognise(service.log.checkpoint)
+    return {"origin": head.origin, "size": head.size, "root": head.root.hex()}
 
 
 def _by_person(entry: Entry) -> bool:
@@ -154,9 +174,75 @@ def _rules(service: Service, case: AccessCase) -> Sequence[str]:
     return decisions[-1].rules if decisions else ()
 
 
+# --- of a finding -----------------------------------------------------------------------------
+
+
+def _rule(service: Service, finding: Finding) -> dict[str, Any]:
+    rule: dict[str, Any] = json.loads(service.document(finding.raised.definition))
+    return rule
+
+
+def _facts_of_finding(
+    service: Service, finding: Finding, entry: Entry, event: Event
+) -> dict[str, Any]:
+    """Without what a target says: that is for whoever signs in."""
+    raised, rule = finding.raised, _rule(service, finding)
+    said = service.section(entry, "detail") if "detail" in entry.header.sections else None
+    return {
+        "finding": finding.id,
+        "record": event.about,
+        "state": finding.state,
+        "rule": raised.rule,
+        "title": rule["title"],
+        "advice": rule["advice"],
+        "severity": raised.severity,
+        "nature": raised.nature,
+        "resource": raised.resource,
+        "summary": _with_names(service, str((said or {}).get("summary", ""))),
+        "about": list(finding.about),
+        "ends": list(finding.ends),
+        "count": finding.count,
+        "head": _head(service),
+        "link": f"{service.public_url}/findings/{finding.id}" if service.public_url else "",
+    }
+
+
+def _with_names(service: Service, summary: str) -> str:
+    line = one_line(summary, MAX_WORDS)
+    return one_line(_PRINCIPAL.sub(lambda found: _known(service, found[0]), line), MAX_WORDS)
+
+
+def _known(service: Service, principal: str) -> str:
+    return name_of(service, principal) if principal in service.registry.principals else principal
+
+
+def _rows_of_finding(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return (
+        ("what", facts["summary"]),
+        ("severity", facts["severity"]),
+        ("where", facts["resource"]),
+        ("cases", ", ".join(facts["about"])),
+        ("ends access of", ", ".join(facts["ends"])),
+        ("what to do", facts["advice"]),
+        ("rule", facts["rule"]),
+        ("finding", facts["finding"]),
+    )
+
+
+# --- as text and as HTML ----------------------------------------------------------------------
+
+
 def _rows(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     head = facts["head"]
     rows = (
+        *(_rows_of_finding(facts) if "finding" in facts else _rows_of_case(facts)),
+        ("log", f"{head['origin']}, size {head['size']}, root {head['root'][:16]}\u2026"),
+    )
+    return ((label, one_line(value, MAX_WORDS + 2)) for label, value in rows if value)
+
+
+def _rows_of_case(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return (
         ("who", facts["who"]),
         ("on behalf of", facts["for_whom"]),
         ("asks for", f"{facts['role']} on {facts['resource']} ({facts['environment']})"),
@@ -170,14 +256,14 @@ def _rows(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         ("rule", ", ".join(facts["rules"])),
         ("case", facts["case"]),
         ("code of the terms", facts["code"]),
-        ("log", f"{head['origin']}, size {head['size']}, root {head['root'][:16]}\u2026"),
     )
-    return ((label, one_line(value, MAX_WORDS + 2)) for label, value in rows if value)
 
 
 def _how_to_look(facts: Mapping[str, Any]) -> str:
     if facts["link"]:
         return "To look, and to act, sign in there. Opening it decides nothing:"
+    if "finding" in facts:
+        return f"To look: muniment findings show {facts['finding']}"
     return f"To look: muniment show {facts['case']}"
 
 

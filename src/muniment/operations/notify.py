@@ -1,5 +1,5 @@
 """
-Tell people what waits for them, how it was decided, and what was taken away.
+Tell people what waits for them, how it was decided, what was taken away, and what was found.
 
 Being told is an optimisation: nothing waits for it, and nothing is decided by it. What came of it
 is recorded in a case of its own for each record and way of telling.
@@ -21,6 +21,7 @@ from muniment.evidence import moment
 from muniment.evidence.append import Companions, Outcome
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
+from muniment.operations import findings
 from muniment.operations.explain import who_could_approve
 from muniment.operations.notice_text import line_about, notice
 from muniment.operations.owed import Event, Way, events, parts, work
@@ -42,7 +43,7 @@ class _Owed:
 
     work: str
     sink: str
-    case: AccessCase
+    case: AccessCase | Finding
     entry: Entry
     event: Event
 
@@ -104,8 +105,7 @@ def unsettled(service: Service, entries: Sequence[Entry]) -> tuple[Due, ...]:
     if not ways or entries[-1].header.at < recent:
         return ()
     since = service.ways.since(service.log, configuration)
-    is_finding = entries[0].header.kind == records.FindingRaised.KIND
-    start = Finding() if is_finding else AccessCase(log_id=service.log.log_id)
+    start = _beginning(service, entries)
     return tuple(
         Due(
             case=work(way.name, event.about),
@@ -131,11 +131,22 @@ def _read(service: Service, named: str) -> _Owed | None:
         sink, case_id, position = parts(named)
     except ValueError:
         return None
-    case, entries = service.read(case_id)
-    for entry, event in events(AccessCase(log_id=service.log.log_id), entries):
+    case: AccessCase | Finding
+    if case_id.startswith(findings.FINDINGS):
+        case, entries = findings.read(service, case_id)
+    else:
+        case, entries = service.read(case_id)
+    for entry, event in events(_beginning(service, entries), entries):
         if entry.header.position == position:
             return _Owed(work=named, sink=sink, case=case, entry=entry, event=event)
     return None
+
+
+def _beginning(service: Service, entries: Sequence[Entry]) -> AccessCase | Finding:
+    """A case, or a finding, without a record."""
+    if entries[0].header.kind == records.FindingRaised.KIND:
+        return Finding()
+    return AccessCase(log_id=service.log.log_id)
 
 
 def _way(service: Service, owed: _Owed) -> Way | None:
@@ -148,6 +159,8 @@ def _way(service: Service, owed: _Owed) -> Way | None:
 def _is_moot(owed: _Owed) -> bool:
     """Whether there is nothing left that whoever is told could do, or has to expect."""
     case = owed.case
+    if isinstance(case, Finding):
+        return case.state == "closed"
     if owed.event.name == "waiting":
         return not case.waits_for
     if owed.event.name == "ending":
@@ -162,27 +175,44 @@ def _recipients(service: Service, owed: _Owed, way: Way, notifier: Notifier) -> 
     """Principal ids; the channel alone where there is one."""
     if not notifier.personal:
         return [_CHANNEL]
-    found: set[str] = set()
-    if "approvers" in way.to:
-        found |= _asked(service, owed)
-    if "requester" in way.to and owed.event.name in ("decided", "ending", "ended"):
-        asked = owed.case.requested
-        human = asked.requester if asked.actor.type == "human" else asked.actor.sponsor
-        found |= {human} if human else set()
-    found |= _members(service, way.to)
+    found = _members(service, way.to)
+    if isinstance(owed.case, Finding):
+        found -= _concerned(service, owed.case)
+    else:
+        found |= _of_case(service, owed, owed.case, way)
     if len(found) > MOST_RECIPIENTS:
         _log.warning("%s concerns %d people; not all are told", owed.event.about, len(found))
     return sorted(found)[:MOST_RECIPIENTS]
 
 
-def _asked(service: Service, owed: _Owed) -> set[str]:
+def _of_case(service: Service, owed: _Owed, case: AccessCase, way: Way) -> set[str]:
+    found: set[str] = set()
+    if "approvers" in way.to:
+        found |= _asked(service, owed, case)
+    if "requester" in way.to and owed.event.name in ("decided", "ending", "ended"):
+        asked = case.requested
+        human = asked.requester if asked.actor.type == "human" else asked.actor.sponsor
+        found |= {human} if human else set()
+    return found
+
+
+def _concerned(service: Service, finding: Finding) -> set[str]:
+    """Whom a finding is about: told by others, if at all, also where they are in a group."""
+    return {
+        principal.id
+        for principal in list(service.registry.principals.values())
+        if principal.person in finding.subjects
+    }
+
+
+def _asked(service: Service, owed: _Owed, case: AccessCase) -> set[str]:
     """Who could approve it, and whom the rules want told."""
     decision = record_of(owed.entry)
     if not isinstance(decision, records.DecisionEvaluated):
         return set()
     told = _members(service, decision.notifies)
     if owed.event.name == "waiting":
-        return told | set(who_could_approve(service, owed.case))
+        return told | set(who_could_approve(service, case))
     return told | _members(service, decision.approvals)
 
 

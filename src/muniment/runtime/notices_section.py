@@ -24,10 +24,11 @@ class NoticesSection(BaseModel):
     #: `requester` (or the person behind an agent or workload), and groups, which are told of all
     to: tuple[Name, ...] = ("approvers", "requester")
     #: `waiting` for approval; `decided`; `ending` in five minutes; `ended` by somebody else;
-    #: `break-glass`; `announced`, as a rule's `@notify` asks for it
+    #: `break-glass`; `announced`, as a rule's `@notify` asks for it; `finding`, where it is of
+    #: medium severity or more and no mere baseline, or ends access: by mail to groups alone
     events: tuple[
-        Literal["waiting", "decided", "ending", "ended", "break-glass", "announced"], ...
-    ] = ("waiting", "decided", "ended", "break-glass", "announced")
+        Literal["waiting", "decided", "ending", "ended", "break-glass", "announced", "finding"], ...
+    ] = ("waiting", "decided", "ended", "break-glass", "announced", "finding")
     #: the webhook may lie inside your own network, and be without TLS
     internal: bool = False
 
