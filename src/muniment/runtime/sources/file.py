@@ -1,0 +1,400 @@
+"""
+Files that grow at their end, however they are rotated: renamed, copied and cut, or under new names.
+
+Every file is read from where it was left, also one that was renamed or removed meanwhile. Where a
+file was cut off, or is gone, before all of it was read, that is recorded: see `Tail.look`.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from muniment.errors import Unavailable
+from muniment.oversight.event import Reader
+from muniment.runtime.sources import (
+    MAX_READ,
+    MAX_RECORDS,
+    Intake,
+    Pause,
+    hand_on,
+    pause,
+    places,
+)
+from muniment.runtime.sources.found import Found, find
+from muniment.runtime.sources.places import FileId, Place
+
+#: seconds between two looks: short while something comes, longer where nothing does
+SOON, LATER = 0.25, 1.0
+#: seconds for which whoever wrote a file may still write to it after it was moved away
+LINGER: Final = 5.0
+#: files that are read at a time
+MAX_OPEN: Final = 256
+#: a file that is so much older than the newest, in nanoseconds, is closed once it was read
+OLD: Final = 24 * 3600 * 10**9
+#: seconds between two signs of life of a source that is silent
+SIGN_OF_LIFE: Final = 15.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one look gave."""
+
+    records: list[bytes]
+    #: behind the records
+    cursor: str
+    #: something was cut off, or is gone, before it was read
+    lost: bool
+    #: there is something to be said: records, or a place that moved
+    news: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A file that is being read. It stays open: it may be removed before its end was read."""
+
+    place: Place
+    fd: int
+    path: str
+    #: when it was last changed, by its own clock, in nanoseconds
+    changed: int
+    size: int
+    #: when it was last seen to have grown, in elapsed seconds
+    grew: float
+    #: the name is one that was asked for, not what a rotation makes of it
+    asked: bool
+    #: no name that we look at leads to it any more
+    gone: bool = False
+
+
+class Tail:
+    """Reads on behind a cursor. Not for several threads at a time."""
+
+    def __init__(
+        self,
+        pattern: str,
+        reader: Reader,
+        cursor: str | None = None,
+        *,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pattern = pattern
+        self._reader = reader
+        self._elapsed = elapsed
+        self._open: dict[FileId, _Open] = {}
+        #: left by an earlier run, and not found again yet
+        self._left: list[Place] = []
+        #: copies of files that are there themselves, by the file they are copies of
+        self._copies: dict[FileId, FileId] = {}
+        #: what is not newer, in nanoseconds, and not known, was read
+        self._floor = 0
+        self._lost = False
+        self._first = cursor is None
+        #: the newest change of any file, in nanoseconds
+        self._newest = 0
+        #: the cursor that was last handed out
+        self._said: str | None = cursor
+        if cursor is not None:
+            try:
+                self._left, self._floor = places.read(cursor)
+            except ValueError as error:
+                _log.error("`%s` is read anew: %s", pattern, error)
+                self._lost = True
+
+    @property
+    def cursor(self) -> str:
+        return places.written(
+            (
+                replace(each.place, open=each.place.at < each.size or each.changed == self._newest)
+                for each in self._open.values()
+            ),
+            self._floor,
+        )
+
+    @property
+    def count(self) -> int:
+        """Files that are open."""
+        return len(self._open)
+
+    def close(self) -> None:
+        for each in self._open.values():
+            os.close(each.fd)
+        self._open.clear()
+
+    def skip(self) -> None:
+        """What is there already was before our time; but not a record that is being written."""
+        self._floor = max((each.changed for each in find(self._pattern).values()), default=0) - OLD
+        self._look_around()
+        for each in self._open.values():
+            start = max(0, each.size - MAX_READ)
+            _, rest = self._reader.cut(os.pread(each.fd, each.size - start, start))
+            each.place = each.place.moved(each.fd, each.size - len(rest))
+
+    def look(self) -> Piece:
+        """
+        The next records, of one file; none if there are none now.
+
+        Raises `Unavailable` for a file that is there and cannot be read.
+        """
+        self._look_around()
+        records: list[bytes] = []
+        for each in sorted(self._open.values(), key=_in_order):
+            records = self._next(each)
+            if records:
+                break
+        lost, self._lost = self._lost, False
+        cursor = self.cursor
+        news = bool(records) or lost or cursor != self._said
+        self._said = cursor
+        return Piece(records=records, cursor=cursor, lost=lost, news=news)
+
+    # --- which files there are --------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        # a file is copied first and cut off then: whoever sees it cut off finds the copy
+        cut = [each for each in self._open.values() if self._is_cut(each)]
+        found = find(self._pattern)
+        for id, each in self._open.items():
+            there = found.get(id)
+            each.gone = there is None
+            if there is not None:
+                each.path, each.asked = there.path, there.asked
+        changes = [each.changed for each in found.values()]
+        changes += [each.changed for each in self._open.values()]
+        self._newest = max(changes, default=0)
+        unknown = {id: there for id, there in found.items() if id not in self._open}
+        if self._left:
+            self._find_again(unknown)
+        for each in cut:
+            self._begin_anew(each, unknown)
+        self._close_read()
+        self._meet_all(unknown)
+        self._first = False
+
+    def _meet_all(self, unknown: dict[FileId, Found]) -> None:
+        for id, there in sorted(unknown.items(), key=lambda item: (item[1].changed, item[1].path)):
+            if id in self._open:
+                continue
+            if len(self._open) < MAX_OPEN:
+                self._meet(id, there)
+            elif all(each.place.at >= each.size for each in self._open.values()):
+                raise Unavailable(
+                    f"`{self._pattern}` leads to more than {MAX_OPEN} files that were written to "
+                    "within a day: divide them among several sources"
+                )
+
+    def _find_again(self, unknown: dict[FileId, Found]) -> None:
+        """By its inode; or by what it has, for it was copied or moved to another disk."""
+        left, self._left = self._left, []
+        for place in left:
+            ways = [place.file, *(id for id in unknown if id != place.file)]
+            for id in ways if place.at else [place.file]:
+                there = unknown.get(id)
+                if there is not None and id not in self._open and there.size >= place.at:
+                    fd = self._opened(there.path, id)
+                    if fd is None:
+                        continue
+                    if not place.at or place.is_in(fd):
+                        self._keep(Place(id, place.at, place.head, place.tail), fd, there)
+                        break
+                    os.close(fd)
+            else:
+                self._lost = self._lost or place.open
+
+    def _meet(self, id: FileId, there: Found) -> None:
+        """A file that was not there before."""
+        if there.size == 0 or there.changed <= self._floor:
+            return
+        fd = self._opened(there.path, id)
+        if fd is None:
+            return
+        original = self._original_of(fd, there)
+        if original is not None:
+            self._copies[id] = original
+            os.close(fd)
+            return
+        self._copies.pop(id, None)
+        self._keep(Place(id), fd, there)
+        if self._first and not there.asked:  # it was rotated away before our time
+            self._open[id].place = Place(id).moved(fd, there.size)
+
+    def _original_of(self, fd: int, there: Found) -> FileId | None:
+        """
+        The file that is there itself, of which this is a copy, perhaps one in the making.
+
+        It has nothing that the other does not have: as soon as it does, it is no copy.
+        """
+        for id, each in self._open.items():
+            if there.size > os.fstat(each.fd).st_size:
+                continue
+            mine, other = (places.window(one, there.size) for one in (fd, each.fd))
+            # where the other is cut off at this moment, the next look knows more
+            if mine == other or len(other) < len(mine):
+                return id
+        return None
+
+    def _keep(self, place: Place, fd: int, there: Found) -> None:
+        self._open[place.file] = _Open(
+            place=place,
+            fd=fd,
+            path=there.path,
+            changed=there.changed,
+            size=there.size,
+            grew=self._elapsed(),
+            asked=there.asked,
+        )
+
+    def _opened(self, path: str, id: FileId) -> int | None:
+        """None if the name leads to another file by now."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable(f"`{path}` cannot be read: {error.strerror}") from error
+        seen = os.fstat(fd)
+        if (seen.st_dev, seen.st_ino) == id:
+            return fd
+        os.close(fd)
+        return None
+
+    # --- cut off, and gone ------------------------------------------------------------------------
+
+    def _is_cut(self, each: _Open) -> bool:
+        """Whether it has not, any more, what was read of it."""
+        seen = os.fstat(each.fd)
+        same = (seen.st_size, seen.st_mtime_ns) == (each.size, each.changed)
+        if not same:
+            each.grew = self._elapsed()
+        each.size, each.changed = seen.st_size, seen.st_mtime_ns
+        at = each.place.at
+        return not same and at > 0 and (each.size < at or not each.place.is_in(each.fd))
+
+    def _begin_anew(self, each: _Open, unknown: dict[FileId, Found]) -> None:
+        """It was cut off: what of it was not read is in its copy, or lost."""
+        place = each.place
+        each.place = Place(place.file)
+        for id, there in unknown.items():
+            if id in self._open or there.size < place.at:
+                continue
+            fd = self._opened(there.path, id)
+            if fd is None:
+                continue
+            if place.is_in(fd):
+                self._copies.pop(id, None)
+                self._keep(Place(id, place.at, place.head, place.tail), fd, there)
+                return
+            os.close(fd)
+        _log.warning("`%s` was cut off, and there is no copy of it", each.path)
+        self._lost = True
+
+    def _close_read(self) -> None:
+        """Files that nobody writes to any more, once all of them was read."""
+        for id, each in list(self._open.items()):
+            old = each.changed < self._newest - OLD
+            if each.place.at < each.size or not (old or (each.gone and self._is_quiet(each))):
+                continue
+            os.close(self._open.pop(id).fd)
+            if not each.gone:
+                self._floor = max(self._floor, each.changed)
+            self._forget_copies(id)
+
+    def _forget_copies(self, of: FileId) -> None:
+        """A copy that was made by hand has nothing new, though its original is gone."""
+        for id in [copy for copy, original in self._copies.items() if original == of]:
+            del self._copies[id]
+            there = find(self._pattern).get(id)
+            fd = self._opened(there.path, id) if there is not None else None
+            if there is not None and fd is not None:
+                self._keep(Place(id).moved(fd, there.size), fd, there)
+
+    def _is_quiet(self, each: _Open) -> bool:
+        return self._elapsed() - each.grew >= LINGER
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _next(self, each: _Open) -> list[bytes]:
+        """The next records of this file. What is between two reads of nothing moves no place."""
+        while each.place.at < each.size:
+            buffer = os.pread(each.fd, MAX_READ, each.place.at)
+            if not buffer:
+                return []  # it was cut off at this moment; the next look sees it
+            records, width = self._cut(buffer)
+            if not width:
+                # either it goes on behind what was read, or nobody will ever end it
+                if len(buffer) < MAX_READ and not self._is_over(each):
+                    return []
+                records, width = [buffer], len(buffer)
+            each.place = each.place.moved(each.fd, each.place.at + width)
+            if records:
+                return records
+        return []
+
+    def _cut(self, buffer: bytes) -> tuple[list[bytes], int]:
+        """Not too many records at once, and how many bytes they are."""
+        records, rest = self._reader.cut(buffer)
+        width = len(buffer) - len(rest)
+        half = width
+        while len(records) > MAX_RECORDS:
+            half //= 2
+            fewer, rest = self._reader.cut(buffer[:half])
+            if not fewer:
+                break
+            records, width = fewer, half - len(rest)
+        return records, width
+
+    def _is_over(self, each: _Open) -> bool:
+        """Whether nothing will be added to it any more: it was moved away, and all is quiet."""
+        return self._is_quiet(each) and (each.gone or not each.asked)
+
+
+def _in_order(each: _Open) -> tuple[int, str]:
+    return each.changed, each.path
+
+
+class File:
+    """One source of kind `file`."""
+
+    def __init__(
+        self, source: str, path: str, folder: Path, *, from_start: bool, pause: Pause = pause
+    ) -> None:
+        self._source = source
+        self._pattern = str(folder / path)
+        self._from_start = from_start
+        self._pause = pause
+
+    async def run(self, intake: Intake, stop: asyncio.Event) -> None:
+        reader, cursor = intake.reader(self._source), intake.cursor(self._source)
+        tail = Tail(self._pattern, reader, cursor)
+        try:
+            if cursor is None and not self._from_start:
+                await asyncio.to_thread(tail.skip)
+                await hand_on(intake, self._source, [], tail.cursor, stop, self._pause)
+            await self._follow(intake, tail, stop)
+        finally:
+            tail.close()
+
+    async def _follow(self, intake: Intake, tail: Tail, stop: asyncio.Event) -> None:
+        said, wait = -SIGN_OF_LIFE, SOON
+        while not stop.is_set():
+            piece = await asyncio.to_thread(tail.look)
+            if piece.lost:
+                await intake.missed(self._source, "cursor")
+            signs = tail.count and time.monotonic() - said >= SIGN_OF_LIFE
+            if piece.news or signs:
+                said = time.monotonic()
+                taken = await hand_on(
+                    intake, self._source, piece.records, piece.cursor, stop, self._pause
+                )
+                if not taken:
+                    return
+            if not piece.records:
+                await self._pause(stop, wait)
+                wait = min(2 * wait, LATER)
+            else:
+                wait = SOON
