@@ -79,7 +79,7 @@ FACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         (*_CASE, "seconds", "cap", "ticket", "ticket_state", "reason", "letters", "zone",
          "on_call", "incident", "terminated", "groups"),
     ),
-    "request.decided": ("policy answered", (*_CASE, "outcome", "latency")),
+    "request.decided": ("policy answered", (*_CASE, "outcome", "latency", "cap")),
     "approval.given": (
         "a person approved",
         (*_CASE, "approver", "approver_person", "latency", "viewed", "zone", "on_call",
