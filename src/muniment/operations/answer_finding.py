@@ -1,13 +1,14 @@
 """Answer a finding: somebody whom it is not about has read it, deals with it, says what it was."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from muniment.access import records
 from muniment.access.finding import LONGEST, RESOLUTIONS, Finding
 from muniment.access.records import Actor
 from muniment.access.registry import Principal
 from muniment.errors import Conflict, Malformed, NotPermitted
+from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.operations import findings, permit
@@ -73,7 +74,7 @@ async def close_finding(
     if (resolution == "adopted") != bool(owner):
         raise Malformed("name an owner for what is adopted, and for nothing else")
     whom = _human(service, owner) if owner else None
-    _check_until(service, resolution, until)
+    until = _checked(service, resolution, until)
 
     def say(finding: Finding, actor: Actor, now: datetime) -> list[Draft]:
         said = records.FindingClosed(
@@ -89,15 +90,16 @@ async def close_finding(
     return await _answer(service, caller, case, say, *([whom] if whom is not None else []))
 
 
-def _check_until(service: Service, resolution: str, until: datetime | None) -> None:
+def _checked(service: Service, resolution: str, until: datetime | None) -> datetime | None:
     if until is None:
-        return
+        return None
     if resolution == "remedied":
         raise Malformed("what was remedied is not to be seen again: close it without `until`")
     if until.tzinfo is None:
         raise Malformed("`until` has no zone: end it with `Z`")
     if not service.now() < until <= service.now() + LONGEST:
         raise Malformed(f"`until` lies in the future, and within {LONGEST.days} days")
+    return moment.whole(until.astimezone(UTC))
 
 
 def _human(service: Service, named: str) -> Principal:

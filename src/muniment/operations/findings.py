@@ -185,7 +185,7 @@ def show(service: Service, caller: Caller, case: str) -> dict[str, Any]:
     finding, entries = read(service, case)
     return {
         **summary(service, finding),
-        "rule": json.loads(service.document(finding.raised.definition)),
+        "definition": json.loads(service.document(finding.raised.definition)),
         "timeline": [explain.line(service, entry) for entry in entries],
         "checkpoint": service.log.checkpoint.decode(),
     }

@@ -1,0 +1,161 @@
+"""`/v1/findings` over a `Scenario`: what it lists, shows and takes, and from whom."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from muniment.identity.tokens import new_token, token_hash
+from muniment.interfaces.http.app import make_app
+from muniment.operations.raise_finding import raise_finding
+from muniment.operations.take_in import ProposedToken
+from muniment.oversight.detector import Hit, Rule
+from muniment.runtime.settings import Settings
+from muniment.testing.cast import human
+from muniment.testing.scenario import Scenario
+
+RULE = Rule(
+    id="too-much",
+    title="More than usual",
+    advice="Ask who did it.",
+    severity="high",
+    kind="deterministic",
+    needs=("activity",),
+)
+
+
+class Api:
+    """Somebody's requests to the application."""
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self.scenario = scenario
+        settings = Settings.model_validate(
+            {"installation": {"origin": "muniment.example/scenario"}}
+        )
+        opened: Any = SimpleNamespace(service=scenario.service, settings=settings)
+        self.app = make_app(opened, folder, work=False)
+        self.tokens: dict[str, str] = {}
+
+    async def enrol(self, *logins: str) -> None:
+        for login in logins:
+            token = self.tokens[login] = new_token()
+            self.scenario.tokens[token_hash(token)] = ProposedToken(
+                hash=token_hash(token), login=login, expires=None, label=""
+            )
+        await self.scenario.take_in()
+
+    def client(self, login: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False),
+            base_url="http://service",
+            headers={"Authorization": f"Bearer {self.tokens[login]}"},
+        )
+
+    async def get(self, login: str, path: str = "", **query: Any) -> httpx.Response:
+        async with self.client(login) as client:
+            return await client.get(f"/v1/findings{path}", params=query)
+
+    async def post(self, login: str, path: str, **body: Any) -> httpx.Response:
+        async with self.client(login) as client:
+            return await client.post(f"/v1/findings{path}", json=body)
+
+    async def found(self, *about: str, key: str = "k", **given: Any) -> str:
+        scenario = self.scenario
+        hit = Hit(
+            rule=RULE.id,
+            at=scenario.service.now(),
+            key=key,
+            summary="it was done",
+            severity=given.pop("severity", "high"),
+            subjects=tuple(scenario.caller(login).principal.person for login in about),
+            **given,
+        )
+        return await raise_finding(scenario.service, RULE, {}, hit)
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    made = Scenario(tmp_path)
+    made.principals["sec"] = human("sec", "security")
+    async with made as scenario:
+        api = Api(scenario, tmp_path)
+        await api.enrol("ana", "aud", "sec", "ci")
+        yield api
+
+
+async def test_findings_are_listed_with_filters_and_the_logins_behind_ids(api: Api) -> None:
+    one, two = await api.found(key="1"), await api.found(key="2", severity="low", resource="pay")
+    await api.post("sec", f"/{one}/assignment", to="aud")
+    answer = (await api.get("sec")).json()
+    assert {row["finding"] for row in answer["findings"]} == {one, two}
+    assert answer["next"] is None
+    assert answer["names"] == {api.scenario.ids["aud"]: "aud"}
+    for wanted in ({"severity": "low"}, {"resource": "pay"}, {"state": ["open", "closed"]}):
+        rows = (await api.get("sec", **wanted)).json()["findings"]
+        assert [row["finding"] for row in rows] == [two]
+    assert (await api.get("sec", rule="x" * 200)).status_code == 422
+
+
+async def test_a_finding_tells_its_rule_and_its_history(api: Api) -> None:
+    case = await api.found("ana", detail="DROP TABLE orders")
+    answer = (await api.get("sec", f"/{case[:9]}")).json()
+    assert (answer["finding"], answer["count"]) == (case, 1)
+    assert answer["definition"]["advice"] == "Ask who did it."
+    assert answer["names"][answer["subjects"][0]] == "ana"
+    [line] = answer["timeline"]
+    assert line["sections"]["detail"]["detail"] == "DROP TABLE orders"
+
+
+async def test_a_finding_is_acknowledged_assigned_and_closed(api: Api) -> None:
+    case = await api.found("ana")
+    assert (await api.post("sec", f"/{case}/acknowledgement")).json()["state"] == "acknowledged"
+    assigned = (await api.post("sec", f"/{case}/assignment", to="aud")).json()
+    assert assigned["names"][assigned["assigned"]] == "aud"
+    until = api.scenario.service.now() + timedelta(days=9, microseconds=7)
+    body = {"resolution": "adopted", "reason": "ours", "owner": "sec", "until": until.isoformat()}
+    closed = await api.post("aud", f"/{case}/closing", **body)
+    assert closed.status_code == 200, closed.text
+    answer = closed.json()
+    assert (answer["state"], answer["resolution"], answer["closed"]) == ("closed", "adopted", True)
+    assert answer["muted_until"].endswith("Z")
+    api.scenario.check()
+    again = await api.post("aud", f"/{case}/closing", **body)
+    assert (again.status_code, again.headers["content-type"]) == (409, "application/problem+json")
+
+
+async def test_whoever_it_is_about_and_whoever_may_not_is_refused(api: Api) -> None:
+    case = await api.found("sec")
+    body = {"resolution": "explained", "reason": "it was me"}
+    for login in ("sec", "ana", "ci"):
+        assert (await api.post(login, f"/{case}/closing", **body)).status_code == 403
+    for login in ("ana", "ci"):
+        assert (await api.get(login)).status_code == 403
+        assert (await api.get(login, f"/{case}")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"resolution": "explained", "reason": ""},
+        {"resolution": "explained", "reason": "\u202e"},
+        {"resolution": "explained", "reason": "x" * 5000},
+        {"resolution": "forgotten", "reason": "x"},
+        {"resolution": "explained", "reason": "x", "until": "2026-12-01T00:00:00"},
+        {"resolution": "explained", "reason": "x", "until": "9999-12-31T23:59:59+14:00"},
+        {"resolution": "explained", "reason": "x", "until": "0001-01-01T00:00:00+14:00"},
+        {"resolution": "explained", "reason": "x", "wrong": 1},
+    ],
+)
+async def test_a_closing_that_is_malformed_is_refused(api: Api, body: dict[str, Any]) -> None:
+    case = await api.found()
+    assert (await api.post("sec", f"/{case}/closing", **body)).status_code == 422
+
+
+async def test_what_is_no_finding_is_not_found(api: Api) -> None:
+    asked = await api.scenario.ask("ana")
+    for case in (asked.case.id, "fnd_" + "a" * 26, "nothing"):
+        assert (await api.get("sec", f"/{case}")).status_code == 404
