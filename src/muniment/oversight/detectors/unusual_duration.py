@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Final
 
 from muniment.oversight.detector import Example, Hit, Rule, Silence, Surroundings, Threshold
-from muniment.oversight.detectors.examples import Flat, on, request
+from muniment.oversight.detectors.examples import Flat, about, on, request
 from muniment.oversight.detectors.plain import MOST_SILENCES, Plain, day
 from muniment.oversight.fact import Fact
 
@@ -87,7 +87,7 @@ class UnusualDuration(Plain):
                 says="what policy said later",
                 facts=(
                     request(on(2), seconds=7200, cap=0),
-                    {**request(on(2)), "type": "request.decided", "cap": 3600, "outcome": "deny"},
+                    {"type": "request.decided", "time": on(2), **about(cap=3600)},
                 ),
                 hits=1,
             ),
