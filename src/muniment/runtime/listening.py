@@ -16,7 +16,7 @@ def check_address(server: Server, listen: str | None = None) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 (ports end there)
         raise ConfigInvalid(f"`{listen or server.listen}` is no HOST:PORT")
     secured = server.tls_certificate is not None or server.behind_proxy
-    if not secured and not _is_loopback(host):
+    if not secured and not is_loopback(host):
         raise ConfigInvalid(
             f"`{host}` is reachable by others: set `tls_certificate` and `tls_key`, or "
             "`behind_proxy = true` if a proxy in front speaks TLS"
@@ -24,7 +24,7 @@ def check_address(server: Server, listen: str | None = None) -> tuple[str, int]:
     return host, int(port)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

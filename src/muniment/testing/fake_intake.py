@@ -1,5 +1,6 @@
 """An intake of events that keeps records and cursor together, in a database that no kill tears."""
 
+import asyncio
 import gzip
 import json
 import sqlite3
@@ -63,6 +64,8 @@ class FakeIntake:
     #: how often something was handed on, also nothing
     takes: int = 0
     rejected: int = 0
+    #: set whenever something was taken
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         place = ":memory:" if self.path is None else str(self.path)
@@ -94,6 +97,7 @@ class FakeIntake:
                     (source, cursor),
                 )
         self.rejected += len(records) - len(kept)
+        self.taken.set()
         return Counted(len(kept), len(records) - len(kept))
 
     def cursor(self, source: str) -> str | None:
@@ -115,6 +119,14 @@ class FakeIntake:
             "SELECT data FROM record WHERE source = ? ORDER BY rowid", (source,)
         )
         return [bytes(row[0]) for row in rows]
+
+    async def until(self, source: str, count: int) -> list[bytes]:
+        """As soon as there are so many."""
+        async with asyncio.timeout(20):
+            while len(found := self.kept(source)) < count:
+                self.taken.clear()
+                await self.taken.wait()
+        return found
 
     def close(self) -> None:
         self._database.close()
