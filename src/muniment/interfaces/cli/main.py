@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("look", "Look"),
     "whois": ("look", "Look"),
     "overdue": ("look", "Look"),
+    "findings": ("findings", "Look"),
     "evidence": ("evidence", "Prove"),
     "verify": ("verify", "Prove"),
     "replay": ("verify", "Prove"),
