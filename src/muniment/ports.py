@@ -222,6 +222,15 @@ class TellsRoles(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsRemovals(Protocol):
+    """Likewise: say how somebody with every right takes away an account that we did not make."""
+
+    def removal_of(self, account: str) -> tuple[str, ...]:
+        """Statements in their order, ready to be pasted, whatever the account is called."""
+        ...
+
+
 # --- projections: tables beside the log, rebuilt from it at will ------------------------------
 
 

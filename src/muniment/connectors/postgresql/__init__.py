@@ -4,7 +4,8 @@ PostgreSQL 15 and newer: one login role per grant, named after it, removed when 
 What each file holds: `settings` what an operator writes, `links` connections and their failures,
 `statements` the SQL, `connector` the port, `removal` the end of a grant, `logins` those who are on
 their way in meanwhile, `sight` the probe and the inventory, `passwords` the credential, `log` the
-reader of the target's log, `rights` what the connector's own account needs.
+reader of the target's log, `rights` what the connector's own account needs, `foreign` how an
+administrator removes what we did not make.
 
 Limits, said here because evidence rests on them:
 

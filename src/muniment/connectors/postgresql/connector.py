@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, ClassVar
 
 from muniment.access.records import Capabilities
-from muniment.connectors.postgresql import rights, sight, statements
+from muniment.connectors.postgresql import foreign, rights, sight, statements
 from muniment.connectors.postgresql.links import Links
 from muniment.connectors.postgresql.log import read_log
 from muniment.connectors.postgresql.passwords import random_password, scram_verifier
@@ -62,6 +62,9 @@ class PostgreSQL:
 
     def gives(self, role: Mapping[str, Any]) -> Gives:
         return Gives(member_of=frozenset(RoleDefinition.parse(role).grants))
+
+    def removal_of(self, account: str) -> tuple[str, ...]:
+        return foreign.removal_of(account)
 
     async def now(self) -> datetime:
         async with self._links.kept(self._primary) as link:
