@@ -12,8 +12,10 @@ from typing import Final
 from muniment.errors import ConfigInvalid
 from muniment.oversight.event import Reader, ReaderSettings
 from muniment.oversight.readers.postgresql import PostgresCsv, PostgresJson
+from muniment.oversight.readers.sshd import Sshd
+from muniment.oversight.readers.sudo import Sudo
 
-_READERS: tuple[type[Reader], ...] = (PostgresJson, PostgresCsv)
+_READERS: tuple[type[Reader], ...] = (PostgresJson, PostgresCsv, Sshd, Sudo)
 #: every reader that comes with Muniment, by its name in the configuration
 BUILT_IN: Final[Mapping[str, type[Reader]]] = MappingProxyType(
     {each.kind: each for each in _READERS}
