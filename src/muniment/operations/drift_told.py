@@ -107,7 +107,7 @@ def find(service: Service, resource: str, account: str) -> Difference:
             return found
     raise NotFound(
         f"the newest scan of `{resource}` has seen no such account without a grant; "
-        f"`muniment drift {resource} --scan` looks again"
+        f"`muniment drift {resource}` looks again"
     )
 
 

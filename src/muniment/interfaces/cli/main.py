@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "whois": ("look", "Look"),
     "overdue": ("look", "Look"),
     "findings": ("findings", "Look"),
+    "drift": ("drift", "Look"),
     "evidence": ("evidence", "Prove"),
     "verify": ("verify", "Prove"),
     "replay": ("verify", "Prove"),
