@@ -27,6 +27,7 @@ from muniment.errors import ConfigInvalid
 from muniment.ports import Secret
 from muniment.runtime.callback_section import CallbackSection
 from muniment.runtime.detect_section import DetectSection
+from muniment.runtime.drift_section import DriftSection
 from muniment.runtime.mirror_section import MirrorSection
 from muniment.runtime.notices_section import NoticesSection
 from muniment.runtime.setting_values import Length, Name, Prefix, Size, Zone
@@ -324,6 +325,7 @@ class Settings(_Section):
     stamps: dict[Name, StampSection] = {}
     sources: dict[Name, SourceSection] = {}
     detect: DetectSection = DetectSection()
+    drift: DriftSection = DriftSection()
 
     @model_validator(mode="after")
     def _known_people(self) -> "Settings":
@@ -363,6 +365,8 @@ class Settings(_Section):
         # else whoever asks would choose, by a header, which links others are sent
         if self.callbacks and self.server.public_url is None:
             raise ValueError("`callbacks` carry links: set `server.public_url`")
+        if unknown := set(self.drift.skip) - self.resources.keys():
+            raise ValueError(f"`drift.skip` names `{min(unknown)}`, which is no resource")
         strict = [n for n, each in self.resources.items() if each.issue == "require-witnesses"]
         if strict and self.witnesses is None:
             raise ValueError(f"`resources.{strict[0]}.issue` asks for witnesses: set `witnesses`")

@@ -3,7 +3,7 @@ What is done so that others remember this log: publish, have stamped, copy, and 
 
 It goes on beside the worker and holds up nothing there: ends, notices and appends wait for none of
 these. Each piece of work is done by one of several nodes, and is tried again by itself, for ever;
-what fails says so in the metrics.
+what fails says so in the metrics. Targets are held against the log in the same way.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from muniment.errors import MunimentError
 from muniment.operations import index_cases, publish
 from muniment.operations.service import Service
 from muniment.runtime.duties import Duties
+from muniment.runtime.scanning import DRIFT, Scanning
 
 #: how often it is looked at what is due, in seconds
 LOOK = 1.0
@@ -30,6 +31,8 @@ class Upkeep:
     """Runs until cancelled. One per service."""
 
     service: Service
+    #: None: nobody looks at targets
+    scanning: Scanning | None = None
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
     #: in elapsed seconds
@@ -103,6 +106,8 @@ class Upkeep:
             lambda: index_cases.is_due(service, service.now()),
             partial(index_cases.index, service),
         )
+        if self.scanning is not None:
+            yield DRIFT, self.scanning.is_due, self.scanning.look
         for name in publishing.authorities:
             due = partial(publish.is_stamp_due, service, name)
             yield f"stamp/{name}", due, partial(publish.stamp, service, name)
