@@ -22,6 +22,7 @@ from muniment.interfaces.http import (
     authzen,
     case_index,
     cases,
+    drift,
     evidence,
     findings,
     log,
@@ -36,6 +37,7 @@ from muniment.interfaces.http.one_time import UnderWay
 from muniment.interfaces.http.openapi import DescribedAPI
 from muniment.runtime.bookkeeping import Bookkeeping
 from muniment.runtime.duties import Duties
+from muniment.runtime.scanning import Scanning
 from muniment.runtime.upkeep import Upkeep
 from muniment.runtime.wiring import Opened
 from muniment.runtime.worker import Worker
@@ -101,6 +103,7 @@ def _answer_everything(app: FastAPI) -> None:
         authzen,
         case_index,
         cases,
+        drift,
         evidence,
         findings,
         log,
@@ -134,12 +137,18 @@ def _bookkeeping(opened: Opened) -> Bookkeeping:
     )
 
 
+def _upkeep(opened: Opened) -> Upkeep:
+    # the settings are those in force: a reload changes them
+    scanning = Scanning(service=opened.service, settings=lambda: opened.settings.drift)
+    return Upkeep(service=opened.service, scanning=scanning)
+
+
 def _lifespan(opened: Opened, work: bool, role: Role) -> Any:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         worker = _worker(opened) if work and role != "api" else None
         books = worker.bookkeeping if worker is not None else _bookkeeping(opened)
-        beside = (worker, Upkeep(service=opened.service)) if worker is not None else (books,)
+        beside = (worker, _upkeep(opened)) if worker is not None else (books,)
         tasks = [asyncio.create_task(each.run()) for each in beside if work]
         # what stands now stays: without this each full collection walks all of it
         gc.collect()
