@@ -1,13 +1,13 @@
 """What is known of sources of events, and where what they say is kept."""
 
-import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Final
+from typing import Final, Protocol
 
 from muniment.oversight.event import Reader
 from muniment.oversight.event_store import EventStore
@@ -28,9 +28,31 @@ class Source:
     heartbeat: timedelta | None = None
     #: accounts that are meant to be there without a grant: patterns as in a shell
     standing_accounts: tuple[str, ...] = ()
+    #: accounts with which Muniment itself works there
+    own_accounts: tuple[str, ...] = ()
+    #: types of events that have to come from it: what never came is said
+    expects: tuple[str, ...] = ()
 
     def is_standing(self, account: str) -> bool:
         return any(fnmatchcase(account, pattern) for pattern in self.standing_accounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of the records that a source sent."""
+
+    kept: int
+    rejected: int
+
+
+class TakesIn(Protocol):
+    """See `operations.intake`."""
+
+    def take(self, source: Source, sent: Sequence[bytes], cursor: str | None) -> Taken: ...
+
+
+def _one_thread() -> Executor:
+    return ThreadPoolExecutor(1, "muniment-observe")
 
 
 @dataclass(kw_only=True)
@@ -39,13 +61,17 @@ class Observing:
 
     store: EventStore | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
-    #: one at a time reads on in a source: its events are numbered
-    taking: dict[str, asyncio.Lock] = field(default_factory=dict)
-    #: sources whose silence was recorded, and is not over
-    silent: set[str] = field(default_factory=set)
+    intake: TakesIn | None = None
+    #: whatever numbers events does so here, one after the other
+    thread: Executor = field(default_factory=_one_thread)
+    #: when this process began to listen; a source that was silent before may have spoken then
+    began: datetime | None = None
+    #: when what was kept was last recorded, in elapsed seconds
+    kept_up: float = 0.0
 
-    def lock(self, source: str) -> asyncio.Lock:
-        return self.taking.setdefault(source, asyncio.Lock())
+    def close(self) -> None:
+        """What is being taken in is finished first."""
+        self.thread.shutdown(wait=True)
 
 
 def case_of(log_id: bytes, source: str) -> str:

@@ -30,6 +30,7 @@ from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry, ErasureLedger
 from muniment.operations.erase import Erasures
 from muniment.operations.identities import Identities
+from muniment.operations.observing import Observing
 from muniment.operations.owed import Ways, owed
 from muniment.operations.pace import Pace
 from muniment.operations.projection import call_back, newest_order, project
@@ -147,6 +148,7 @@ class Service:
     publishing: Publishing = field(default_factory=Publishing)
     #: None in tests
     halted: Halt | None = None
+    observing: Observing = field(default_factory=Observing)
     #: who vouches for people and workloads
     providers: Providers = field(default_factory=Providers)
     #: answered without a record since the last heartbeat, by reason

@@ -10,7 +10,7 @@ from muniment.errors import LogUnavailable
 from muniment.evidence.append import Outcome
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
-from muniment.operations import findings, notify
+from muniment.operations import findings, notify, observe_sessions
 from muniment.operations.callback import unsettled
 from muniment.operations.projection import project
 from muniment.operations.review import review_rows
@@ -27,6 +27,7 @@ _OPENERS = (
     records.AccessRequested.KIND,
     records.ReviewOpened.KIND,
     records.FindingRaised.KIND,
+    records.SessionObserved.KIND,
 )
 
 
@@ -142,6 +143,8 @@ def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, tuple[Due,
     if entries[0].header.kind == records.FindingRaised.KIND:
         row, due = findings.project(findings.fold(entries))
         return row, (due, *notify.unsettled(service, entries))
+    if entries[0].header.kind == records.SessionObserved.KIND:
+        return observe_sessions.row(entries), ()
     row, due = _review_row(entries)
     return row, (due,)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from muniment.errors import Malformed
-from muniment.interfaces.cli import screen
+from muniment.interfaces.cli import screen, story
 from muniment.interfaces.cli.client import asking, now
 from muniment.interfaces.cli.screen import case_argument, json_option
 
@@ -102,7 +102,14 @@ def show_command(case: str, *, as_json: bool) -> None:
     """One case with its whole timeline."""
     with asking() as api:
         answer = api.get(f"/v1/cases/{case}")
-    screen.show(answer, screen.case_lines(answer, now()), as_json=as_json)
+    screen.show(answer, _story(answer), as_json=as_json)
+
+
+def _story(case: dict[str, Any]) -> Iterator[str]:
+    """Its records, what sources say of it, and what is known of that."""
+    observed = case.get("observed")
+    yield from screen.case_lines(case, now(), story.between(observed))
+    yield from story.coverage(observed)
 
 
 @click.command("whois")
@@ -120,7 +127,7 @@ def whois_command(text: str, *, as_json: bool) -> None:
         raise Malformed("there is nothing to look for")
     with asking() as api:
         answer = api.get("/v1/whois", text=text)
-    screen.show(answer, screen.case_lines(answer, now()), as_json=as_json)
+    screen.show(answer, _story(answer), as_json=as_json)
 
 
 @click.command("overdue")

@@ -260,18 +260,25 @@ def _body(text: str) -> Iterator[str]:
 # --- a case and its timeline ----------------------------------------------------------------------
 
 
-def case_lines(case: Json, now: datetime) -> Iterator[str]:
-    """What a case is now, and everything that was recorded of it."""
+def case_lines(
+    case: Json, now: datetime, besides: Iterable[tuple[str, list[str]]] = ()
+) -> Iterator[str]:
+    """
+    What a case is now, and everything that was recorded of it.
+
+    `besides` are lines of what else happened, each under its moment.
+    """
     names = case["names"]
     yield paint(case["case"], bold=True)
     yield from fields(_facts(case, names, now))
     yield ""
     day = ""
-    for line in case["timeline"]:
-        if line["at"][:10] != day:
-            day = line["at"][:10]
+    recorded = [(line["at"], list(_record_lines(line, names))) for line in case["timeline"]]
+    for at, lines in sorted([*recorded, *besides], key=lambda dated: dated[0]):
+        if at[:10] != day:
+            day = at[:10]
             yield faint(f"  {day}, times are UTC; # is the entry in the log")
-        yield from _record_lines(line, names)
+        yield from lines
     yield ""
     yield faint(f"with all proofs: muniment evidence export {short(case['case'])} -o FILE")
 

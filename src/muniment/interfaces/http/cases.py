@@ -1,5 +1,6 @@
 """`/v1/cases`: approve, refuse, pick up, extend, end, revoke; and look."""
 
+import asyncio
 import re
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from muniment.operations import (
     preview,
     request,
     review,
+    story,
     withdraw,
 )
 from muniment.operations.facts import Reason
@@ -161,8 +163,15 @@ async def ask(
 
 @router.get("/cases/{case}")
 async def show(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, Any]:
-    """A case as a timeline: each record, its place in the log, and what its sealed sections say."""
-    return named(service, explain.show(service, caller, find(service, case)))
+    """
+    A case as a timeline: each record, its place in the log, and what its sealed sections say.
+
+    `observed` is what sources of events say of its grant, and how far that can be relied upon.
+    """
+    found = find(service, case)
+    shown = explain.show(service, caller, found)
+    observed = await asyncio.to_thread(story.observed, service, service.read(found)[0])
+    return named(service, {**shown, "observed": observed})
 
 
 @router.post("/cases/{case}/approval")

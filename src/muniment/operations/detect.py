@@ -1,0 +1,213 @@
+"""
+Let detectors see what happens, as it is recorded and observed, and raise what they find.
+
+Nothing is remembered over a restart: detectors see again what lies within their horizon, and what
+they say of it anew is known by the finding that it became then.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from muniment.errors import LogUnavailable, MunimentError
+from muniment.evidence.store import entry_of
+from muniment.operations import findings
+from muniment.operations.around import Around
+from muniment.operations.grant_windows import GrantWindows
+from muniment.operations.observe_sessions import record_sessions
+from muniment.operations.raise_finding import raise_finding
+from muniment.operations.service import Caller, Service
+from muniment.oversight.detector import Hit, Rule
+from muniment.oversight.event_store import EventStore, Kept
+from muniment.oversight.fact import Fact
+from muniment.oversight.observed import fact_of
+from muniment.oversight.recorded import Recorded
+from muniment.oversight.watch import Watch
+
+#: records and events that are seen in one look
+MOST_ENTRIES, MOST_EVENTS = 2_000, 5_000
+#: how far back activity at targets is seen again after a restart
+ACTIVITY: Final = timedelta(days=7)
+#: the sessions of a grant are looked at once nothing was heard of it for so long
+SETTLES: Final = timedelta(seconds=5)
+#: seconds until the sessions of a grant that goes on are looked at again
+PATIENCE: Final = 30.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleSet:
+    """A rule as this installation has it."""
+
+    rule: Rule
+    thresholds: Mapping[str, int]
+    #: what it finds ends access, as far as policy lets the detector revoke
+    ends: bool = False
+
+
+@dataclass(kw_only=True)
+class Detection:
+    """One per service. Sees every record and every event once, in order."""
+
+    service: Service
+    watch: Watch
+    #: by rule id; a rule without one is as it says itself
+    rules: Mapping[str, RuleSet]
+    around: Around
+    recorded: Recorded
+    #: login of the workload as which access is ended; empty: none is
+    workload: str = ""
+    #: the first entry of the log, and the last row of the store of events, that were not seen yet
+    _next: int = 0
+    _row: int = 0
+    _begun: bool = False
+    _windows: GrantWindows | None = None
+    _hits: deque[Hit] = field(default_factory=deque)
+    #: grants that something was heard of, and when, in elapsed seconds
+    _touched: dict[str, float] = field(default_factory=dict)
+
+    async def look(self) -> None:
+        """
+        See what is new, and raise what was found.
+
+        The first time, that is all that lies within the horizon of the detectors.
+        """
+        if not self._begun:
+            await asyncio.to_thread(self._begin, self.service.now())
+            self._begun = True
+        more = True
+        while more:
+            more = await asyncio.to_thread(self._see_more)
+            while self._hits:
+                await self._raise(self._hits[0])
+                self._hits.popleft()
+        await self._record_sessions()
+
+    # --- seeing
+
+    def _begin(self, now: datetime) -> None:
+        service, store = self.service, self.service.observing.store
+        horizon = now - max((each.rule.horizon for each in self.rules.values()), default=ACTIVITY)
+        self._next = _first_since(service, horizon)
+        registry = service.registry
+        self.recorded.begin(
+            {role.resource: role.tier for role in list(registry.roles.values())},
+            {each.id: each.groups for each in list(registry.principals.values())},
+            [each.id for each in list(registry.principals.values()) if not each.active],
+        )
+        if store is not None:
+            self._windows = GrantWindows(service=service, store=store)
+            recent = store.between(now - ACTIVITY, now + ACTIVITY, limit=1)
+            self._row = recent[0].row - 1 if recent else 0
+
+    def _see_more(self) -> bool:
+        entries = self._see_entries()
+        events = self._see_events()
+        for told in self.recorded.tick(self.service.now()):
+            self._hits.extend(self.watch.see(told))
+        self._hits.extend(self.watch.tick(self.service.now()))
+        return entries == MOST_ENTRIES or events == MOST_EVENTS
+
+    def _see_entries(self) -> int:
+        log, seen = self.service.log, 0
+        stop = min(log.size, self._next + MOST_ENTRIES)
+        for index, data in log.store.entries(self._next, stop):
+            for told in self.recorded.see(entry_of(index, data)):
+                self._hits.extend(self.watch.see(told))
+            seen += 1
+        self._next += seen
+        return seen
+
+    def _see_events(self) -> int:
+        store = self.service.observing.store
+        if store is None:
+            return 0
+        kept = store.after(self._row, MOST_EVENTS)
+        elapsed = self.service.log.clock.elapsed()
+        for each in kept:
+            self._row = each.row
+            if each.link.grant:
+                self._touched[each.link.grant] = elapsed
+            for told in self._facts(each):
+                self._hits.extend(self.watch.see(told))
+        return len(kept)
+
+    def _facts(self, kept: Kept) -> Iterator[Fact]:
+        self.around.learn(kept)
+        window = None
+        if kept.link.grant and self._windows is not None:
+            window = self._windows.by_id(kept.link.grant)
+        told = fact_of(kept, window, self.around.of_source(kept.source))
+        if told is not None:
+            yield told
+
+    # --- raising
+
+    async def _raise(self, hit: Hit) -> None:
+        known = self.rules.get(hit.rule)
+        if known is None or self._is_known(hit):
+            return
+        await raise_finding(
+            self.service,
+            known.rule,
+            known.thresholds,
+            hit,
+            detector=self._detector(),
+            ends=known.ends,
+        )
+
+    def _is_known(self, hit: Hit) -> bool:
+        """Whether it was raised before: what is seen again after a restart is no news."""
+        number = findings.newest_of(self.service, hit.rule, hit.key)
+        if number is None:
+            return False
+        case = findings.case_of(self.service, hit.rule, hit.key, number)
+        finding, _ = findings.read(self.service, case)
+        if finding.state == "closed":
+            return finding.changed_at is not None and hit.at <= finding.changed_at
+        return finding.last is not None and hit.at <= finding.last
+
+    def _detector(self) -> Caller | None:
+        id_ = self.service.names.get(self.workload) if self.workload else None
+        principal = self.service.registry.principals.get(id_) if id_ is not None else None
+        return None if principal is None else Caller(principal=principal, assurance="service")
+
+    # --- sessions
+
+    async def _record_sessions(self) -> None:
+        store = self.service.observing.store
+        if store is None:
+            return
+        quiet = self.service.log.clock.elapsed() - SETTLES.total_seconds()
+        for grant in [each for each, heard in self._touched.items() if heard <= quiet]:
+            await self._record(store, grant)
+
+    async def _record(self, store: EventStore, grant: str) -> None:
+        try:
+            settled = await record_sessions(self.service, store, grant)
+        except LogUnavailable:
+            raise
+        except MunimentError as error:
+            _log.warning("the sessions of %s were not recorded: %s", grant, error)
+            settled = False
+        if settled:
+            del self._touched[grant]
+        else:
+            self._touched[grant] = self.service.log.clock.elapsed() + PATIENCE
+
+
+def _first_since(service: Service, since: datetime) -> int:
+    """Index of the first entry that is not older: times of the log hardly ever go back."""
+    low, high = 0, service.log.size
+    while low < high:
+        middle = (low + high) // 2
+        for index, data in service.log.store.entries(middle, middle + 1):
+            if entry_of(index, data).header.at < since:
+                low = middle + 1
+            else:
+                high = middle
+    return low

@@ -1,0 +1,188 @@
+"""
+Take in what sources say, and record it in the log, batch by batch.
+
+An event counts from the moment that it is kept. The log has it a little later: a root over the
+commitments of all events since the last batch, in the case of its source.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from muniment.access import records
+from muniment.access.records import Record
+from muniment.errors import NotFound, Unavailable
+from muniment.evidence import event_batch
+from muniment.evidence.append import Appended, Proposal
+from muniment.evidence.record import Header
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.observing import Source, Taken, case_of
+from muniment.operations.service import Service
+from muniment.oversight.event_store import EventStore, SourceState
+
+#: seconds that an event waits for its record in the log, about
+EVERY: Final = 10.0
+#: events of one record of the log at most
+MOST_SEALED: Final = 100_000
+_log = logging.getLogger(__name__)
+
+
+async def take(
+    service: Service, source: str, sent: Sequence[bytes], cursor: str | None = None
+) -> Taken:
+    """
+    Keep what a source sent; durable with the cursor when it returns. Nothing is a sign of life.
+
+    Raises `NotFound` for a source that nobody declared, and `Unavailable`: then nothing was kept,
+    and the same may be sent again.
+    """
+    known, intake = source_of(service, source), service.observing.intake
+    if intake is None:
+        raise Unavailable("nothing is observed here: there is no store of events")
+    taken: Taken = await _in_turn(service, intake.take, known, sent, cursor)
+    seen = service.registry.sources.get(source)
+    if seen is not None and seen.is_silent:
+        await missed(service, source, "resumed")
+    return taken
+
+
+async def missed(service: Service, source: str, why: str, *, count: int | None = None) -> None:
+    """
+    Record that something of a source was lost; or that it is silent, or not any more.
+
+    `why` is one of those that `records.EventsMissed` has.
+    """
+    known, now = source_of(service, source), service.now()
+    state = await _in_turn(service, _store(service).state, source)
+
+    async def attempt() -> None:
+        seen = service.registry.sources.get(source)
+        if (seen is not None and seen.is_silent) == (why == "silence") and why in _TURNS:
+            return  # another node was faster
+        record = records.EventsMissed(
+            actor=records.SERVICE,
+            source=source,
+            resource=known.resource,
+            why=why,
+            since=state.received or (seen.newest if seen is not None else now),
+            count=count,
+        )
+        await _append(service, source, record, now)
+
+    await until_it_stands(attempt)
+
+
+def is_due(service: Service) -> bool:
+    """Whether what was kept has waited long enough for its record."""
+    return service.log.clock.elapsed() - service.observing.kept_up >= EVERY
+
+
+async def keep_up(service: Service) -> None:
+    """Record what was kept, and who is silent."""
+    service.observing.kept_up = service.log.clock.elapsed()
+    await seal(service)
+    await listen_for_silence(service)
+
+
+async def listen_for_silence(service: Service) -> None:
+    """Record of each source, once, that it was not heard of for longer than its heartbeat."""
+    observing = service.observing
+    began = observing.began = observing.began or service.now()
+    for source in service.observing.sources.values():
+        seen = service.registry.sources.get(source.name)
+        if source.heartbeat is None or (seen is not None and seen.is_silent):
+            continue
+        state = await _in_turn(service, _store(service).state, source.name)
+        heard = max(state.received or began, began)
+        if service.now() - heard > source.heartbeat:
+            await missed(service, source.name, "silence")
+
+
+async def seal(service: Service) -> int:
+    """Record what was kept of every source since the last time; returns how many events."""
+    store = service.observing.store
+    if store is None:
+        return 0
+    count = 0
+    for state in await _in_turn(service, store.states):
+        count += await until_it_stands(partial(_seal, service, store, state.source))
+    return count
+
+
+def source_of(service: Service, source: str) -> Source:
+    """Raises `NotFound` for one that nobody declared."""
+    try:
+        return service.observing.sources[source]
+    except KeyError:
+        raise NotFound(f"no source of events is called `{source}`") from None
+
+
+#: a source is silent, or it is not: the second record of the same says nothing
+_TURNS: Final = ("silence", "resumed")
+
+
+async def _seal(service: Service, store: EventStore, source: str) -> int:
+    state: SourceState = await _in_turn(service, store.state, source)
+    seen = service.registry.sources.get(source)
+    if seen is not None and seen.next > state.sealed:
+        # what we recorded just before a crash; or events that were lost with the store
+        await _in_turn(service, _remember, service, store, source, state.sealed)
+        state = await _in_turn(service, store.state, source)
+    stop = min(state.next, state.sealed + MOST_SEALED)
+    if stop == state.sealed and state.rejected == state.rejected_sealed:
+        return 0
+    found = await _in_turn(service, store.commitments, source, state.sealed, stop)
+    now = service.now()
+    first, last = await _in_turn(service, store.span, source, state.sealed, stop) or (now, now)
+    record = records.EventsReceived(
+        actor=records.SERVICE,
+        source=source,
+        resource=state.resource,
+        start=state.sealed,
+        count=stop - state.sealed,
+        root=event_batch.root(found),
+        rejected=state.rejected - state.rejected_sealed,
+        first=first,
+        last=last,
+    )
+    appended = await _append(service, source, record, now)
+    index = appended.entries[0].index
+    await _in_turn(service, store.seal, source, stop, state.rejected, index)
+    return stop - state.sealed
+
+
+def _remember(service: Service, store: EventStore, source: str, sealed: int) -> None:
+    """Let the store know of every batch that the log has and it does not."""
+    rejected = 0
+    for index, data in service.log.store.case(
+        case_of(service.log.log_id, source), service.log.size
+    ):
+        record = records.parse(Header.parse(data))
+        if isinstance(record, records.EventsReceived):
+            rejected += record.rejected
+            if record.start + record.count > sealed:
+                store.seal(source, record.start + record.count, rejected, index)
+
+
+async def _append(service: Service, source: str, record: Record, now: datetime) -> Appended:
+    """Raises `Stale` where something was appended to the source's case meanwhile."""
+    case = case_of(service.log.log_id, source)
+    head = service.log.head(case)
+    return await service.append(
+        Proposal(drafts=(record.draft(case, now),), reads={case: head}, gives=False, urgent=True)
+    )
+
+
+def _store(service: Service) -> EventStore:
+    if service.observing.store is None:
+        raise Unavailable("nothing is observed here: there is no store of events")
+    return service.observing.store
+
+
+async def _in_turn(service: Service, work: Callable[..., Any], *given: Any) -> Any:
+    """In the one thread that numbers events."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(service.observing.thread, work, *given)

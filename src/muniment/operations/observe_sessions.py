@@ -1,0 +1,190 @@
+"""
+Record what sources say of the sessions of a grant: each in a case of its own, once it is over.
+
+What is recorded follows the batches that its events lie in, and has a root over their commitments:
+whoever is shown those events can check that they are the ones.
+"""
+
+import asyncio
+import base64
+import hmac
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final
+
+from muniment.access import records
+from muniment.errors import Conflict
+from muniment.evidence import event_batch, moment
+from muniment.evidence.append import Proposal
+from muniment.evidence.store import Entry, entry_of
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.service import Service, close, content
+from muniment.oversight.event_store import EventStore
+from muniment.oversight.sessions import SessionSeen, assemble
+from muniment.ports import CaseRow
+
+#: begins the ids of what was observed
+OBSERVED: Final = "obs"
+#: a session whose end nobody saw counts as over so long after its last event and its grant's end
+QUIET: Final = timedelta(minutes=5)
+#: events of one session that are looked at, and batches that a record follows
+MOST_EVENTS, MOST_BATCHES = 100_000, 60
+
+
+async def record_sessions(service: Service, store: EventStore, grant: str) -> bool:
+    """
+    Record those sessions of a grant that are over and whose events the log has.
+
+    False while there is one that may go on, or whose events are not in the log yet.
+    """
+    settled = True
+    for session, batches in await asyncio.to_thread(_unrecorded, service, store, grant):
+        if not _is_over(service, session) or batches is None:
+            settled = False
+        else:
+            await until_it_stands(partial(_record, service, store, session, batches))
+    return settled
+
+
+def sessions_of(store: EventStore, grant: str) -> list[SessionSeen]:
+    """What sources say of the sessions of a grant, also of those that go on."""
+    return assemble(store.of_grant(grant, limit=MOST_EVENTS))
+
+
+def _unrecorded(
+    service: Service, store: EventStore, grant: str
+) -> list[tuple[SessionSeen, tuple[bytes, ...] | None]]:
+    return [
+        (session, _batches(service, store, session))
+        for session in sessions_of(store, grant)
+        if service.log.head(case_of(service, session)) is None
+    ]
+
+
+def case_of(service: Service, session: SessionSeen) -> str:
+    """The case in which a session is recorded: the same on every node, and telling nothing."""
+    named = f"muniment-session/v1\0{session.grant}\0{session.source}\0{session.session}"
+    digest = hmac.digest(service.sealing_key, named.encode(), sha256)[:16]
+    return f"{OBSERVED}_{base64.b32encode(digest).decode().rstrip('=').lower()}"
+
+
+def _is_over(service: Service, session: SessionSeen) -> bool:
+    if session.is_over:
+        return True
+    grant = service.registry.grants.get(session.grant)
+    return (grant is None or grant.ended) and service.now() - session.last > QUIET
+
+
+def _batches(service: Service, store: EventStore, session: SessionSeen) -> tuple[bytes, ...] | None:
+    """Leaves of the records that have its events, the first and the newest; None: not all do."""
+    found: dict[int, None] = {}
+    for number in session.numbers:
+        index = store.sealed_by(session.source, number)
+        if index is None:
+            return None
+        found[index] = None
+    indexes = list(found)
+    kept = indexes if len(indexes) <= MOST_BATCHES else [*indexes[: MOST_BATCHES - 1], indexes[-1]]
+    return tuple(_entry(service, index).leaf for index in kept)
+
+
+def _entry(service: Service, index: int) -> Entry:
+    for at, data in service.log.store.entries(index, index + 1):
+        return entry_of(at, data)
+    raise Conflict(f"the log has no entry {index}")
+
+
+async def _record(
+    service: Service, store: EventStore, session: SessionSeen, batches: tuple[bytes, ...]
+) -> None:
+    case, now = case_of(service, session), service.now()
+    if service.log.head(case) is not None:
+        return  # another node was faster
+    record = records.SessionObserved(
+        actor=records.SERVICE,
+        about=session.grant,
+        source=session.source,
+        resource=session.resource,
+        opened=_whole(session.opened),
+        closed=_whole(session.closed),
+        strength=session.strength,
+        reason=session.reason,
+        standing=session.standing,
+        events=len(session.numbers),
+        actions=session.actions,
+        failed=session.failed,
+        root=event_batch.root(commitments(store, session)),
+    )
+    draft = record.draft(case, now, follows=batches, sections={"session": content(_told(session))})
+    await service.append(
+        Proposal(
+            drafts=tuple(close([draft], case, 0, now)),
+            reads={case: None},
+            gives=False,
+            urgent=True,
+            companions=lambda entries: [row(entries)],
+        )
+    )
+
+
+def commitments(store: EventStore, session: SessionSeen) -> list[bytes]:
+    """Of its events, in the order of their numbers."""
+    first, last = session.numbers[0], session.numbers[-1]
+    every = store.commitments(session.source, first, last + 1)
+    return [every[number - first] for number in session.numbers]
+
+
+def row(entries: Sequence[Entry]) -> CaseRow:
+    """Its line in the lists."""
+    first = entries[0].header
+    record = records.parse(first)
+    if not isinstance(record, records.SessionObserved):
+        raise TypeError("not an observed session")
+    at = moment.text(first.at)
+    return CaseRow(
+        case=first.case,
+        kind="session",
+        state=record.standing,
+        requester="",
+        resource=record.resource,
+        role="",
+        groups=(),
+        marked=False,
+        opened_at=at,
+        changed_at=at,
+        until=None,
+        about=record.about,
+        records=len(entries),
+        closed=True,
+    )
+
+
+def _told(session: SessionSeen) -> dict[str, Any]:
+    """What is sealed: names and addresses are somebody's."""
+    return {
+        "account": session.account,
+        "clients": list(session.clients[:100]),
+        "events": list(_ranges(session.numbers)),
+        "killed": session.killed,
+        "session": session.session,
+    }
+
+
+def _ranges(numbers: Iterable[int]) -> Iterable[list[int]]:
+    """Runs of numbers, as first and last of each."""
+    run: list[int] = []
+    for number in numbers:
+        if run and number == run[1] + 1:
+            run[1] = number
+        else:
+            if run:
+                yield run
+            run = [number, number]
+    if run:
+        yield run
+
+
+def _whole(at: datetime | None) -> datetime | None:
+    return None if at is None else moment.whole(at)

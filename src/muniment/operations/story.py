@@ -1,0 +1,179 @@
+"""
+What happened around one grant: its sessions and what they did, deployments, incidents, findings.
+
+And what is known of that knowledge: which sources speak of the target, from when on, with which
+gaps. Without a source nothing is said to have been done; that is not the same as nothing done.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from muniment.access.case import AccessCase
+from muniment.access.source_seen import SourceSeen
+from muniment.evidence import moment
+from muniment.operations.observe_sessions import case_of
+from muniment.operations.observing import Source
+from muniment.operations.service import Service
+from muniment.oversight.event_store import EventStore, Kept
+from muniment.oversight.sessions import SessionSeen, assemble
+
+#: events of one grant, and lines of one session, that are shown; the rest is counted
+MOST_EVENTS, MOST_LINES = 10_000, 200
+#: so long before and after a grant a deployment or an incident counts as near
+NEAR: Final = timedelta(hours=1)
+_AROUND: Final = ("deployment", "incident.opened", "incident.closed")
+_MOST_AROUND: Final = 200
+
+
+def observed(service: Service, case: AccessCase) -> dict[str, Any]:
+    """What sources say of a grant, and what came of it. Empty lists where nothing is observed."""
+    store = service.observing.store
+    return {
+        "sessions": [] if store is None else _sessions(service, store, case),
+        "around": [] if store is None else _around(store, case),
+        "findings": _findings(service, case),
+        "coverage": coverage(service, case.requested.resource, case.starts, case.ended_at),
+    }
+
+
+def _sessions(service: Service, store: EventStore, case: AccessCase) -> list[dict[str, Any]]:
+    kept = store.of_grant(case.id, limit=MOST_EVENTS)
+    by_place = {(each.source, each.number): each for each in kept}
+    return [
+        _session(service, store, session, [by_place[session.source, n] for n in session.numbers])
+        for session in assemble(kept)
+    ]
+
+
+def _session(
+    service: Service, store: EventStore, session: SessionSeen, kept: list[Kept]
+) -> dict[str, Any]:
+    recorded = case_of(service, session)
+    return {
+        "source": session.source,
+        "session": session.session,
+        "account": session.account,
+        "clients": list(session.clients),
+        "opened": _text(session.opened),
+        "closed": _text(session.closed),
+        "first": moment.text(session.first),
+        "last": moment.text(session.last),
+        "killed": session.killed,
+        "strength": session.strength,
+        "reason": session.reason,
+        "standing": session.standing,
+        "actions": session.actions,
+        "failed": session.failed,
+        "events": len(kept),
+        "lines": [_line(store, each) for each in kept[:MOST_LINES]],
+        "record": f"{recorded}/0" if service.log.head(recorded) is not None else None,
+    }
+
+
+def _line(store: EventStore, kept: Kept) -> dict[str, Any]:
+    """One event, with the index of the log's entry that has its commitment; None: not yet."""
+    line: dict[str, Any] = {
+        "source": kept.source,
+        "number": kept.number,
+        "index": store.sealed_by(kept.source, kept.number),
+    }
+    if kept.event is None:
+        return {**line, "erased": True}
+    event = kept.event
+    return {
+        **line,
+        "at": moment.text(event.at),
+        "type": event.type,
+        "action": event.action,
+        "object": event.object,
+        "detail": event.detail,
+        "failed": event.failed,
+        "client": event.client,
+        "standing": kept.link.standing,
+    }
+
+
+def _around(store: EventStore, case: AccessCase) -> list[dict[str, Any]]:
+    """Deployments and incidents inside the window or near it, on this target or on none known."""
+    start = case.starts or case.opened_at
+    end = case.ended_at or case.until or case.changed_at
+    if start is None or end is None:
+        return []
+    found = store.between(start - NEAR, end + NEAR, types=_AROUND, limit=_MOST_AROUND)
+    here = [each for each in found if each.resource in ("", case.requested.resource)]
+    return [
+        {**_line(store, each), "resource": each.resource, "near": _near(each, start, end)}
+        for each in here
+        if each.event is not None
+    ]
+
+
+def _near(kept: Kept, start: datetime, end: datetime) -> str:
+    if kept.event is None or start <= kept.event.at <= end:
+        return "inside"
+    return "before" if kept.event.at < start else "after"
+
+
+def _findings(service: Service, case: AccessCase) -> list[dict[str, Any]]:
+    rows = service.projections.cases(kind="finding", about=case.id)
+    return [
+        {"finding": row.case, "rule": row.role, "state": row.state, "at": row.opened_at}
+        for row in rows
+    ]
+
+
+# --- what is covered --------------------------------------------------------------------------
+
+
+def coverage(
+    service: Service, resource: str, start: datetime | None, end: datetime | None
+) -> list[dict[str, Any]]:
+    """Which sources speak of a resource, from when on, and what was missed in this time."""
+    sources = service.observing.sources.values()
+    return [
+        _coverage(service, source, start, end)
+        for source in sources
+        if source.resource in ("", resource)
+    ]
+
+
+def _coverage(
+    service: Service, source: Source, start: datetime | None, end: datetime | None
+) -> dict[str, Any]:
+    seen = service.registry.sources.get(source.name)
+    store = service.observing.store
+    state = store.state(source.name) if store is not None else None
+    types = dict(state.types) if state is not None else {}
+    return {
+        "source": source.name,
+        "resource": source.resource,
+        "since": moment.text(seen.since) if seen is not None else None,
+        "covers": seen is not None and (start is None or seen.since <= start),
+        "silent": seen is not None and seen.is_silent,
+        "received": state.next if state is not None else 0,
+        "rejected": state.rejected if state is not None else 0,
+        "types": types,
+        "never_came": sorted(set(source.expects) - types.keys()),
+        "gaps": list(_gaps(seen, start, end)) if seen is not None else [],
+    }
+
+
+def _gaps(
+    seen: SourceSeen, start: datetime | None, end: datetime | None
+) -> Iterable[dict[str, Any]]:
+    """What was missed of a source while the grant was live; the newest last."""
+    for at, gap in seen.gaps:
+        over = gap.why == "resumed"
+        outside = (end is not None and gap.since > end) or (start is not None and at < start)
+        if not over and not outside:
+            yield {
+                "why": gap.why,
+                "since": moment.text(gap.since),
+                "recorded": moment.text(at),
+                "count": gap.count,
+            }
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else moment.text(at)
