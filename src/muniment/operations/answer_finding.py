@@ -134,7 +134,10 @@ async def _say(
     tally = service.pace.findings.get(case, Tally())
     # what was counted and is not recorded yet may name somebody, and goes first
     before = counted(finding, tally, service.now())
-    _check_may(service, caller, finding, tally)
+    permit.require(service, caller, "read")
+    if why := objection(service, caller, finding):
+        service.count("not-permitted")
+        raise NotPermitted(why)
     if finding.state == "closed":
         raise Conflict("this finding was closed already")
     now = service.now()
@@ -156,12 +159,15 @@ async def _say(
         raise
 
 
-def _check_may(service: Service, caller: Caller, finding: Finding, tally: Tally) -> None:
-    permit.require(service, caller, "read")
-    permit.require_on_finding(service, caller, "review", finding)
+def objection(service: Service, caller: Caller, finding: Finding) -> str:
+    """Why this caller does not answer this finding; empty where he may."""
+    decision = permit.ask_on_finding(service, caller, "review", finding)
+    if decision.outcome != "permit":
+        return f"you may not `review` this finding: {'; '.join(decision.why)}"
+    # what was counted and is not recorded yet may name somebody, too
+    tally = service.pace.findings.get(finding.id, Tally())
     concerned = {*finding.subjects, *tally.subjects}
-    if caller.principal.type != "human" or concerned & set(
-        service.registry.persons(caller.principal)
-    ):
-        service.count("not-permitted")
-        raise NotPermitted("somebody whom it is not about has to answer this finding")
+    persons = set(service.registry.persons(caller.principal))
+    if caller.principal.type != "human" or concerned & persons:
+        return "somebody whom it is not about has to answer this finding"
+    return ""

@@ -28,16 +28,12 @@ def _ask(service: Service, caller: Caller, operation: str, about: CaseFacts | No
     return ask_operate(service.policy(), facts)
 
 
-def require_on_finding(service: Service, caller: Caller, operation: str, finding: Finding) -> None:
-    """Nobody asked for a finding: rules know it by the persons whom it is about. As `require`."""
+def ask_on_finding(service: Service, caller: Caller, operation: str, finding: Finding) -> Decision:
+    """Nobody asked for a finding: rules know it by the persons whom it is about."""
     about = CaseFacts(
         requester="", persons=frozenset(finding.subjects), approver_groups=frozenset()
     )
-    decision = _ask(service, caller, operation, about)
-    if decision.outcome != "permit":
-        service.count("not-permitted")
-        why = "; ".join(decision.why)
-        raise NotPermitted(f"you may not `{operation}` this finding: {why}")
+    return _ask(service, caller, operation, about)
 
 
 def _handed(caller: Caller, case: AccessCase) -> bool:
