@@ -48,7 +48,9 @@ _TROUBLES = {
 }
 
 
-def _length(_ctx: click.Context, _param: click.Parameter, value: str) -> int:
+def _length(ctx: click.Context, param: click.Parameter, value: str | None) -> int:
+    if value is None:  # click takes a default of None for a value
+        raise click.MissingParameter(ctx=ctx, param=param)
     try:
         return seconds(value)
     except Malformed as error:
