@@ -183,12 +183,9 @@ class Recorded:
         reason = self.world.reason(entry)
         known.told = {"seconds": record.seconds}
         if reason is not None:
-            said: dict[str, Value] = {
-                "reason": reason.digest,
-                "letters": reason.letters,
-                "ticket": reason.ticket,
-            }
-            known.told |= said
+            known.told |= {"reason": reason.digest, "ticket": reason.ticket}
+            if reason.letters or not reason.ticket:  # a ticket may be reason enough
+                known.told["letters"] = reason.letters
         known.told |= self._around(record.requester, record.resource, header.at)
         known.told["groups"] = " ".join(sorted(self._groups.get(record.requester, ())))
         known.told["terminated"] = record.requester in self._gone_principals
