@@ -8,7 +8,7 @@ from muniment.access import records
 from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPermitted
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
-from muniment.operations import permit
+from muniment.operations import findings, permit
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
@@ -125,8 +125,12 @@ def _check_not_active(service: Service, entry: Entry) -> None:
 def _check_not_own(service: Service, caller: Caller, entry: Entry) -> None:
     if entry.header.kind.startswith("principal:") and entry.header.case == caller.principal.id:
         raise NotPermitted("nobody erases his own records")
-    first = service.log.read_case(entry.header.case)[0]
-    if first.header.kind == records.AccessRequested.KIND:
-        request = service.fold([first]).requested
-        if set(request.actor.persons) & set(service.registry.persons(caller.principal)):
+    own = service.registry.persons(caller.principal)
+    entries = service.log.read_case(entry.header.case)
+    if entries[0].header.kind == records.AccessRequested.KIND:
+        request = service.fold(entries[:1]).requested
+        if set(request.actor.persons) & set(own):
             raise NotPermitted("nobody erases records of his own access")
+    is_finding = entries[0].header.kind == records.FindingRaised.KIND
+    if is_finding and set(findings.fold(entries).subjects) & set(own):
+        raise NotPermitted("nobody erases what was found about him")

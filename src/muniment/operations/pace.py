@@ -15,6 +15,8 @@ from typing import Final, TypeAlias
 MOST, WITHIN = 10, 60.0
 #: one notice lists so many others
 LISTED: Final = 50
+#: so many findings of one rule within so many seconds; what comes on top is one finding
+MOST_RAISED, RAISED_WITHIN = 100, 3600.0
 
 #: way of telling, and principal id (empty for a channel)
 Recipient: TypeAlias = tuple[str, str]
@@ -64,6 +66,8 @@ class Pace:
     told: dict[str, set[str]] = field(default_factory=dict)
     #: by finding: what was seen of it since its last record
     findings: dict[str, Tally] = field(default_factory=dict)
+    #: by rule: when its newest findings were raised, in elapsed seconds
+    raised: dict[str, deque[float]] = field(default_factory=dict)
     _sent: dict[Recipient, deque[float]] = field(default_factory=dict)
     _held: dict[Recipient, dict[str, str]] = field(default_factory=dict)
 
@@ -104,3 +108,12 @@ class Pace:
         """It was seen, and that is recorded later."""
         if tally.count:
             self.findings[finding] = self.findings.get(finding, Tally()).plus(tally)
+
+    def may_raise(self, rule: str, now: float) -> bool:
+        """Whether this rule may raise one more finding, and not only count in one for the rest."""
+        raised = self.raised.get(rule)
+        crowded = raised is not None and len(raised) == MOST_RAISED
+        return not crowded or now - self.raised[rule][0] >= RAISED_WITHIN
+
+    def has_raised(self, rule: str, now: float) -> None:
+        self.raised.setdefault(rule, deque(maxlen=MOST_RAISED)).append(now)

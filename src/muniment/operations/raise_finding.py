@@ -3,8 +3,10 @@ Raise a finding: what a detector saw becomes a case of its own, one for each key
 
 The same seen again, before somebody closed it, is counted, and recorded at most once an hour. What
 is counted in between is memory, and lost when the process ends: how often is then too low, and
-nothing else. If policy lets the detector revoke, access ends for what it saw: the record says so
-first, and the cascade ends whatever it names, also after a crash.
+nothing else. A rule that finds too much at once has one finding for the rest.
+
+If policy lets the detector revoke, access ends for what it saw: the record says so first, and the
+cascade ends whatever it names, also after a crash.
 """
 
 import re
@@ -32,6 +34,9 @@ from muniment.oversight.event import clipped
 EVERY: Final = timedelta(hours=1)
 #: one record names so many cases and persons; the next one has the others
 NAMED: Final = 100
+#: key of the one finding that a rule has for whatever it finds on top of what it may raise an hour
+CROWD: Final = "\0crowd"
+_CROWDED: Final = "more was found within an hour than are findings of their own: counted here"
 #: characters of a hit's sentence, of its key, and of what a target says; and how many facts show it
 _SUMMARY, _KEY, _DETAIL, _EVIDENCE = 500, 500, 4096, 100
 _CASE = re.compile(r"[a-z0-9]{1,16}_[a-z2-7]{26}", re.ASCII)
@@ -58,6 +63,12 @@ async def raise_finding(
     seen = _Seen(service, rule, thresholds, hit, detector, ends)
     case: str = await until_it_stands(seen.record)
     return case
+
+
+def _of_the_crowd(hit: Hit) -> Hit:
+    """Whoever makes a rule fire on ever new keys fills neither the log nor the lists."""
+    words = f"{_CROWDED}; the newest: {hit.summary}"
+    return replace(hit, key=CROWD, summary=words)
 
 
 async def record_counted(service: Service) -> int:
@@ -119,6 +130,9 @@ class _Seen:
         return findings.case_of(self.service, self.rule.id, self.hit.key, number)
 
     async def _first(self, number: int, reads: Mapping[str, bytes | None]) -> str:
+        pace, elapsed = self.service.pace, self.service.log.clock.elapsed()
+        if self.hit.key != CROWD and not pace.may_raise(self.rule.id, elapsed):
+            return await replace(self, hit=_of_the_crowd(self.hit)).record()
         case, now, tally = self._case(number), self.service.now(), self._tally()
         grounds, (ending, why) = self._grounds(), self._ending(())
         document = definition(self.rule, self.thresholds, ends=self.ends)
@@ -145,6 +159,7 @@ class _Seen:
         more = _seen_again(case, others, replace(tally, count=0), now, why=why, actor=self._actor())
         reads = {**grounds.reads, **reads, case: None}
         await _append(self.service, Finding(), [raised, *more], reads, urgent=bool(ending))
+        pace.has_raised(self.rule.id, elapsed)
         return case
 
     async def _again(self, finding: Finding) -> str:

@@ -1,6 +1,7 @@
 """Findings are raised once for each key, counted, and end what policy lets their detector end."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 from muniment.access import records
 from muniment.access.check import verify
 from muniment.access.finding import Finding
+from muniment.errors import NotPermitted
 from muniment.operations import findings
 from muniment.operations.raise_finding import NAMED, raise_finding, record_counted
 from muniment.operations.take_in import ProposedPrincipal
@@ -221,3 +223,32 @@ async def test_evidence_of_access_that_ended_for_a_finding_withholds_what_was_fo
     checked = verify(await scenario.export("ana", picked), scenario.service.log.keys.known)
     assert checked.state.startswith("revoked")
     assert (f"{case}/0", "detail", "WITHHELD") in list(checked.unseen)
+
+
+async def test_a_rule_that_finds_too_much_has_one_finding_for_the_rest(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenario.service.pace, "raised", {RULE.id: deque([0.0], maxlen=1)})
+    monkeypatch.setattr("muniment.operations.pace.MOST_RAISED", 1)
+    await scenario.advance(HOUR)
+    own = await found(scenario, hit(scenario, "1"))
+    crowd = await found(scenario, hit(scenario, "2", subjects=(person(scenario, "ana"),)))
+    assert await found(scenario, hit(scenario, "3")) == crowd
+    assert await found(scenario, hit(scenario, "1")) == own
+    assert read(scenario, crowd).subjects == (person(scenario, "ana"),)
+    sealed = scenario.service.section(scenario.entries(crowd)[0], "detail")
+    assert sealed is not None
+    assert sealed["summary"].startswith("more was found within an hour")
+    await scenario.advance(HOUR)
+    assert await found(scenario, hit(scenario, "4")) not in (own, crowd)
+
+
+async def test_nobody_erases_what_was_found_about_him(scenario: Scenario) -> None:
+    case = await found(scenario, hit(scenario, subjects=(person(scenario, "pia"),)))
+    with pytest.raises(NotPermitted, match="found about him"):
+        await scenario.erase("pia", f"{case}/0", "detail")
+    other = await found(scenario, hit(scenario, "else"))
+    await scenario.erase("pia", f"{other}/0", "detail")
+    assert findings.show(scenario.service, scenario.caller("aud"), other)["timeline"][0][
+        "sections"
+    ] == {"detail": {"erased": "retention"}}
