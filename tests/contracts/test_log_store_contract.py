@@ -17,6 +17,7 @@ from muniment.stores.sqlite import SQLiteStore  # noqa: E402
 from muniment.testing.faulty import Growing, add  # noqa: E402
 from muniment.testing.log_contract import HeadStoreContract, LogStoreContract  # noqa: E402
 from muniment.testing.projections_contract import (  # noqa: E402
+    CursorsContract,
     ErasureLedgerContract,
     ProjectionsContract,
     SpoolContract,
@@ -52,6 +53,12 @@ class TestSpoolFiles(SpoolContract):
     @pytest.fixture
     def open_spool(self, tmp_path: Path) -> Callable[[], SpoolFile]:
         return lambda: SpoolFile(tmp_path / "spool")
+
+
+class TestSQLiteCursors(CursorsContract):
+    @pytest.fixture
+    def open_cursors(self, tmp_path: Path, closing_all: ExitStack) -> Callable[[], SQLiteStore]:
+        return lambda: closing_all.enter_context(closing(SQLiteStore(tmp_path / "muniment.db")))
 
 
 class TestSQLiteProjections(ProjectionsContract):

@@ -12,6 +12,7 @@ pytest.register_assert_rewrite(
     "muniment.testing.log_contract", "muniment.testing.projections_contract"
 )
 
+from muniment.oversight.siem import Cursors  # noqa: E402
 from muniment.stores.postgresql import (  # noqa: E402
     PostgreSQLStore,
     SharedHalt,
@@ -23,6 +24,7 @@ from muniment.testing.log_contract import HeadStoreContract, LogStoreContract  #
 from muniment.testing.log_servers import LogServers, make_database  # noqa: E402
 from muniment.testing.postgres_server import find_binaries  # noqa: E402
 from muniment.testing.projections_contract import (  # noqa: E402
+    CursorsContract,
     ErasureLedgerContract,
     ProjectionsContract,
     Writes,
@@ -71,6 +73,12 @@ def open_heads(servers: LogServers, closing_all: ExitStack) -> Callable[[], Shar
 
 class TestPostgreSQLLogStore(LogStoreContract):
     """On a real server."""
+
+
+class TestPostgreSQLCursors(CursorsContract):
+    @pytest.fixture
+    def open_cursors(self, open_store: Callable[[], PostgreSQLStore]) -> Callable[..., Cursors]:
+        return open_store
 
 
 class TestSharedHeads(HeadStoreContract):

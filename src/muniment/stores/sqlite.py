@@ -15,6 +15,7 @@ from typing import Any
 from muniment.errors import Conflict, LogInvalid, LogUnavailable
 from muniment.evidence.record import Sealed
 from muniment.evidence.store import Batch, Published, Stamp, Tail
+from muniment.oversight.siem import Progress
 from muniment.ports import Answer, CaseRow, Due
 from muniment.stores.migrations import migrate, refuse_foreign
 
@@ -49,6 +50,8 @@ INSERT_STAMP = "INSERT INTO stamps (size, authority, token) VALUES (?, ?, ?)"
 READ_PUBLISHED = "SELECT size, note FROM published ORDER BY size DESC LIMIT 1"
 READ_NEXT_PUBLISHED = "SELECT size, note FROM published WHERE size >= ? ORDER BY size LIMIT 1"
 READ_STAMPS = "SELECT authority, token FROM stamps WHERE size = ? ORDER BY authority"
+READ_PROGRESS = "SELECT next, last FROM forwarded WHERE sink = ?"
+PUT_PROGRESS = "INSERT OR REPLACE INTO forwarded (sink, next, last) VALUES (?, ?, ?)"
 DELETE_SECTION = "DELETE FROM sections WHERE idx = ? AND name = ?"
 INSERT_TOMBSTONE = "INSERT OR IGNORE INTO tombstones (idx, name, rule) VALUES (?, ?, ?)"
 
@@ -154,6 +157,10 @@ class SQLiteStore:
             connection.execute(CLEAR_STAMPS, (published.size,))
             connection.executemany(INSERT_STAMP, stamps)
 
+    def put_progress(self, sink: str, progress: Progress) -> None:
+        with self._writer, _as_log_errors(), self._mine() as mine, _transaction(mine) as connection:
+            connection.execute(PUT_PROGRESS, (sink, progress.next, progress.last))
+
     # --- reading the log ---------------------------------------------------------------------
 
     def tail(self) -> Tail | None:
@@ -206,6 +213,10 @@ class SQLiteStore:
 
     def published_at_or_after(self, size: int) -> Published | None:
         return self._published(READ_NEXT_PUBLISHED, size)
+
+    def progress(self, sink: str) -> Progress | None:
+        rows = self._rows(READ_PROGRESS, sink)
+        return Progress(*rows[0]) if rows else None
 
     def _published(self, query: str, *values: Any) -> Published | None:
         rows = self._rows(query, *values)

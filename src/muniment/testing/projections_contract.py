@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import pytest
 
 from muniment.evidence.store import ErasureLedger
+from muniment.oversight.siem import Cursors, Progress
 from muniment.ports import Answer, CaseRow, Due, Projections, Spool
 
 _PATIENCE = 20
@@ -43,6 +44,31 @@ class ErasureLedgerContract:
         for _ in range(3):
             open_ledger().add("mun_a/0", "reason", "GDPR 17, “Löschung”\n")
         assert open_ledger().erasures() == [("mun_a/0", "reason", "GDPR 17, “Löschung”\n")]
+
+
+class CursorsContract:
+    """Needs the fixture `open_cursors`."""
+
+    def test_a_sink_that_was_never_begun_is_nowhere(
+        self, open_cursors: Callable[[], Cursors]
+    ) -> None:
+        assert open_cursors().progress("siem") is None
+
+    def test_how_far_a_sink_is_is_seen_by_everybody_else(
+        self, open_cursors: Callable[[], Cursors]
+    ) -> None:
+        cursors = open_cursors()
+        steps = [Progress(0), Progress(17, 16), Progress(1 << 40, (1 << 40) - 3), Progress(9, None)]
+        for progress in steps:
+            cursors.put_progress("siem", progress)
+            assert cursors.progress("siem") == open_cursors().progress("siem") == progress
+
+    def test_each_sink_is_where_it_is(self, open_cursors: Callable[[], Cursors]) -> None:
+        cursors = open_cursors()
+        cursors.put_progress("siem", Progress(7, 6))
+        cursors.put_progress("lake", Progress(3, 1))
+        assert open_cursors().progress("siem") == Progress(7, 6)
+        assert open_cursors().progress("lake") == Progress(3, 1)
 
 
 class SpoolContract:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
+from muniment.oversight.siem import Progress
 from muniment.ports import Answer, CaseRow, Due
 from muniment.stores.postgresql.connections import Connections, transaction
 
@@ -78,6 +79,11 @@ LEAD: LiteralString = """
      WHERE duties.holder = EXCLUDED.holder OR duties.held_until < now()
     RETURNING true
 """
+READ_PROGRESS: LiteralString = "SELECT next, last FROM forwarded WHERE sink = %s"
+PUT_PROGRESS: LiteralString = (
+    "INSERT INTO forwarded (sink, next, last) VALUES (%s, %s, %s)"
+    " ON CONFLICT (sink) DO UPDATE SET next = EXCLUDED.next, last = EXCLUDED.last"
+)
 LOCK_STATE: LiteralString = "SELECT size FROM log_state FOR UPDATE"
 COUNT_RECORDS: LiteralString = """
     SELECT wanted.case_id, count(e.idx) FROM unnest(%s::text[]) AS wanted (case_id)
@@ -224,6 +230,14 @@ class PostgreSQLProjections:
         return Answer(
             principal=principal, operation=operation, key=key, body=body, case=case, at=at
         )
+
+    def progress(self, sink: str) -> Progress | None:
+        rows = self._rows(READ_PROGRESS, sink)
+        return Progress(*rows[0]) if rows else None
+
+    def put_progress(self, sink: str, progress: Progress) -> None:
+        with self.connections.lent() as session:
+            session.execute(PUT_PROGRESS, (sink, progress.next, progress.last))
 
     def put_right(
         self, lines: Iterable[tuple[CaseRow, Iterable[Due]]], unknown: Iterable[str] = ()

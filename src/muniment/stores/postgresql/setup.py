@@ -45,6 +45,7 @@ _SHAPES: Final[Mapping[Kind, _Shape]] = {
             "answers": "SELECT, INSERT",
             "published": "SELECT, INSERT, UPDATE",
             "stamps": "SELECT, INSERT, DELETE",
+            "forwarded": "SELECT, INSERT, UPDATE",
         },
         fenced={"entries": "UPDATE, DELETE, TRUNCATE, TRIGGER"},
     ),

@@ -27,6 +27,7 @@ _UNBOUNDED: Final[LiteralString] = (
     "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '1min'"
 )
 _STATE: Final[LiteralString] = "SELECT size, peaks, checkpoint FROM log_state"
+_HAS_TABLE: Final = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ _TABLES: Final = (
     _Table(name="checkpoints", columns=("size", "note")),
     _Table(name="published", columns=("size", "note")),
     _Table(name="stamps", columns=("size", "authority", "token")),
+    _Table(name="forwarded", columns=("sink", "next", "last")),
     _Table(
         name="cases",
         columns=(
@@ -134,6 +136,8 @@ def _put(read: sqlite3.Connection, session: Session, table: _Table) -> int:
 
 def _rows(read: sqlite3.Connection, table: _Table) -> Iterator[list[Any]]:
     """As PostgreSQL has them, in the order of the first column."""
+    if read.execute(_HAS_TABLE, (table.name,)).fetchone() is None:
+        return  # the file is as an older muniment left it
     names = ", ".join(table.columns)
     # names of ours; entries have to come in their order
     query = f"SELECT {names} FROM {table.name} ORDER BY {table.columns[0]}"  # noqa: S608
