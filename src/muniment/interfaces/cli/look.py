@@ -3,21 +3,24 @@
 import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from muniment.access.window import seconds
 from muniment.errors import Malformed
 from muniment.interfaces.cli import screen, story
 from muniment.interfaces.cli.client import asking, now
-from muniment.interfaces.cli.screen import case_argument, json_option
+from muniment.interfaces.cli.screen import json_option
 
 if TYPE_CHECKING:
     from muniment.interfaces.cli.api import Api
 
 #: how many lines `list` prints, unless told
 LISTED = 50
+#: how many stories `show` prints, unless told
+STORIES = 10
 STATES = (
     "pending",
     "approved",
@@ -96,13 +99,85 @@ def _ends(row: dict[str, Any], at: datetime) -> str:
 
 
 @click.command("show")
-@case_argument
+@click.argument("case", required=False, callback=screen.beginning)
+@click.option("--since", metavar="TIME", help="Those asked for since then: 2026-11-01, or 7d.")
+@click.option("--who", metavar="LOGIN", help="Those that this person asked for.")
+@click.option("--resource", metavar="RESOURCE", help="Those for this resource.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=STORIES, show_default=True)
 @json_option
-def show_command(case: str, *, as_json: bool) -> None:
-    """One case with its whole timeline."""
+def show_command(
+    case: str | None,
+    since: str | None,
+    who: str | None,
+    resource: str | None,
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
+    """
+    One case with its whole timeline, or those of many.
+
+    CASE is its id, or any beginning of it that no other has. Without it, all cases that fit are
+    shown: what was asked, decided and done, and who says so.
+    """
+    if case is not None:
+        if since or who or resource:
+            raise click.UsageError("CASE says already which one; leave the rest out")
+        with asking() as api:
+            answer = api.get(f"/v1/cases/{case}")
+        screen.show(answer, _story(answer), as_json=as_json)
+        return
+    if not (since or who or resource):
+        raise click.UsageError("say which case, or --since, --who or --resource")
     with asking() as api:
-        answer = api.get(f"/v1/cases/{case}")
-    screen.show(answer, _story(answer), as_json=as_json)
+        answer = _stories(api, limit, since=_since(since), who=who, resource=resource)
+    screen.show(answer, _each(answer, limit), as_json=as_json)
+
+
+def _since(typed: str | None) -> str | None:
+    """A moment as the service reads it, from a date, a moment, or how long ago it was."""
+    if typed is None:
+        return None
+    try:
+        return (now() - timedelta(seconds=seconds(typed))).isoformat()
+    except Malformed:
+        pass
+    try:
+        at = datetime.fromisoformat(typed)
+    except ValueError:
+        raise click.UsageError(
+            f"--since: `{typed}` is no moment; write 2026-11-01, 2026-11-01T08:00Z, or 7d"
+        ) from None
+    return (at if at.tzinfo is not None else at.replace(tzinfo=timezone.utc)).isoformat()
+
+
+def _stories(api: "Api", limit: int, **wanted: str | None) -> dict[str, Any]:
+    query = {name: value for name, value in wanted.items() if value is not None}
+    found: list[dict[str, Any]] = []
+    names: dict[str, str | None] = {}
+    before: str | None = None
+    while len(found) < limit:
+        more = {"before": before} if before is not None else {}
+        page = api.get("/v1/stories", limit=min(limit - len(found), 50), **query, **more)
+        found += page["stories"]
+        names |= page["names"]
+        before = page["next"]
+        if before is None:
+            break
+    return {"stories": found, "names": names, "next": before}
+
+
+def _each(answer: dict[str, Any], limit: int) -> Iterator[str]:
+    if not answer["stories"]:
+        yield "no case fits"
+        return
+    for number, each in enumerate(answer["stories"]):
+        if number:
+            yield ""
+        yield from _story({**each, "names": answer["names"]})
+    if answer["next"]:
+        yield ""
+        yield screen.faint(f"the newest {limit}; more with --limit")
 
 
 def _story(case: dict[str, Any]) -> Iterator[str]:

@@ -73,7 +73,10 @@ def length_option(
     )
 
 
-def _case(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def beginning(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Of a case id, where one was given."""
+    if value is None:
+        return None
     if re.fullmatch(r"[A-Za-z0-9]{1,8}_[A-Za-z2-7]{0,26}", value) is None:
         raise click.BadParameter(
             f"`{value}` is no beginning of a case id: they look like `mun_6roj4fts…`"
@@ -82,7 +85,7 @@ def _case(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 
 #: any unique beginning of a case id
-case_argument = click.argument("case", callback=_case)
+case_argument = click.argument("case", callback=beginning)
 
 
 def show(answer: Json, lines: Iterable[str], *, as_json: bool) -> None:

@@ -31,6 +31,7 @@ from muniment.interfaces.http import (
     scim,
     sign_in,
     signals,
+    stories,
     system,
     token,
 )
@@ -115,6 +116,7 @@ def _answer_everything(app: FastAPI) -> None:
         sign_in_pages,
         pages,
         signals,
+        stories,
         token,
     ):
         app.include_router(module.router)
