@@ -31,7 +31,7 @@ def _mirror(name: str, section: MirrorSection, folder: Path) -> Mirror:
     if section.bucket is None or section.retention_days is None:
         raise ConfigInvalid(f"`mirrors.{name}`: a mirror in S3 has a `bucket` and `retention_days`")
     if section.endpoint is not None:
-        _check_endpoint(section.endpoint, f"mirrors.{name}.endpoint")
+        check_endpoint(section.endpoint, f"mirrors.{name}.endpoint")
     client = connect(
         endpoint=section.endpoint,
         region=section.region,
@@ -51,7 +51,7 @@ def _secret(reference: str | None, where: str, folder: Path) -> Secret | None:
     return read_secret(reference, where, folder) if reference is not None else None
 
 
-def _check_endpoint(endpoint: str, where: str) -> None:
+def check_endpoint(endpoint: str, where: str) -> None:
     """What is put is published, but the keys are not: they sign each request, unseen."""
     try:
         url = httpx.URL(endpoint)
