@@ -9,7 +9,6 @@ import httpx
 import pytest
 from scenario_api import ScenarioApi
 
-
 from muniment.operations import observe
 from muniment.operations.intake import Intake
 from muniment.operations.issue import PickedUp
