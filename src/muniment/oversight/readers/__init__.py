@@ -11,11 +11,21 @@ from typing import Final
 
 from muniment.errors import ConfigInvalid
 from muniment.oversight.event import Reader, ReaderSettings
+from muniment.oversight.readers.cloudevents import CloudEvents
+from muniment.oversight.readers.cloudtrail import CloudTrail
+from muniment.oversight.readers.deployments import Deployments, GitHubDeployments
+from muniment.oversight.readers.incidents import Incidents, PagerDuty
+from muniment.oversight.readers.kubernetes import Kubernetes
+from muniment.oversight.readers.mapped import Mapped
+from muniment.oversight.readers.ocsf import Ocsf
 from muniment.oversight.readers.postgresql import PostgresCsv, PostgresJson
 from muniment.oversight.readers.sshd import Sshd
 from muniment.oversight.readers.sudo import Sudo
 
-_READERS: tuple[type[Reader], ...] = (PostgresJson, PostgresCsv, Sshd, Sudo)
+_READERS: tuple[type[Reader], ...] = (
+    PostgresJson, PostgresCsv, Sshd, Sudo, CloudTrail, Kubernetes, Mapped, CloudEvents, Ocsf,
+    GitHubDeployments, Deployments, PagerDuty, Incidents,
+)  # fmt: skip
 #: every reader that comes with Muniment, by its name in the configuration
 BUILT_IN: Final[Mapping[str, type[Reader]]] = MappingProxyType(
     {each.kind: each for each in _READERS}

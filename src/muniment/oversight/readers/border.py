@@ -198,15 +198,21 @@ class DocumentReader(LineReader):
     LISTS: ClassVar[tuple[str, ...]] = ()
 
     def unpack(self, body: bytes) -> list[bytes]:
+        return self.documents(body, self.LISTS)
+
+    @staticmethod
+    def documents(body: bytes, lists: tuple[str, ...]) -> list[bytes]:
         body = opened(body).strip()
+        if not body:
+            return []
         try:
             _loaded(body)
         except Unreadable:
             if b"\n" not in body:
                 raise
-            return super().unpack(body)
+            return [line for line in body.splitlines() if line]
         text = body.decode("utf-8", "replace")
-        start = 0 if text.startswith("[") else _list_within(text, self.LISTS)
+        start = 0 if text.startswith("[") else _list_within(text, lists)
         return [body] if start is None else _elements(text, start)
 
 
