@@ -46,7 +46,7 @@ class Burst(Plain):
                 says="the fifth an hour after the first",
                 facts=(
                     *_asked(4),
-                    request(on(2, "11:00"), case="mun_9", resource="orders-9"),
+                    request(on(2, "11:00:01"), case="mun_9", resource="orders-9"),
                 ),
                 hits=0,
             ),

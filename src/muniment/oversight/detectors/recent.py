@@ -20,7 +20,7 @@ class Seen(Generic[V]):
 
 class Recent(Generic[V]):
     """
-    For each key, the values of the last span of time, oldest first.
+    For each key, the values of the last span of time, oldest first: a span before counts, too.
 
     A value that comes late is put where it belongs. Keys with nothing in their span are dropped
     now and then: `forget`.
@@ -43,7 +43,7 @@ class Recent(Generic[V]):
             kept = self._kept[key] = deque(maxlen=self._most)
         if not kept or kept[-1].at <= at:
             kept.append(Seen(at, value))
-        elif at > kept[-1].at - self._span:
+        elif at >= kept[-1].at - self._span:
             self._put_late(kept, Seen(at, value))
         _drop_before(kept, kept[-1].at - self._span)
         return kept
@@ -67,7 +67,7 @@ class Recent(Generic[V]):
             return
         self._forgotten = now
         start = now - self._span
-        for key in [key for key, kept in self._kept.items() if not kept or kept[-1].at <= start]:
+        for key in [key for key, kept in self._kept.items() if not kept or kept[-1].at < start]:
             del self._kept[key]
 
     def __iter__(self) -> Iterator[tuple[Hashable, deque[Seen[V]]]]:
@@ -78,5 +78,5 @@ class Recent(Generic[V]):
 
 
 def _drop_before(kept: deque[Seen[V]], start: datetime) -> None:
-    while kept and kept[0].at <= start:
+    while kept and kept[0].at < start:
         kept.popleft()

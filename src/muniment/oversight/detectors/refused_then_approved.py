@@ -57,7 +57,7 @@ class RefusedThenApproved(Plain):
     def __init__(self, thresholds: Mapping[str, int], surroundings: Surroundings) -> None:
         super().__init__(thresholds, surroundings)
         self._within = timedelta(seconds=thresholds["within"])
-        self._refused: Recent[Fact] = Recent(self._within + timedelta(seconds=1), most=20)
+        self._refused: Recent[Fact] = Recent(self._within, most=20)
 
     def see(self, fact: Fact) -> Iterable[Hit]:
         key = (fact.text("requester"), fact.text("resource"), fact.text("role"))

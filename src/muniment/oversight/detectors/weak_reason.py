@@ -51,7 +51,7 @@ class WeakReason(Plain):
             Example(
                 says="the third time after 30 days",
                 facts=tuple(
-                    request(on(2 + 15 * n), case=f"mun_{n}", reason="d1") for n in range(3)
+                    request(on(2 + 16 * n), case=f"mun_{n}", reason="d1") for n in range(3)
                 ),
                 hits=0,
             ),
