@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,18 @@ class Lines:
 
     kind: ClassVar[str] = "lines"
 
-    def __init__(self, settings: ReaderSettings | None = None) -> None:
-        pass
+    def __init__(self, _settings: ReaderSettings | None = None) -> None:
+        #: what comes up to the next end of a line belongs to one that was too long
+        self._passing = False
 
     def cut(self, buffer: bytes) -> tuple[list[bytes], bytes]:
         *records, rest = buffer.split(b"\n")
+        if self._passing:
+            if not records:
+                return [], b""
+            records, self._passing = records[1:], False
         if len(rest) > MAX_RECORD:
+            self._passing = True
             return [*records, rest], b""
         return records, rest
 
@@ -57,7 +63,7 @@ class FakeIntake:
 
     #: in memory without one
     path: Path | None = None
-    reading: Reader = field(default_factory=Lines)
+    reading: Callable[[], Reader] = Lines
     #: so many times it cannot take anything
     unavailable: int = 0
     misses: list[tuple[str, str, int | None]] = field(default_factory=list)
@@ -68,6 +74,7 @@ class FakeIntake:
     taken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self._reader = self.reading()
         place = ":memory:" if self.path is None else str(self.path)
         self._database = sqlite3.connect(place, check_same_thread=False, isolation_level=None)
         self._database.executescript(
@@ -110,8 +117,8 @@ class FakeIntake:
         self.misses.append((source, why, count))
         self._database.execute("INSERT INTO miss VALUES (?, ?, ?)", (source, why, count))
 
-    def reader(self, source: str) -> Reader:  # noqa: ARG002 (one for all of them)
-        return self.reading
+    def reader(self, source: str) -> Reader:  # noqa: ARG002 (the same for all of them)
+        return self.reading()
 
     def kept(self, source: str) -> list[bytes]:
         """In the order of arrival."""
@@ -133,7 +140,7 @@ class FakeIntake:
 
     def _reads(self, record: bytes) -> bool:
         try:
-            self.reading.read(record)
+            self._reader.read(record)
         except Unreadable:
             return False
         return True

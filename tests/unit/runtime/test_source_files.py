@@ -35,7 +35,7 @@ class Reading:
         self.lines: list[bytes] = []
         self.losses = 0
         self.cursor: str | None = None
-        self.tail = Tail(self.pattern, Lines(), elapsed=self.clock)
+        self.tail = Tail(self.pattern, Lines, elapsed=self.clock)
         if not from_start:
             self.tail.skip()
             self.cursor = self.tail.cursor
@@ -55,7 +55,7 @@ class Reading:
     def begin_anew(self) -> None:
         """As after a kill: nothing is known but what was kept."""
         self.tail.close()
-        self.tail = Tail(self.pattern, Lines(), self.cursor, elapsed=self.clock)
+        self.tail = Tail(self.pattern, Lines, self.cursor, elapsed=self.clock)
 
 
 @pytest.fixture
@@ -325,9 +325,25 @@ def test_too_many_files_that_are_written_to_are_refused(tmp_path: Path) -> None:
 def test_a_line_without_an_end_costs_only_itself(log: Path, reading: Reading) -> None:
     with log.open("wb") as opened:
         opened.write(b"one\n" + b"x" * (10 << 20) + b"\ntwo\n")
-    assert reading.look()[0] == b"one"
-    assert reading.lines[-1] == b"two"
-    assert max(len(line) for line in reading.lines) < 2 * MAX_RECORD
+    assert [line[:4] for line in reading.look()] == [b"one", b"xxxx", b"two"]
+    assert MAX_RECORD < max(len(line) for line in reading.lines) < 2 * MAX_RECORD
+
+
+def test_the_end_of_a_line_that_was_too_long_is_no_line_and_costs_no_other_file(
+    tmp_path: Path,
+) -> None:
+    reading = Reading(tmp_path / "*.log")
+    (tmp_path / "a.log").write_bytes(b"x" * (3 << 20))
+    later(tmp_path / "a.log")
+    write(tmp_path / "b.log", "of another file")
+    reading.look()
+    write(tmp_path / "a.log", "forged", "true")
+    reading.look()
+    assert [line for line in reading.lines if not line.startswith(b"x")] == [
+        b"of another file",
+        b"true",
+    ]
+    reading.tail.close()
 
 
 def test_many_small_records_come_in_several_pieces(log: Path, reading: Reading) -> None:

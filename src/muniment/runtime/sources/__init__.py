@@ -54,7 +54,9 @@ class Intake(Protocol):
         """
         ...
 
-    def reader(self, source: str) -> Reader: ...
+    def reader(self, source: str) -> Reader:
+        """A new one each time: what cuts one file remembers where it is in it."""
+        ...
 
 
 class Transport(Protocol):

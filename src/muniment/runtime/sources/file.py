@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,7 @@ class _Open:
 
     place: Place
     fd: int
+    reader: Reader
     path: str
     #: when it was last changed, by its own clock, in nanoseconds
     changed: int
@@ -75,10 +77,11 @@ class _Open:
 class Tail:
     """Reads on behind a cursor. Not for several threads at a time."""
 
+    # each file has a reader of its own: it may be in the middle of a record that is too long
     def __init__(
         self,
         pattern: str,
-        reader: Reader,
+        reader: Callable[[], Reader],
         cursor: str | None = None,
         *,
         elapsed: Callable[[], float] = time.monotonic,
@@ -132,7 +135,7 @@ class Tail:
         self._look_around()
         for each in self._open.values():
             start = max(0, each.size - MAX_READ)
-            _, rest = self._reader.cut(os.pread(each.fd, each.size - start, start))
+            _, rest = self._reader().cut(os.pread(each.fd, each.size - start, start))
             each.place = each.place.moved(each.fd, each.size - len(rest))
 
     def look(self) -> Piece:
@@ -242,6 +245,7 @@ class Tail:
         self._open[place.file] = _Open(
             place=place,
             fd=fd,
+            reader=self._reader(),
             path=there.path,
             changed=there.changed,
             size=there.size,
@@ -324,7 +328,7 @@ class Tail:
             buffer = os.pread(each.fd, MAX_READ, each.place.at)
             if not buffer:
                 return []  # it was cut off at this moment; the next look sees it
-            records, width = self._cut(buffer)
+            records, width = _cut(each.reader, buffer)
             if not width:
                 # either it goes on behind what was read, or nobody will ever end it
                 if len(buffer) < MAX_READ and not self._is_over(each):
@@ -335,22 +339,30 @@ class Tail:
                 return records
         return []
 
-    def _cut(self, buffer: bytes) -> tuple[list[bytes], int]:
-        """Not too many records at once, and how many bytes they are."""
-        records, rest = self._reader.cut(buffer)
-        width = len(buffer) - len(rest)
-        half = width
-        while len(records) > MAX_RECORDS:
-            half //= 2
-            fewer, rest = self._reader.cut(buffer[:half])
-            if not fewer:
-                break
-            records, width = fewer, half - len(rest)
-        return records, width
-
     def _is_over(self, each: _Open) -> bool:
         """Whether nothing will be added to it any more: it was moved away, and all is quiet."""
         return self._is_quiet(each) and (each.gone or not each.asked)
+
+
+def _cut(reader: Reader, buffer: bytes) -> tuple[list[bytes], int]:
+    """Records, not too many at once, and how many bytes they are."""
+    fewer = _lines(buffer, MAX_RECORDS)
+    if len(fewer) < len(buffer):
+        records, rest = reader.cut(fewer)
+        if len(rest) < len(fewer):
+            return records, len(fewer) - len(rest)
+    records, rest = reader.cut(buffer)
+    return records, len(buffer) - len(rest)
+
+
+def _lines(buffer: bytes, most: int) -> bytes:
+    """So many of its lines, or all of it: no reader makes more than one record of a line."""
+    end = -1
+    for _ in range(most):
+        end = buffer.find(b"\n", end + 1)
+        if end < 0:
+            return buffer
+    return buffer[: end + 1]
 
 
 def _in_order(each: _Open) -> tuple[int, str]:
@@ -369,8 +381,8 @@ class File:
         self._pause = pause
 
     async def run(self, intake: Intake, stop: asyncio.Event) -> None:
-        reader, cursor = intake.reader(self._source), intake.cursor(self._source)
-        tail = Tail(self._pattern, reader, cursor)
+        cursor = intake.cursor(self._source)
+        tail = Tail(self._pattern, partial(intake.reader, self._source), cursor)
         try:
             if cursor is None and not self._from_start:
                 await asyncio.to_thread(tail.skip)
