@@ -1,0 +1,561 @@
+"""
+The contract of a store of events, as tests.
+
+Subclass it in a test module and give pytest the fixtures that it names, functions: each call opens
+the same data anew, as another process or the next start would.
+"""
+
+# ruff: noqa: S101, PLR2004 - a contract is made of asserts and of the numbers in them
+
+import gc
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from muniment.errors import Conflict, Unavailable
+from muniment.evidence import event_batch
+from muniment.oversight.event import MAX_RECORD, Event, Key
+from muniment.oversight.event_store import Arrived, Chunk, EventStore, Kept, Raw, SourceState
+from muniment.oversight.link import NOBODY, Link
+from muniment.testing.faulty import Disk
+
+LOG = bytes(32)
+AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+MUN_A, MUN_B = "mun_" + "a" * 26, "mun_" + "b" * 26
+STRONG = Link(grant=MUN_A, strength="strong", reason="account", standing="within")
+_PATIENCE = 20
+
+
+def event(number: int = 0, **changes: Any) -> Event:
+    made = Event(
+        type="statement", at=AT + timedelta(seconds=number), account="mun_ana", session="s-1",
+        client="10.0.0.7", action="SELECT", object="orders", detail=f"SELECT {number}",
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def raw(number: int) -> bytes:
+    return b'{"n": %d, "who": "ana"}' % number
+
+
+def salt(source: str, number: int) -> bytes:
+    return sha256(f"{source}#{number}".encode()).digest()[: event_batch.SALT_SIZE]
+
+
+def arrived(source: str, number: int, **changes: Any) -> Arrived:
+    record = changes.pop("raw", raw(number))
+    given = changes.pop("event", event(number))
+    link = changes.pop("link", NOBODY)
+    opens = salt(source, number)
+    committed = event_batch.commitment(LOG, opens, source, number, record)
+    return Arrived(
+        raw=record, salt=opens, commitment=committed, event=replace(given, **changes), link=link
+    )
+
+
+def chunk(start: int = 0, count: int = 1, source: str = "orders-log", **changes: Any) -> Chunk:
+    """So many events, one a second; or those that are given as `arrived`."""
+    made = [arrived(source, n) for n in range(start, start + count)]
+    whole = Chunk(
+        source=source, resource="orders-prod", start=start, arrived=made, rejected=0,
+        cursor=f"at {start + count}", at=AT + timedelta(seconds=start),
+    )  # fmt: skip
+    return replace(whole, **changes)
+
+
+def of(events: Sequence[Event], source: str = "orders-log", **changes: Any) -> Chunk:
+    """These events, the first of a source."""
+    made = [arrived(source, n, event=each) for n, each in enumerate(events)]
+    return chunk(0, 0, source, arrived=made, **changes)
+
+
+def numbers(found: Iterable[Kept]) -> list[int]:
+    return [kept.number for kept in found]
+
+
+def everything(store: EventStore) -> tuple[list[SourceState], list[Kept], list[list[bytes]]]:
+    states = store.states()
+    return states, list(store.walk()), [store.commitments(s.source, 0, s.next) for s in states]
+
+
+class EventStoreContract:
+    """
+    Needs the fixtures `open_store` and `open_faulty`.
+
+    `open_faulty` opens the same data on a disk that fails on command: each write is one `commit`.
+    """
+
+    @pytest.fixture
+    def store(self, open_store: Callable[[], EventStore]) -> EventStore:
+        return open_store()
+
+    # --- taking in ---------------------------------------------------------------------------
+
+    def test_a_source_that_nothing_came_from_has_nothing(self, store: EventStore) -> None:
+        assert store.state("orders-log") == SourceState(source="orders-log", resource="")
+        assert everything(store) == ([], [], [])
+        assert store.raw("orders-log", 0) is None
+        assert store.span("orders-log", 0, 10) is None
+
+    def test_what_was_added_is_there_for_everybody(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        store.add(chunk(0, 3))
+        store.add(chunk(3, 70))
+        for reader in (store, open_store()):
+            kept = list(reader.walk())
+            assert [each.row for each in kept] == sorted({each.row for each in kept})
+            assert kept == [
+                Kept(
+                    row=each.row, source="orders-log", number=number, event=event(number),
+                    link=NOBODY, resource="orders-prod",
+                )
+                for number, each in enumerate(kept)
+            ]  # fmt: skip
+            assert len(kept) == 73
+            for number in (0, 2, 3, 72):
+                expected = Raw(raw=raw(number), salt=salt("orders-log", number))
+                assert reader.raw("orders-log", number) == expected
+            assert reader.raw("orders-log", 73) is None
+            assert reader.raw("other", 0) is None
+
+    def test_the_state_says_how_far_a_source_was_read(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        events = [event(), event(type="session.opened"), event(1)]
+        store.add(of(events, rejected=2, cursor="here"))
+        store.add(chunk(3, 0, rejected=1, cursor=None, at=AT + timedelta(hours=1)))
+        state = SourceState(
+            source="orders-log", resource="orders-prod", next=3, rejected=3, cursor="here",
+            received=AT + timedelta(hours=1), types={"session.opened": 1, "statement": 2},
+        )  # fmt: skip
+        assert store.state("orders-log") == open_store().state("orders-log") == state
+        store.move("orders-log", "there")
+        store.add(chunk(0, 1, "a-log"))
+        assert [each.source for each in store.states()] == ["a-log", "orders-log"]
+        assert open_store().state("orders-log") == replace(state, cursor="there")
+
+    def test_a_moment_keeps_its_microseconds_whatever_its_year_and_zone(
+        self, store: EventStore
+    ) -> None:
+        moments = [
+            datetime(1, 1, 1, tzinfo=UTC),
+            datetime(2026, 11, 21, 10, 0, 0, 123457, tzinfo=timezone(timedelta(hours=5))),
+            datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+        ]
+        store.add(of([event(at=at) for at in moments]))
+        found = [kept.event.at for kept in store.walk() if kept.event is not None]
+        assert found == moments
+        assert {at.utcoffset() for at in found} == {timedelta(0)}
+        assert store.span("orders-log", 0, 3) == (moments[0], moments[2])
+
+    def test_text_of_a_source_comes_back_as_it_was_whatever_it_is(self, store: EventStore) -> None:
+        hostile = ["\0", "a\0b", "\ud800 alone", "\u202egnitset", "';--", "ä\n\r\u2028", "%s", "?"]
+        events = [
+            event(
+                account=text, session=text, client=text, action=text, object=text, detail=text,
+                resource=text, keys=(Key("account", text), Key("token", text * 2)),
+            )
+            for text in hostile
+        ]  # fmt: skip
+        store.add(of(events))
+        assert [kept.event for kept in store.walk()] == events
+        for number, text in enumerate(hostile):
+            assert numbers(store.of_session("orders-log", text)) == [number]
+            assert numbers(store.unlinked(Key("account", text))) == [number]
+            assert numbers(store.between(AT, AT + timedelta(9), resource=text)) == [number]
+
+    def test_records_of_any_size_and_any_bytes_come_back(self, store: EventStore) -> None:
+        records = [b"", b"\0\xff\xfe", b"x" * MAX_RECORD, bytes(range(256)) * 100, b"y"]
+        made = [arrived("orders-log", n, raw=each) for n, each in enumerate(records)]
+        store.add(chunk(0, 0, arrived=made))
+        found = [store.raw("orders-log", number) for number in range(len(records))]
+        assert [None if each is None else each.raw for each in found] == records
+
+    # --- all or nothing ----------------------------------------------------------------------
+
+    def test_a_chunk_that_does_not_go_on_where_the_source_is_is_refused(
+        self, store: EventStore
+    ) -> None:
+        store.add(chunk(0, 3))
+        before = everything(store)
+        for start in (0, 2, 4):
+            with pytest.raises(Conflict):
+                store.add(chunk(start, 2, cursor="wrong"))
+        with pytest.raises(Conflict):
+            store.add(chunk(1, 1, "new-log"))
+        assert everything(store) == before
+
+    def test_of_two_writers_with_the_same_start_one_is_refused(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        writers, barrier = [store, open_store()], threading.Barrier(2)
+        outcomes: list[str] = []
+
+        def write(writer: EventStore, name: str) -> None:
+            for start in range(0, 50, 5):
+                barrier.wait(_PATIENCE)
+                try:
+                    writer.add(chunk(start, 5, cursor=name))
+                    outcomes.append(name)
+                except Conflict:
+                    outcomes.append("refused")
+
+        threads = [
+            threading.Thread(target=write, args=(writer, f"writer {n}"))
+            for n, writer in enumerate(writers)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_PATIENCE)
+        assert outcomes.count("refused") == len(outcomes) // 2 == 10
+        assert numbers(store.walk()) == list(range(50))
+
+    def test_sources_do_not_mind_one_another(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        def write(source: str) -> None:
+            writer = open_store()
+            for start in range(0, 100, 10):
+                writer.add(chunk(start, 10, source))
+
+        sources = ["a-log", "b-log", "c-log"]
+        threads = [threading.Thread(target=write, args=(source,)) for source in sources]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_PATIENCE)
+        kept = list(store.walk())
+        assert [each.row for each in kept] == sorted({each.row for each in kept})
+        for source in sources:
+            assert numbers(k for k in kept if k.source == source) == list(range(100))
+
+    @pytest.mark.parametrize("is_kept", [False, True])
+    def test_a_commit_that_fails_leaves_the_whole_chunk_or_nothing(
+        self,
+        store: EventStore,
+        open_store: Callable[[], EventStore],
+        open_faulty: Callable[[Disk], EventStore],
+        is_kept: bool,
+    ) -> None:
+        """The caller cannot know which; the state says it, and reading goes on from there."""
+        disk = Disk()
+        faulty = open_faulty(disk)
+        faulty.add(chunk(0, 40))
+        before = everything(store)
+        disk.fail("commit", kept=is_kept)
+        with pytest.raises(Unavailable):
+            faulty.add(chunk(40, 40, rejected=3))
+        for reader in (faulty, open_store()):
+            state = reader.state("orders-log")
+            expected = (80, "at 80", 3) if is_kept else (40, "at 40", 0)
+            assert (state.next, state.cursor, state.rejected) == expected
+            assert numbers(reader.walk()) == list(range(state.next))
+        if not is_kept:
+            assert everything(store) == before
+        following = faulty.state("orders-log").next
+        faulty.add(chunk(following, 5))
+        assert numbers(open_store().walk()) == list(range(following + 5))
+
+    @pytest.mark.parametrize("is_kept", [False, True])
+    def test_whatever_else_fails_in_its_commit_is_done_or_not(
+        self,
+        store: EventStore,
+        open_faulty: Callable[[Disk], EventStore],
+        is_kept: bool,
+    ) -> None:
+        disk, key = Disk(), Key("token", "t-1")
+        faulty = open_faulty(disk)
+        faulty.add(of([event(keys=(key,))]))
+        writes: list[tuple[Callable[[], object], Callable[[], bool]]] = [
+            (
+                lambda: faulty.move("orders-log", "x"),
+                lambda: store.state("orders-log").cursor == "x",
+            ),
+            (
+                lambda: faulty.seal("orders-log", 1, 0, 5),
+                lambda: store.sealed_by("orders-log", 0) == 5,
+            ),
+            (lambda: faulty.join(key, MUN_A), lambda: store.joined(key) == MUN_A),
+            (lambda: faulty.relink("orders-log", 0, STRONG), lambda: store.unlinked(key) == []),
+            (lambda: faulty.erase("orders-log", [0]), lambda: store.raw("orders-log", 0) is None),
+        ]
+        for write, is_done in writes:
+            disk.fail("commit", kept=is_kept)
+            with pytest.raises(Unavailable):
+                write()
+            assert is_done() == is_kept
+            write()
+            assert is_done()
+
+    # --- evidence ----------------------------------------------------------------------------
+
+    def test_commitments_are_in_the_order_of_numbers_wherever_a_range_begins(
+        self, store: EventStore
+    ) -> None:
+        store.add(chunk(0, 70))
+        store.add(chunk(0, 5, "other-log"))
+        store.add(chunk(70, 1))
+        store.add(chunk(71, 40))
+        expected = [arrived("orders-log", n).commitment for n in range(111)]
+        for start, stop in ((0, 111), (0, 1), (31, 33), (32, 64), (69, 72), (110, 400), (5, 5)):
+            assert store.commitments("orders-log", start, stop) == expected[start:stop]
+
+    def test_a_span_is_the_earliest_and_the_latest_whatever_their_order(
+        self, store: EventStore
+    ) -> None:
+        seconds = [5, 3, 9, 7, *range(20, 60), 1]
+        store.add(of([event(n) for n in seconds]))
+        for start, stop in ((0, 4), (0, 45), (1, 2), (3, 44), (44, 45), (40, 99)):
+            inside = [AT + timedelta(seconds=n) for n in seconds[start:stop]]
+            assert store.span("orders-log", start, stop) == (min(inside), max(inside))
+        assert store.span("orders-log", 45, 99) is None
+        assert store.span("orders-log", 3, 3) is None
+
+    def test_a_seal_never_goes_back(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        store.add(chunk(0, 10, rejected=4))
+        store.seal("orders-log", 6, 3, 100)
+        store.seal("orders-log", 4, 1, 200)
+        store.seal("orders-log", 6, 2, 300)
+        state = open_store().state("orders-log")
+        assert (state.next, state.sealed, state.rejected, state.rejected_sealed) == (10, 6, 4, 3)
+        assert [store.sealed_by("orders-log", n) for n in (0, 5, 6, 9)] == [100, 100, None, None]
+        store.seal("orders-log", 10, 4, 400)
+        assert [store.sealed_by("orders-log", n) for n in (0, 5, 6, 9)] == [100, 100, 400, 400]
+        assert store.sealed_by("orders-log", 10) is None
+        assert store.sealed_by("other", 0) is None
+
+    def test_what_the_log_has_and_the_store_lost_is_left_out(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        """As after a restored copy: no number is given twice."""
+        store.add(chunk(0, 3))
+        store.seal("orders-log", 8, 2, 50)
+        store.seal("lost-log", 5, 1, 51)
+        with pytest.raises(Conflict):
+            store.add(chunk(3, 1))
+        store.add(chunk(8, 2))
+        assert numbers(open_store().walk()) == [0, 1, 2, 8, 9]
+        found = open_store().state("orders-log")
+        assert (found.next, found.sealed, found.rejected, found.rejected_sealed) == (10, 8, 2, 2)
+        assert store.raw("orders-log", 5) is None
+        assert len(store.commitments("orders-log", 0, 10)) == 5
+        store.add(chunk(5, 1, "lost-log"))
+        assert numbers(store.of_session("lost-log", "s-1")) == [5]
+
+    # --- erasing -----------------------------------------------------------------------------
+
+    def test_an_erased_event_leaves_its_number_and_commitment_and_nothing_else(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        key = Key("account", "mun_ana")
+        given = [event(n, keys=(key,), resource="ana's own") for n in range(3)]
+        links = [STRONG, NOBODY, STRONG]
+        made = [
+            arrived("orders-log", n, event=each, link=link)
+            for n, (each, link) in enumerate(zip(given, links, strict=True))
+        ]
+        store.add(chunk(0, 0, arrived=made))
+        before = store.commitments("orders-log", 0, 3)
+        assert store.erase("orders-log", [0, 1]) == 2
+        for reader in (store, open_store()):
+            kept = list(reader.walk())
+            assert numbers(kept) == [0, 1, 2]
+            assert [each.event for each in kept] == [None, None, given[2]]
+            assert [each.link for each in kept] == [NOBODY, NOBODY, STRONG]
+            assert [each.resource for each in kept] == ["orders-prod", "orders-prod", "ana's own"]
+            assert [reader.raw("orders-log", n) for n in (0, 1)] == [None, None]
+            assert reader.commitments("orders-log", 0, 3) == before
+            assert numbers(reader.of_session("orders-log", "s-1")) == [2]
+            assert numbers(reader.of_grant(MUN_A)) == [2]
+            assert numbers(reader.between(AT, AT + timedelta(1))) == [2]
+            assert reader.unlinked(key) == []
+            assert reader.state("orders-log").types == {"statement": 3}
+
+    def test_erasing_counts_what_there_was(self, store: EventStore) -> None:
+        store.add(chunk(0, 100))
+        assert store.erase("orders-log", (n for n in (5, 5, 3, 700))) == 2
+        assert store.erase("orders-log", [3, 5]) == 0
+        assert store.erase("other", [0]) == 0
+        assert store.erase("orders-log", []) == 0
+        assert store.erase("orders-log", range(2, 90)) == 86
+        there = [kept.number for kept in store.walk() if kept.event is not None]
+        assert there == [0, 1, *range(90, 100)]
+        assert [store.raw("orders-log", n) is not None for n in (1, 2, 89, 90)] == [
+            True, False, False, True,
+        ]  # fmt: skip
+
+    def test_an_event_is_proved_when_its_neighbours_are_gone(self, store: EventStore) -> None:
+        store.add(chunk(0, 50))
+        root = event_batch.root(store.commitments("orders-log", 0, 50))
+        store.seal("orders-log", 50, 0, 9)
+        store.erase("orders-log", [n for n in range(50) if n != 37])
+        kept, left = store.raw("orders-log", 37), store.commitments("orders-log", 0, 50)
+        assert kept is not None
+        committed = event_batch.commitment(LOG, kept.salt, "orders-log", 37, kept.raw)
+        event_batch.verify(committed, 37, 50, event_batch.prove(left, 37), root)
+        assert store.sealed_by("orders-log", 37) == store.sealed_by("orders-log", 36) == 9
+
+    def test_a_batch_can_be_sealed_whose_events_are_gone(self, store: EventStore) -> None:
+        store.add(chunk(0, 40))
+        store.erase("orders-log", range(40))
+        assert len(store.commitments("orders-log", 0, 40)) == 40
+        assert store.span("orders-log", 0, 40) == (AT, AT + timedelta(seconds=39))
+
+    # --- looking -----------------------------------------------------------------------------
+
+    def test_reading_goes_on_behind_what_was_read(self, store: EventStore) -> None:
+        store.add(chunk(0, 40))
+        store.add(chunk(0, 3, "other-log"))
+        store.add(chunk(40, 40))
+        store.erase("orders-log", [7, 8])
+        whole, row, pieces = list(store.walk()), 0, []
+        assert len(whole) == 83
+        while some := store.after(row, 7):
+            assert len(some) <= 7
+            pieces += some
+            row = some[-1].row
+        assert pieces == whole
+        store.add(chunk(80, 2))
+        assert numbers(store.after(row)) == [80, 81]
+        assert store.after(row + 2) == []
+
+    def test_events_of_a_grant_are_found_in_the_order_of_arrival(self, store: EventStore) -> None:
+        late = replace(STRONG, standing="late")
+        other = replace(STRONG, grant=MUN_B)
+        links = [STRONG, NOBODY, late, other, Link(strength="strong", standing="unknown"), STRONG]
+        made = [arrived("orders-log", n, link=link) for n, link in enumerate(links)]
+        store.add(chunk(0, 0, arrived=made))
+        store.add(chunk(0, 0, "other-log", arrived=[arrived("other-log", 0, link=late)]))
+        found = store.of_grant(MUN_A)
+        assert [(kept.source, kept.number, kept.link) for kept in found] == [
+            ("orders-log", 0, STRONG),
+            ("orders-log", 2, late),
+            ("orders-log", 5, STRONG),
+            ("other-log", 0, late),
+        ]
+        assert store.of_grant(MUN_A, limit=2) == found[:2]
+        assert store.of_grant(MUN_A, after=found[1].row) == found[2:]
+        assert store.of_grant(MUN_A, after=found[3].row) == []
+        assert numbers(store.of_grant(MUN_B)) == [3]
+        assert store.of_grant("") == store.of_grant("mun_x") == []
+
+    def test_a_session_is_that_of_its_source(self, store: EventStore) -> None:
+        sessions = ["s-1", "s-2", "s-1", "", "s-1"]
+        store.add(of([event(n, session=each) for n, each in enumerate(sessions)]))
+        store.add(chunk(0, 1, "other-log"))
+        assert numbers(store.of_session("orders-log", "s-1")) == [0, 2, 4]
+        assert numbers(store.of_session("orders-log", "s-1", limit=2)) == [0, 2]
+        assert [kept.source for kept in store.of_session("other-log", "s-1")] == ["other-log"]
+        assert store.of_session("orders-log", "s-3") == store.of_session("orders-log", "") == []
+
+    def test_a_stretch_of_time_is_read_oldest_first(self, store: EventStore) -> None:
+        """From its beginning on, up to and without its end."""
+        types = ["statement", "session.opened", "error"]
+        given = [
+            event((n * 7) % 40, type=types[n % 3], resource=("", "stock-prod")[n % 2])
+            for n in range(40)
+        ]
+        store.add(of(given))
+        store.erase("orders-log", [11])
+        left = [(each, n) for n, each in enumerate(given) if n != 11]
+        since, until = AT + timedelta(seconds=5), AT + timedelta(seconds=33)
+        for resource in (None, "orders-prod", "stock-prod", "nowhere"):
+            for wanted in ((), ("error",), ("error", "statement"), ("call",)):
+                expected = [
+                    n
+                    for each, n in sorted(left, key=lambda pair: (pair[0].at, pair[1]))
+                    if since <= each.at < until
+                    and (resource is None or (each.resource or "orders-prod") == resource)
+                    and (not wanted or each.type in wanted)
+                ]
+                found = store.between(since, until, resource=resource, types=wanted)
+                assert numbers(found) == expected, (resource, wanted)
+                few = store.between(since, until, resource=resource, types=wanted, limit=3)
+                assert few == found[:3]
+        assert store.between(until, since) == store.between(since, since) == []
+
+    def test_at_the_same_moment_the_first_to_arrive_comes_first(self, store: EventStore) -> None:
+        types = ["error", "statement", "error", "session.opened"]
+        store.add(of([event(0, type=each) for each in types]))
+        later = AT + timedelta(seconds=1)
+        assert numbers(store.between(AT, later)) == [0, 1, 2, 3]
+        assert numbers(store.between(AT, later, types=["statement", "error"])) == [0, 1, 2]
+
+    def test_a_walk_takes_little_memory(self, store: EventStore) -> None:
+        text = "x" * 2000
+        for start in range(0, 6000, 1000):
+            made = [
+                arrived("orders-log", n, event=event(n, detail=f"{n} {text}"))
+                for n in range(start, start + 1000)
+            ]
+            store.add(chunk(start, 0, arrived=made))
+        del made
+        gc.collect()
+        tracemalloc.start()
+        assert sum(1 for _ in store.walk()) == 6000
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 6_000_000
+
+    def test_a_walk_that_is_left_keeps_nobody_waiting(self, store: EventStore) -> None:
+        store.add(chunk(0, 40))
+        walk = store.walk()
+        assert next(iter(walk)).number == 0
+        assert store.erase("orders-log", [39]) == 1
+        store.add(chunk(40, 1))
+
+    # --- keys --------------------------------------------------------------------------------
+
+    def test_whoever_shows_a_key_has_what_was_said_last(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        key = Key("access-key", "ASIA1")
+        assert store.joined(key) is None
+        store.join(key, MUN_B)
+        store.join(key, MUN_A)
+        store.join(key, MUN_A)
+        assert open_store().joined(key) == MUN_A
+        assert store.joined(Key("token", "ASIA1")) is None
+        assert store.joined(Key("access-key", "ASIA")) is None
+
+    def test_an_event_waits_for_its_key_until_it_is_linked(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        key, other = Key("access-key", "ASIA1"), Key("token", "t")
+        links = [NOBODY, STRONG, Link(strength="strong", reason="account", standing="unknown")]
+        made = [
+            arrived("orders-log", n, event=event(n, keys=(other, key)), link=link)
+            for n, link in enumerate(links)
+        ]
+        store.add(chunk(0, 0, arrived=[*made, arrived("orders-log", 3)]))
+        assert numbers(store.unlinked(key)) == numbers(store.unlinked(other)) == [0, 2]
+        assert numbers(store.unlinked(key, limit=1)) == [0]
+        assert store.unlinked(Key("token", "ASIA1")) == []
+        store.relink("orders-log", 0, STRONG)
+        for reader in (store, open_store()):
+            assert numbers(reader.unlinked(key)) == numbers(reader.unlinked(other)) == [2]
+            assert numbers(reader.of_grant(MUN_A)) == [0, 1]
+            assert next(reader.walk()).link == STRONG
+        # and back
+        store.relink("orders-log", 1, NOBODY)
+        assert numbers(store.unlinked(key)) == [1, 2]
+        assert numbers(store.of_grant(MUN_A)) == [0]
+
+    def test_what_is_gone_or_never_was_is_not_linked(self, store: EventStore) -> None:
+        store.add(chunk(0, 2))
+        store.erase("orders-log", [0])
+        before = everything(store)
+        for source, number in (("orders-log", 0), ("orders-log", 2), ("other", 0)):
+            store.relink(source, number, STRONG)
+        assert everything(store) == before
+        assert store.of_grant(MUN_A) == []
