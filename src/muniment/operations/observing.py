@@ -72,6 +72,8 @@ class Observing:
     def close(self) -> None:
         """What is being taken in is finished first."""
         self.thread.shutdown(wait=True)
+        if self.store is not None:
+            self.store.close()
 
 
 def case_of(log_id: bytes, source: str) -> str:

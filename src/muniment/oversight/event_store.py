@@ -91,6 +91,10 @@ class Raw:
 class EventStore(Protocol):
     """Any thread may call. Every method may raise `Unavailable`; none changes what was sealed."""
 
+    def close(self) -> None:
+        """Calls that are under way are finished; every later one is refused."""
+        ...
+
     def add(self, chunk: Chunk) -> None:
         """
         Durable when it returns: events, cursor and counts in one transaction.

@@ -3,7 +3,8 @@ What is done so that others remember this log: publish, have stamped, copy, and 
 
 It goes on beside the worker and holds up nothing there: ends, notices and appends wait for none of
 these. Each piece of work is done by one of several nodes, and is tried again by itself, for ever;
-what fails says so in the metrics. Targets are held against the log in the same way.
+what fails says so in the metrics. Targets are held against the log in the same way, what sources
+say is recorded, and detectors see it.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from muniment.errors import MunimentError
 from muniment.operations import index_cases, publish
 from muniment.operations.service import Service
 from muniment.runtime.duties import Duties
+from muniment.runtime.overseeing import Overseeing
 from muniment.runtime.scanning import DRIFT, Scanning
 
 #: how often it is looked at what is due, in seconds
@@ -33,6 +35,8 @@ class Upkeep:
     service: Service
     #: None: nobody looks at targets
     scanning: Scanning | None = None
+    #: None: nobody takes in what sources say, and nothing is watched for
+    overseeing: Overseeing | None = None
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
     #: in elapsed seconds
@@ -108,6 +112,8 @@ class Upkeep:
         )
         if self.scanning is not None:
             yield DRIFT, self.scanning.is_due, self.scanning.look
+        if self.overseeing is not None:
+            yield from self.overseeing.pieces()
         for name in publishing.authorities:
             due = partial(publish.is_stamp_due, service, name)
             yield f"stamp/{name}", due, partial(publish.stamp, service, name)

@@ -32,7 +32,9 @@ from muniment.runtime.following import Following
 from muniment.runtime.key_files import KeyFolder, write_key
 from muniment.runtime.log_stores import LogStores, find_database, open_stores
 from muniment.runtime.notices import read_notifiers
+from muniment.runtime.observing import observe_with, open_events
 from muniment.runtime.outbound import CheckedOutbound
+from muniment.runtime.overseeing import Overseeing, check_oversight
 from muniment.runtime.providers import read_providers
 from muniment.runtime.publishing import read_publishing
 from muniment.runtime.settings import Settings
@@ -51,6 +53,8 @@ class Opened:
     service: Service
     settings: Settings
     proposed: Proposed
+    #: None beside a running service, which sees to it
+    overseeing: Overseeing | None
     stores: LogStores
     only: OneServer | None
     #: where people sign in, by the provider's name
@@ -76,6 +80,9 @@ class Opened:
     async def close(self) -> None:
         if self.following is not None:
             await asyncio.to_thread(self.following.close)
+        if self.overseeing is not None:
+            await self.overseeing.sources.stop()
+        await asyncio.to_thread(self.service.observing.close)
         for connector in self.service.connectors.values():
             await connector.close()
         self.service.log.close()
@@ -175,6 +182,8 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         shared=stores.shared is not None,
         configuration=digest(proposed.configuration),
     )
+    observe_with(service, settings, open_events(folder, settings))
+    held.callback(service.observing.close)
     if not looking:
         if log.trouble is None:
             settle_keys(log, keys, remote)
@@ -184,6 +193,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         service=service,
         settings=settings,
         proposed=proposed,
+        overseeing=None if looking else Overseeing.of(service, settings, folder),
         stores=stores,
         only=only,
         sign_ins=read.sign_ins,
@@ -227,6 +237,7 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     notifiers = read_notifiers(settings, folder, CheckedOutbound())
     read = read_providers(settings, folder, CheckedOutbound())
     publishing = read_publishing(settings, folder, opened.service.publishing)
+    check_oversight(settings)
     keys = _key_folder(folder, settings)
     remote = read_remote(settings, folder, opened.remote)
     keyring = read_keyring(keys, remote)
@@ -247,6 +258,8 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     opened.service.providers, opened.sign_ins = read.providers, read.sign_ins
     opened.service.configuration = digest(proposed.configuration)
     opened.settings, opened.proposed, opened.keys = settings, proposed, keys
+    if opened.overseeing is not None:
+        opened.overseeing.change(settings)
     for connector in before.values():
         await connector.close()
     return [change.text for change in changes]

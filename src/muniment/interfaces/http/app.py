@@ -144,7 +144,7 @@ def _bookkeeping(opened: Opened) -> Bookkeeping:
 def _upkeep(opened: Opened) -> Upkeep:
     # the settings are those in force: a reload changes them
     scanning = Scanning(service=opened.service, settings=lambda: opened.settings.drift)
-    return Upkeep(service=opened.service, scanning=scanning)
+    return Upkeep(service=opened.service, scanning=scanning, overseeing=opened.overseeing)
 
 
 def _lifespan(opened: Opened, work: bool, role: Role) -> Any:
@@ -154,6 +154,8 @@ def _lifespan(opened: Opened, work: bool, role: Role) -> Any:
         books = worker.bookkeeping if worker is not None else _bookkeeping(opened)
         beside = (worker, _upkeep(opened)) if worker is not None else (books,)
         tasks = [asyncio.create_task(each.run()) for each in beside if work]
+        if worker is not None and opened.overseeing is not None:
+            await opened.overseeing.sources.start()
         # what stands now stays: without this each full collection walks all of it
         gc.collect()
         gc.freeze()
