@@ -18,11 +18,11 @@ from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
-from muniment.operations import findings
+from muniment.operations import findings, permit
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.drift_look import Look, line, look_again, look_at, text, told_by
 from muniment.operations.raise_finding import raise_finding
-from muniment.operations.service import Service, close, content
+from muniment.operations.service import Caller, Service, close, content
 from muniment.oversight.detector import Hit, Rule, Severity
 from muniment.oversight.difference import STANDING, Difference, rule_of
 from muniment.ports import Connector
@@ -82,6 +82,12 @@ async def scan(service: Service, resource: str, *, raise_: Raise = raise_finding
         forgotten=look.forgotten,
         removed=removed,
     )
+
+
+def check_may_look(service: Service, caller: Caller) -> None:
+    """Whoever answers findings, and programs that hand in what they see. Raises `NotPermitted`."""
+    if permit.ask(service, caller, "observe", None).outcome != "permit":
+        permit.require(service, caller, "review")
 
 
 def _connector(service: Service, resource: str) -> Connector:

@@ -35,21 +35,21 @@ async def look(
     service: ServiceDep, caller: CallerDep, resource: _Resource | None = None
 ) -> dict[str, Any]:
     """Of each resource its newest scan: when it was, what differs, and what is to be removed."""
-    permit.require(service, caller, "audit")
+    permit.require(service, caller, "read")
     return named(service, await asyncio.to_thread(drift_told.overview, service, resource))
 
 
 @router.get("/unproven")
 async def unproven(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
     """Access that is over and was not yet seen gone, the oldest first, each with its age."""
-    permit.require(service, caller, "audit")
+    permit.require(service, caller, "read")
     return named(service, {"cases": await asyncio.to_thread(drift_told.unproven, service)})
 
 
 @router.post("/{resource}")
 async def scan(service: ServiceDep, caller: CallerDep, resource: str) -> dict[str, Any]:
     """Look at the target now, record it, and raise what differs. Nothing is taken away."""
-    permit.require(service, caller, "observe")
+    drift.check_may_look(service, caller)
     done = await drift.scan(service, resource)
     told = await asyncio.to_thread(drift_told.overview, service, resource)
     return named(service, {**told, "removed": list(done.removed)})
