@@ -8,6 +8,7 @@ from datetime import timedelta
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.store import Mirror
 from muniment.evidence.witness_policy import WitnessPolicy
+from muniment.operations.forwarding import Forwarding
 from muniment.operations.stamp import Authority
 
 
@@ -54,6 +55,8 @@ class Publishing:
     copied: dict[str, float] = field(default_factory=dict)
     #: how far each mirror is
     mirrored: dict[str, int] = field(default_factory=dict)
+    #: who is told of every record
+    forwarding: Forwarding = field(default_factory=Forwarding)
     #: by piece of upkeep: why it fails at the moment
     failing: dict[str, str] = field(default_factory=dict)
     #: one publication at a time

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from muniment.errors import ConfigInvalid, LogUnavailable
 from muniment.evidence.store import ErasureLedger, HeadStore, LogStore, SharedHeadStore
+from muniment.oversight.siem import Cursors
 from muniment.ports import Halt, Projections
 from muniment.runtime.settings import Settings, read_secret
 from muniment.runtime.store_section import StoreSection
@@ -21,8 +22,8 @@ from muniment.stores.read_only import ReadOnlyStore
 from muniment.stores.sqlite import SQLiteStore
 
 
-class Store(LogStore, Projections, Protocol):
-    """The database: the log, and the lists beside it."""
+class Store(LogStore, Projections, Cursors, Protocol):
+    """The database: the log, the lists beside it, and how far others were told of it."""
 
     def close(self) -> None: ...
 

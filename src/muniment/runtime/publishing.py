@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from muniment.operations.publishing import CopyRules, Publishing
+from muniment.oversight.siem import Cursors
+from muniment.runtime.forwarding import read_forwarding
 from muniment.runtime.mirrors import read_mirrors
 from muniment.runtime.settings import Settings
 from muniment.runtime.stamps import read_authorities
@@ -11,9 +13,16 @@ from muniment.runtime.witnesses import read_witnesses
 
 
 def read_publishing(
-    settings: Settings, folder: Path, before: Publishing | None = None
+    settings: Settings,
+    folder: Path,
+    before: Publishing | None = None,
+    cursors: Cursors | None = None,
 ) -> Publishing:
-    """What is known of others is kept from `before`. Raises `ConfigInvalid`; nobody is called."""
+    """
+    What is known of others is kept from `before`; `cursors` keep how far those of `[siem]` are.
+
+    Raises `ConfigInvalid`; nobody is called.
+    """
     mirrors = read_mirrors(settings.mirrors, folder)
     return replace(
         before or Publishing(),
@@ -24,6 +33,9 @@ def read_publishing(
             for name, mirror in mirrors.items()
         },
         every=settings.log.publish,
+        forwarding=read_forwarding(
+            settings, folder, cursors, before.forwarding if before is not None else None
+        ),
         troubles={},
         failing={},
     )

@@ -31,6 +31,7 @@ from muniment.runtime.drift_section import DriftSection
 from muniment.runtime.mirror_section import MirrorSection
 from muniment.runtime.notices_section import NoticesSection
 from muniment.runtime.setting_values import Length, Name, Prefix, Size, Zone
+from muniment.runtime.siem_section import SiemSection
 from muniment.runtime.signer_section import SignerSection
 from muniment.runtime.source_section import SourceSection, check_sources
 from muniment.runtime.stamp_section import StampSection
@@ -323,6 +324,7 @@ class Settings(_Section):
     witnesses: WitnessesSection | None = None
     signer: SignerSection | None = None
     stamps: dict[Name, StampSection] = {}
+    siem: dict[Name, SiemSection] = {}
     sources: dict[Name, SourceSection] = {}
     detect: DetectSection = DetectSection()
     drift: DriftSection = DriftSection()

@@ -1,5 +1,5 @@
 """
-What is done so that others remember this log: publish, have stamped, copy, and index its cases.
+What is done so that others know this log: publish, have stamped, copy, tell, and index its cases.
 
 It goes on beside the worker and holds up nothing there: ends, notices and appends wait for none of
 these. Each piece of work is done by one of several nodes, and is tried again by itself, for ever;
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from muniment.errors import MunimentError
-from muniment.operations import index_cases, publish
+from muniment.operations import forward, index_cases, publish
 from muniment.operations.service import Service
 from muniment.runtime.duties import Duties
 from muniment.runtime.overseeing import Overseeing
@@ -24,6 +24,8 @@ from muniment.runtime.scanning import DRIFT, Scanning
 LOOK = 1.0
 #: seconds between attempts at one piece of work: doubled each time, at most the second
 FIRST_WAIT, LONGEST_WAIT = 1.0, 300.0
+#: begins the names of what tells a sink of events
+FORWARD = "forward/"
 Work = Callable[[], Awaitable[object]]
 _log = logging.getLogger(__name__)
 
@@ -92,6 +94,8 @@ class Upkeep:
 
     def _stand_by(self, name: str) -> None:
         publish.stand_by(self.service.publishing, name)
+        if name.startswith(FORWARD):
+            forward.stand_by(self.service, name.removeprefix(FORWARD))
         self._attempts.pop(name, None)
         self._not_before.pop(name, None)
 
@@ -112,6 +116,9 @@ class Upkeep:
         )
         if self.scanning is not None:
             yield DRIFT, self.scanning.is_due, self.scanning.look
+        for name in publishing.forwarding.streams:
+            due = partial(forward.is_due, service, name)
+            yield f"{FORWARD}{name}", due, partial(forward.forward, service, name)
         if self.overseeing is not None:
             yield from self.overseeing.pieces()
         for name in publishing.authorities:

@@ -175,7 +175,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         outbound=outbound,
         notifiers=read_notifiers(settings, folder, outbound),
         public_url=_public_url(settings),
-        publishing=read_publishing(settings, folder),
+        publishing=read_publishing(settings, folder, cursors=stores.database),
         halted=stores.halted,
         providers=read.providers,
         sealing_key=keys.sealing(),
@@ -236,7 +236,9 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     callbacks = read_callbacks(settings, folder)
     notifiers = read_notifiers(settings, folder, CheckedOutbound())
     read = read_providers(settings, folder, CheckedOutbound())
-    publishing = read_publishing(settings, folder, opened.service.publishing)
+    publishing = read_publishing(
+        settings, folder, opened.service.publishing, opened.stores.database
+    )
     check_oversight(settings)
     keys = _key_folder(folder, settings)
     remote = read_remote(settings, folder, opened.remote)

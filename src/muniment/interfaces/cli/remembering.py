@@ -25,7 +25,7 @@ _SECONDS, _MAX_ANSWER = 5.0, 64 * 1024
 
 
 async def look(settings: Settings, folder: Path) -> list[dict[str, Any]]:
-    """Store, witnesses, authorities, mirrors: `name`, whether it `answers`, and what it `says`."""
+    """Store, witnesses, mirrors, whoever else: `name`, whether it `answers`, and what it `says`."""
     publishing, outbound = read_publishing(settings, folder), CheckedOutbound()
     asked: dict[str, Awaitable[str]] = {}
     if settings.store is not None:
@@ -38,6 +38,8 @@ async def look(settings: Settings, folder: Path) -> list[dict[str, Any]]:
         asked[f"time-stamp authority `{name}`"] = stamp.probe(outbound, authority, clock.now())
     for name, copy in publishing.mirrors.items():
         asked[f"mirror `{name}`"] = asyncio.to_thread(_mirror, copy.mirror)
+    for name, stream in publishing.forwarding.streams.items():
+        asked[f"siem `{name}`"] = stream.sink.look()
     return [await _answer(name, answer) for name, answer in asked.items()]
 
 

@@ -10,7 +10,7 @@ from muniment import __version__
 from muniment.interfaces.http.cases import named
 from muniment.interfaces.http.context import CallerDep, ServiceDep, get_opened
 from muniment.interfaces.http.sign_in import described
-from muniment.operations import explain, heartbeat, permit, publish, sweep
+from muniment.operations import explain, forward, heartbeat, permit, publish, sweep
 from muniment.runtime import wiring
 
 router = APIRouter(tags=["system"])
@@ -60,6 +60,7 @@ async def metrics(service: ServiceDep) -> Response:
             for name, value in publish.gauges(service).items()
             for line in (f"# TYPE {name} gauge", f"{name} {value}")
         ),
+        *forward.metrics(service),
         "# TYPE muniment_unrecorded_total counter",
         *(
             f'muniment_unrecorded_total{{reason="{reason}"}} {count}'
