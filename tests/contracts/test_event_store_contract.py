@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("muniment.testing.event_store_contract")
+pytest.register_assert_rewrite(
+    "muniment.testing.event_store_contract", "muniment.testing.event_looking_contract"
+)
 
 from muniment.stores.events import SQLiteEventStore  # noqa: E402
 from muniment.testing.event_store_contract import EventStoreContract  # noqa: E402

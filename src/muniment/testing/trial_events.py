@@ -8,7 +8,7 @@ from typing import Any
 
 from muniment.evidence import event_batch
 from muniment.oversight.event import Event
-from muniment.oversight.event_store import Arrived, Chunk, Kept
+from muniment.oversight.event_store import Arrived, Chunk, EventStore, Kept, SourceState
 from muniment.oversight.link import NOBODY, Link
 
 LOG = bytes(32)
@@ -62,3 +62,8 @@ def of(events: Sequence[Event], source: str = "orders-log", **changes: Any) -> C
 
 def numbers(found: Iterable[Kept]) -> list[int]:
     return [kept.number for kept in found]
+
+
+def everything(store: EventStore) -> tuple[list[SourceState], list[Kept], list[list[bytes]]]:
+    states = store.states()
+    return states, list(store.walk()), [store.commitments(s.source, 0, s.next) for s in states]
