@@ -17,6 +17,7 @@ OPEN = {
     "/access/v1/jwks",
     "/v1/sign-in/exchange",  # the code and its verifier are what it takes
     "/v1/token",  # RFC 8693: the tokens are in the form
+    "/hooks/{source}",  # the signature of what is sent says who sends it
     "/v1/signals/{provider}",  # RFC 8935: the signature of what is sent says who sends it
 }
 #: what probes read, what the server says before the application sees anything, and errors of which

@@ -24,6 +24,7 @@ from muniment.interfaces.http import (
     case_index,
     cases,
     drift,
+    events,
     evidence,
     findings,
     log,
@@ -53,7 +54,6 @@ _WORKER: Final = (
     "/metrics; ask a node that was started with `--role api` or `all`"
 )
 MAX_BODY = 64 * 1024
-_TOO_LARGE = f"a body has at most {MAX_BODY:,} bytes"
 #: how much of a client's own request id goes into our log
 MAX_LOGGED_ID = 200
 _log = logging.getLogger("muniment.http")
@@ -106,6 +106,7 @@ def _answer_everything(app: FastAPI) -> None:
         case_index,
         cases,
         drift,
+        events,
         evidence,
         findings,
         log,
@@ -174,7 +175,7 @@ def _lifespan(opened: Opened, work: bool, role: Role) -> Any:
 
 class BodyLimit:
     """
-    No body is larger than `MAX_BODY`, whether its length was declared or not.
+    No body is larger than its path allows, whether its length was declared or not.
 
     The framework's own limit answers in plain text, and from outside `RequestFrame`.
     """
@@ -186,9 +187,11 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most = events.MOST if scope["path"].startswith(events.PATHS) else MAX_BODY
+        too_large = f"a body has at most {most:,} bytes"
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared[:12]) > MAX_BODY:
-            await problems.problem("about:blank", 413, _TOO_LARGE, Request(scope))(
+        if declared.isdigit() and int(declared[:12]) > most:
+            await problems.problem("about:blank", 413, too_large, Request(scope))(
                 scope, receive, send
             )
             return
@@ -198,8 +201,8 @@ class BodyLimit:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > MAX_BODY:
-                raise HTTPException(413, _TOO_LARGE)
+            if size > most:
+                raise HTTPException(413, too_large)
             return message
 
         await self._app(scope, receive_bounded, send)
