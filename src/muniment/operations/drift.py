@@ -17,7 +17,7 @@ from muniment.access.scans import Ordered
 from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
-from muniment.evidence.record import Draft
+from muniment.evidence.record import MAX_SECTION, Draft
 from muniment.operations import findings, permit
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.drift_look import Look, line, look_again, look_at, text, told_by
@@ -31,8 +31,8 @@ from muniment.ports import Connector
 SCANS: Final = "drf"
 #: so many differences of one kind are findings of their own; the others are counted in one more
 MOST: Final = 50
-#: how many differences are listed
-LISTED: Final = 500
+#: how much of its section a scan fills with differences
+_ROOM: Final = MAX_SECTION // 5
 
 #: `raise_finding`, or what stands in for it
 Raise = Callable[[Service, Rule, Mapping[str, int], Hit], Awaitable[str]]
@@ -126,9 +126,24 @@ async def _record(service: Service, look: Look) -> tuple[str, tuple[str, ...]]:
 def _told(look: Look) -> dict[str, Any]:
     return {
         "accounts": [line(name, stood) for name, stood in look.memory.items()],
-        "differences": [as_told(each) for each in look.differences[:LISTED]],
+        "differences": _listed(look.differences),
         "forgotten": look.forgotten,
     }
+
+
+def _listed(differences: Sequence[Difference]) -> list[dict[str, Any]]:
+    """As many as there is room for; what is worst comes first, what stood there before last."""
+    order = sorted(
+        differences,
+        key=lambda each: (each.is_standing, -_ORDER.index(each.severity), each.kind, each.account),
+    )
+    found, room = list[dict[str, Any]](), _ROOM
+    for each in map(as_told, order):
+        size = len(content(each)) + 1
+        if size <= room:
+            found.append(each)
+            room -= size
+    return found
 
 
 def as_told(difference: Difference) -> dict[str, Any]:

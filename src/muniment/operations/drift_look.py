@@ -1,7 +1,7 @@
 """One look at a target: what is seen there, beside all that the log says about it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -21,8 +21,8 @@ from muniment.ports import Connector, TellsRoles
 
 #: how long a target may take to be looked at once
 LOOK: Final = timedelta(seconds=60)
-#: how much of its section a scan fills with accounts
-_ROOM: Final = MAX_SECTION * 3 // 4
+#: how much of its section a scan fills with accounts, and with one of them
+_ROOM, _LONGEST = MAX_SECTION * 3 // 4, 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +87,9 @@ def _held_against(
         at=now,
         seen=seen,
         expected=expected,
-        differences=_of_those_remembered(compare(seen, expected, now), memory, forgotten),
+        differences=_of_those_remembered(compare(seen, expected, now), forgotten),
         memory=memory,
-        forgotten=forgotten,
+        forgotten=len(forgotten),
     )
 
 
@@ -218,16 +218,19 @@ def told_by(service: Service, entry: Entry | None) -> dict[str, Any] | None:
     return None if entry is None else service.section(entry, "seen")
 
 
-def _that_fits(memory: Mapping[str, Stood]) -> tuple[dict[str, Stood], int]:
+def _that_fits(memory: Mapping[str, Stood]) -> tuple[dict[str, Stood], set[str]]:
     """The longest known come first: what is forgotten is what came last."""
     order = sorted(memory.items(), key=lambda each: (each[1].since, each[0]))
-    kept, room = dict[str, Stood](), _ROOM
+    kept, forgotten, room = dict[str, Stood](), set[str](), _ROOM
     for name, stood in order:
-        room -= len(content(line(name, stood))) + 1
-        if room < 0:
-            break
-        kept[name] = stood
-    return kept, len(order) - len(kept)
+        size = len(content(line(name, stood))) + 1
+        if size > _LONGEST:
+            continue  # nobody hides behind a long name, or behind many roles: it stays new
+        if size > room:
+            forgotten.add(name)
+        else:
+            kept[name], room = stood, room - size
+    return kept, forgotten
 
 
 def line(name: str, stood: Stood) -> dict[str, Any]:
@@ -245,9 +248,7 @@ def text(text: str) -> str:
 
 
 def _of_those_remembered(
-    found: Iterable[Difference], memory: Mapping[str, Stood], forgotten: int
+    found: Iterable[Difference], forgotten: Collection[str]
 ) -> list[Difference]:
-    """Without accounts that are not remembered: whether they are new nobody can say."""
-    if not forgotten:
-        return list(found)
-    return [each for each in found if each.what != "out-of-band" or each.account in memory]
+    """Without accounts that are forgotten: whether they are new nobody can say."""
+    return [each for each in found if each.what != "out-of-band" or each.account not in forgotten]

@@ -53,6 +53,7 @@ def _scan(newest: Scan, told: dict[str, Any] | None) -> dict[str, Any]:
         "differences": record.differences,
         "erased": told is None,
         "forgotten": (told or {}).get("forgotten", 0),
+        "unlisted": sum(record.differences.values()) - len((told or {}).get("differences", ())),
     }
 
 

@@ -39,7 +39,14 @@ def difference(**changes: Any) -> dict[str, Any]:
 
 def told(*differences: dict[str, Any], **changes: Any) -> dict[str, Any]:
     scan = {"case": "drf_x", "at": START, "target": "x", "first": False, "accounts": 3}
-    rest = {"sessions": 1, "privileges": 0, "differences": {}, "erased": False, "forgotten": 0}
+    rest = {
+        "sessions": 1,
+        "privileges": 0,
+        "differences": {},
+        "erased": False,
+        "forgotten": 0,
+        "unlisted": 0,
+    }
     one = {
         "resource": "orders-prod",
         "scan": {**scan, **rest},

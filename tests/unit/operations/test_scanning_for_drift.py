@@ -475,6 +475,41 @@ async def test_what_does_not_fit_counts_as_nothing_new(
     assert listed["scan"]["forgotten"] == again.forgotten
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 100_000, "\x00\u202e\n" * 100])
+async def test_nobody_hides_behind_a_long_name(
+    looked: Scenario, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(drift_look, "_ROOM", 300)
+    for number in range(20):
+        looked.target().make_foreign_account(f"new_{number:02}")
+    looked.target().make_foreign_account(name, member_of=("payroll",) * 3)
+    for _ in range(2):
+        found = await scan(looked)
+        assert any(each.account[:9] == name[:9] for each in found.differences)
+        looked.clock.advance(HOUR)
+
+
+async def test_nobody_hides_behind_many_roles(looked: Scenario) -> None:
+    target = looked.target()
+    target.make_foreign_account("backdoor", member_of=tuple(f"role_{n}" for n in range(2000)))
+    for _ in range(2):
+        assert ("account-without-grant", "out-of-band") in whats(await scan(looked))
+        looked.clock.advance(HOUR)
+
+
+async def test_a_list_without_room_has_the_worst_first(
+    looked: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "_ROOM", 2000)
+    for number in range(20):
+        looked.target().make_foreign_account(f"new_{number:02}")
+    looked.target().make_foreign_account("worst").is_superuser = True
+    await scan(looked)
+    one = drift_told.overview(looked.service, RESOURCE)["resources"][0]
+    assert one["differences"][0]["account"] == "worst"
+    assert one["scan"]["unlisted"] == 22 - len(one["differences"]) > 0
+
+
 async def test_another_node_takes_up_where_this_one_looked(tmp_path: Path) -> None:
     async with Scenario(tmp_path, shared=True, checking=False) as scenario:
         scenario.target().make_foreign_account("orders_app")

@@ -91,6 +91,8 @@ def _of_resource(one: dict[str, Any], names: screen.Names) -> Iterator[str]:
             ("WHAT", "ACCOUNT", "SEVERITY", "SINCE", "FINDING"),
             [_row(each) for each in one["differences"]],
         )
+        if scan["unlisted"]:
+            yield screen.faint(f"{scan['unlisted']} more, which the list had no room for")
         yield from _ways_out(resource, one["differences"])
     elif not scan["erased"]:
         yield f"  {screen.paint('it is as the log says', 'green')}"
