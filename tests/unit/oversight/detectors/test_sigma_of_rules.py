@@ -100,3 +100,23 @@ def test_pysigma_alone_says_so_too(detector: type[Detector], example: Example) -
     facts = facts_of(example)
     ours = {hit.evidence[-1] for hit in hits([detector], facts)}
     assert plain_sql(detector.rule.sigma, facts) == ours
+
+
+SINGLE = [
+    (detector, example, name)
+    for (detector, example), name in zip(EXAMPLES, NAMES, strict=True)
+    # it has no `fieldref`, and of correlations it knows nothing
+    if "correlation:" not in detector.rule.sigma and "fieldref" not in detector.rule.sigma
+]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    ("detector", "example"), [each[:2] for each in SINGLE], ids=[each[2] for each in SINGLE]
+)
+def test_a_second_engine_agrees(detector: type[Detector], example: Example) -> None:
+    azuma = pytest.importorskip("azuma")
+    rule = azuma.Rule.model_validate_yaml(detector.rule.sigma)
+    facts = facts_of(example)
+    theirs = {each.ref for each in facts if rule.match(each.flat())}
+    assert theirs == {hit.evidence[-1] for hit in hits([detector], facts)}
