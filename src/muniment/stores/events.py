@@ -107,9 +107,10 @@ class SQLiteEventStore:
         self._closed = False
         self._writer = threading.Lock()
         with self._telling():
-            # on a connection of its own: ours turns a database to WAL as soon as it is opened
-            with contextlib.closing(sqlite3.connect(path)) as plain:
-                refuse_foreign(plain)
+            if path.exists():  # or it would be made here, for everybody to read
+                # on a connection of its own: ours turns a database to WAL as soon as it is opened
+                with contextlib.closing(sqlite3.connect(path)) as plain:
+                    refuse_foreign(plain)
             with self._mine() as connection:
                 migrate(connection, _SCHEMA)
 
