@@ -1,5 +1,8 @@
 """Read from a log's store what is then proved: nothing is believed because a database says so."""
 
+import functools
+from collections.abc import Iterator
+
 from muniment.errors import EvidenceError, LogInvalid
 from muniment.evidence import merkle
 from muniment.evidence.checkpoint import Checkpoint
@@ -31,6 +34,21 @@ def entry(store: LogStore, index: int, signed: Checkpoint, node: merkle.Node) ->
     if not found or index >= signed.size:
         raise LogInvalid(f"entry {index} is missing")
     return _proved(*found[0], signed, node)
+
+
+def entries(
+    store: LogStore, start: int, stop: int, signed: Checkpoint, node: merkle.Node
+) -> Iterator[Entry]:
+    """Records in a row, without a gap, each proved to be under a checkpoint. `LogInvalid`."""
+    shared = functools.cache(node)  # the proofs of neighbours are nearly the same
+    due = start
+    for index, data in store.entries(start, stop):
+        if index != due or index >= signed.size:
+            break
+        yield _proved(index, data, signed, shared)
+        due += 1
+    if due != stop:
+        raise LogInvalid(f"entry {due} is missing")
 
 
 def known_entry(store: LogStore, index: int, leaf: bytes) -> Entry:

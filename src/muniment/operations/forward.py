@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Final
 
 from muniment.errors import MunimentError, Unavailable
+from muniment.evidence.reading import entries
 from muniment.operations.forwarding import Stream
 from muniment.operations.service import Service
 from muniment.oversight.siem import Cursors, Progress, SiemEvent
@@ -127,11 +128,11 @@ def _begun(service: Service, name: str, stream: Stream, cursors: Cursors) -> Pro
 def _read(service: Service, stream: Stream, progress: Progress) -> _Piece:
     """Each record is proved to be under our newest checkpoint before anybody is told of it."""
     log, last = service.log, progress.last
+    signed = log.keys.recognise(log.checkpoint)
     events: list[SiemEvent] = []
-    size, stop = 0, min(log.size, progress.next + PIECE)
-    for index in range(progress.next, stop):
-        entry = log.read_entry(index)
-        if index == progress.next:
+    size, stop = 0, min(signed.size, progress.next + PIECE)
+    for entry in entries(log.store, progress.next, stop, signed, log.nodes(signed.size)):
+        if entry.index == progress.next:
             stream.lacks_since = entry.header.at
         if not stream.wants(entry.header.kind):
             continue
@@ -140,9 +141,9 @@ def _read(service: Service, stream: Stream, progress: Progress) -> _Piece:
         )
         size += len(event.body)
         if events and size > MOST_BYTES:
-            return _Piece(events, Progress(index, last))
+            return _Piece(events, Progress(entry.index, last))
         events.append(event)
-        last = index
+        last = entry.index
     return _Piece(events, Progress(stop, last))
 
 

@@ -418,3 +418,18 @@ async def test_a_sink_far_behind_is_said_once_and_so_is_that_it_caught_up(
     await forward.forward(told.service, "siem")
     assert "has caught up" in caplog.records[-1].getMessage()
     assert len(caplog.records) == 2
+
+
+async def test_a_record_that_is_gone_from_the_database_is_not_passed_over(told: Scenario) -> None:
+    sink = Listener()
+    listen(told.service, sink)
+    entries = told.store.entries
+
+    def cut(start: int, stop: int) -> Any:
+        return ((index, data) for index, data in entries(start, stop) if index != 9)
+
+    told.store.entries = cut  # type: ignore[method-assign]  # somebody edits the database
+    with pytest.raises(LogInvalid, match="entry 9 is missing"):
+        await forward.forward(told.service, "siem")
+    del told.store.entries  # and puts it back
+    assert sink.indexes == []
