@@ -296,14 +296,17 @@ def test_new_files_that_begin_alike_are_no_copies_of_one_another(tmp_path: Path)
     reading.tail.close()
 
 
-def test_old_files_are_closed_once_they_were_read(tmp_path: Path) -> None:
-    day = 24 * 3600
-    for number in range(3 * MAX_OPEN):
+def test_old_files_are_closed_once_they_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment.runtime.sources.file.MAX_OPEN", 20)
+    day, count = 24 * 3600, 60
+    for number in range(count):
         file = tmp_path / f"{number:04}.log"
         file.write_text(f"{number}\n")
         os.utime(file, (1_700_000_000 + number * day,) * 2)
     reading = Reading(tmp_path / "*.log")
-    assert reading.look() == [str(number).encode() for number in range(3 * MAX_OPEN)]
+    assert reading.look() == [str(number).encode() for number in range(count)]
     assert reading.tail.count < 5
     assert len(reading.cursor or "") < 1000
     reading.begin_anew()
