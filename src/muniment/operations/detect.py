@@ -32,10 +32,9 @@ from muniment.oversight.watch import Watch
 MOST_ENTRIES, MOST_EVENTS = 2_000, 5_000
 #: how far back activity at targets is seen again after a restart
 ACTIVITY: Final = timedelta(days=7)
-#: the sessions of a grant are looked at once nothing was heard of it for so long
-SETTLES: Final = timedelta(seconds=5)
-#: seconds until the sessions of a grant that goes on are looked at again
-PATIENCE: Final = 30.0
+#: seconds after which the sessions of a grant are looked at if nothing more was heard of it; then
+#: twice as long each time while they go on, and at most the second
+SETTLES, PATIENCE = 5.0, 300.0
 _log = logging.getLogger(__name__)
 
 
@@ -67,8 +66,9 @@ class Detection:
     _begun: bool = False
     _windows: GrantWindows | None = None
     _hits: deque[Hit] = field(default_factory=deque)
-    #: grants that something was heard of, and when, in elapsed seconds
-    _touched: dict[str, float] = field(default_factory=dict)
+    #: grants that something was heard of: when their sessions are looked at, in elapsed seconds,
+    #: and how long the next wait is
+    _touched: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     async def look(self) -> None:
         """
@@ -131,7 +131,7 @@ class Detection:
         for each in kept:
             self._row = each.row
             if each.link.grant:
-                self._touched[each.link.grant] = elapsed
+                self._touched[each.link.grant] = (elapsed + SETTLES, 2 * SETTLES)
             for told in self._facts(each):
                 self._hits.extend(self.watch.see(told))
         return len(kept)
@@ -182,8 +182,8 @@ class Detection:
         store = self.service.observing.store
         if store is None:
             return
-        quiet = self.service.log.clock.elapsed() - SETTLES.total_seconds()
-        for grant in [each for each, heard in self._touched.items() if heard <= quiet]:
+        elapsed = self.service.log.clock.elapsed()
+        for grant in [each for each, (due, _) in self._touched.items() if due <= elapsed]:
             await self._record(store, grant)
 
     async def _record(self, store: EventStore, grant: str) -> None:
@@ -197,7 +197,9 @@ class Detection:
         if settled:
             del self._touched[grant]
         else:
-            self._touched[grant] = self.service.log.clock.elapsed() + PATIENCE
+            _, wait = self._touched[grant]
+            due = self.service.log.clock.elapsed() + wait
+            self._touched[grant] = (due, min(2 * wait, PATIENCE))
 
 
 def _first_since(service: Service, since: datetime) -> int:

@@ -44,7 +44,9 @@ async def take(
         raise Unavailable("nothing is observed here: there is no store of events")
     taken: Taken = await _in_turn(service, intake.take, known, sent, cursor)
     seen = service.registry.sources.get(source)
-    if seen is not None and seen.is_silent:
+    if seen is None:
+        service.observing.kept_up = -EVERY  # from when on it is covered is to be known soon
+    elif seen.is_silent:
         await missed(service, source, "resumed")
     return taken
 
@@ -102,7 +104,11 @@ async def listen_for_silence(service: Service) -> None:
 
 
 async def seal(service: Service) -> int:
-    """Record what was kept of every source since the last time; returns how many events."""
+    """
+    Record what was kept of every source since the last time; returns how many events.
+
+    The first record of a source may have none: it says from when on it is heard.
+    """
     store = service.observing.store
     if store is None:
         return 0
@@ -132,7 +138,8 @@ async def _seal(service: Service, store: EventStore, source: str) -> int:
         await _in_turn(service, _remember, service, store, source, state.sealed)
         state = await _in_turn(service, store.state, source)
     stop = min(state.next, state.sealed + MOST_SEALED)
-    if stop == state.sealed and state.rejected == state.rejected_sealed:
+    nothing_new = stop == state.sealed and state.rejected == state.rejected_sealed
+    if nothing_new and seen is not None:
         return 0
     found = await _in_turn(service, store.commitments, source, state.sealed, stop)
     now = service.now()

@@ -9,7 +9,7 @@ import pytest
 
 from muniment.operations import answer_finding, findings, observe, past
 from muniment.operations.around import Around
-from muniment.operations.detect import PATIENCE, Detection, RuleSet
+from muniment.operations.detect import SETTLES, Detection, RuleSet
 from muniment.operations.grant_windows import GrantWindows
 from muniment.operations.intake import Intake
 from muniment.operations.issue import PickedUp
@@ -175,7 +175,7 @@ async def test_sessions_are_recorded_as_detectors_go_along(watched: Scenario) ->
     await send(watched, "session.closed", account)
     await observe.seal(watched.service)
     await watching.look()
-    watched.clock.advance(timedelta(seconds=PATIENCE))
+    watched.clock.advance(timedelta(seconds=SETTLES))
     await watching.look()
     (row,) = watched.service.projections.cases(kind="session", about=picked.case.id)
     assert row.state == "within"

@@ -159,6 +159,19 @@ async def test_batches_follow_one_another_without_a_gap(watched: Scenario) -> No
     assert seen.next == 6
 
 
+async def test_the_log_says_from_when_on_a_source_is_heard_though_it_says_nothing(
+    watched: Scenario,
+) -> None:
+    await observe.take(watched.service, "orders-log", [])
+    assert observe.is_due(watched.service)
+    for _ in range(2):
+        await observe.seal(watched.service)
+    seen = watched.service.registry.sources["orders-log"]
+    (record,) = watched.records(seen.case)
+    assert isinstance(record, records.EventsReceived)
+    assert (record.start, record.count, seen.since) == (0, 0, watched.service.now())
+
+
 async def test_what_could_not_be_read_is_counted_in_the_log(watched: Scenario) -> None:
     await observe.take(watched.service, "orders-log", [b"nonsense", b"more of it"])
     await observe.seal(watched.service)

@@ -12,6 +12,7 @@ import click
 
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.screen import json_option
+from muniment.interfaces.cli.server import folder_option
 
 if TYPE_CHECKING:
     from muniment.oversight.detector import Rule
@@ -26,13 +27,7 @@ EXAMPLES = 3
 @click.option("--list", "listing", is_flag=True, help="The rules, and how they are set here.")
 @click.option("--backtest", is_flag=True, help="How often each would have fired on this log.")
 @click.option("--rule", "only", metavar="RULE", help="This rule alone.")
-@click.option(
-    "-C",
-    "folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(),
-    help="The folder of muniment.toml.",
-)
+@folder_option
 @json_option
 def detect_command(
     folder: Path, only: str | None, *, listing: bool, backtest: bool, as_json: bool
