@@ -22,6 +22,7 @@ NAMES = (
     "cycles",
     "expiry",
     "publishing",
+    "detect",
 )
 
 
