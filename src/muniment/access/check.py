@@ -20,8 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from muniment.access import lifecycle, records
+from muniment.access import finding, lifecycle, records
 from muniment.access.case import AccessCase
+from muniment.access.finding import Finding
 from muniment.errors import BundleInvalid, EvidenceError
 from muniment.evidence import moment
 from muniment.evidence.bundle import Erased, Withheld
@@ -44,6 +45,8 @@ class Checked:
     proved: Proved
     #: the fold of an access case; None for a case of another kind
     case: AccessCase | None
+    #: the fold of a finding; None for a case of another kind
+    finding: Finding | None
     #: one line: how the case stands
     state: str
     steps: tuple[Step, ...]
@@ -82,19 +85,20 @@ def check(proved: Proved) -> Checked:
     """Steps 11 and 12. Raises `BundleInvalid`."""
     typed = {entry.leaf: _parse(entry) for entry in proved.entries}
     bench = _Bench(proved, typed)
-    case = bench.fold()
+    case, found = bench.fold(), bench.fold_finding()
     bench.check_documents()
     for entry in proved.case:
         bench.check_grounds(entry)
     step = Step(11, STEPS[11], f"{len(typed)} records read")
 
-    state = _state(case) if case is not None else f"`{proved.case[0].header.kind}`, not folded"
+    state = _how_it_stands(proved, case, found)
     return Checked(
         proved=proved,
         case=case,
+        finding=found,
         state=state,
         steps=(*proved.steps, step, Step(12, STEPS[12], state)),
-        not_proved=tuple(_not_proved(proved, case)),
+        not_proved=tuple(_not_proved(proved, case, folded=bool(case or found))),
     )
 
 
@@ -126,6 +130,17 @@ class _Bench:
             raise BundleInvalid(11, str(error)) from error
         except OverflowError as error:  # a signed record may hold any number
             raise BundleInvalid(11, "a moment or a duration beyond all calendars") from error
+
+    def fold_finding(self) -> Finding | None:
+        """The state of a finding; None for cases of other kinds."""
+        if self._proved.case[0].header.kind != records.FindingRaised.KIND:
+            return None
+        try:
+            return finding.fold((entry.header, entry.leaf) for entry in self._proved.case)
+        except EvidenceError as error:
+            raise BundleInvalid(11, str(error)) from error
+        except OverflowError as error:  # as above
+            raise BundleInvalid(11, "a moment beyond all calendars") from error
 
     def check_documents(self) -> None:
         """What a record names by digest in its body it also names as a document."""
@@ -313,8 +328,16 @@ def _require(holds: bool, otherwise: str) -> None:
         raise BundleInvalid(11, otherwise)
 
 
+def _how_it_stands(proved: Proved, case: AccessCase | None, found: Finding | None) -> str:
+    """In one line."""
+    if case is not None:
+        return _state(case)
+    if found is not None:
+        return _state_of_finding(found)
+    return f"`{proved.case[0].header.kind}`, not folded"
+
+
 def _state(case: AccessCase) -> str:
-    """How a case stands, in one line."""
     parts = [case.state]
     if case.break_glass:
         parts.append("by breaking glass")
@@ -324,6 +347,15 @@ def _state(case: AccessCase) -> str:
         parts.append(f"access over at {moment.text(case.ended_at)}")
     if case.removal:
         parts.append(_REMOVAL[case.removal])
+    return ", ".join(parts)
+
+
+def _state_of_finding(found: Finding) -> str:
+    parts = [f"finding of `{found.raised.rule}` ({found.raised.severity})", found.state]
+    if found.answer is not None:
+        parts.append(found.answer.resolution)
+    if found.ends:
+        parts.append(f"access ended in {len(found.ends)} cases")
     return ", ".join(parts)
 
 
@@ -342,14 +374,14 @@ def _reviewed(proved: Proved, case: AccessCase) -> bool:
     return any(isinstance(r, records.ReviewAnswered) and id_ in about for id_, r in typed)
 
 
-def _not_proved(proved: Proved, case: AccessCase | None) -> Iterator[str]:
+def _not_proved(proved: Proved, case: AccessCase | None, *, folded: bool) -> Iterator[str]:
     yield from not_proved(proved.verdict, proved.vouched)
     yield "that the directory, role and policy records followed were the newest (audit the log)"
     if proved.closed_at is None:
         yield f"what happened after log size {proved.as_of}"
-    if case is None:
+    if not folded:
         yield "that a case of this kind went as it should (it has no table of transitions)"
-    elif case.break_glass and not _reviewed(proved, case):
+    elif case is not None and case.break_glass and not _reviewed(proved, case):
         yield "that somebody reviewed the break-glass access"
     if any(isinstance(section, Withheld | Erased) for section in proved.sections.values()):
         yield "what the withheld and erased sections said"

@@ -18,17 +18,31 @@ from muniment.operations.service import Caller, Service, close
 
 async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
     """
-    The evidence bundle of a case. That it was taken, by whom and how far, is its last record.
+    The evidence bundle of an access case or a finding.
+
+    That it was taken, by whom and how far, is its last record.
 
     `heads` are checkpoints that the reader keeps; the bundle shows that it extends them.
     Raises `NotFound`, `NotPermitted`, and `Malformed` for a checkpoint that is not this log's.
     """
-    state, _ = service.read(case)
-    permit.require(service, caller, "read", state)
-    permit.require(service, caller, "export", state)
+    _check_may_export(service, caller, case)
     sizes = [_size(service, head) for head in heads]
     bundle: bytes = await until_it_stands(lambda: _export(service, caller, case, sizes))
     return bundle
+
+
+def _check_may_export(service: Service, caller: Caller, case: str) -> None:
+    if not case.startswith(findings.FINDINGS):
+        state, _ = service.read(case)
+        permit.require(service, caller, "read", state)
+        permit.require(service, caller, "export", state)
+        return
+    finding, _ = findings.read(service, case)
+    permit.require(service, caller, "read")
+    decision = permit.ask_on_finding(service, caller, "export", finding)
+    if decision.outcome != "permit":
+        service.count("not-permitted")
+        raise NotPermitted(f"you may not `export` this finding: {'; '.join(decision.why)}")
 
 
 async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> bytes:
@@ -59,16 +73,15 @@ def _plan(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> 
         service.registry,
         service.erasures,
         case,
-        give=_of_access,
+        # whoever may export a case gets all of it; a finding that ended it, about others too, is
+        # not of it
+        give=lambda entry, _: (
+            entry.header.case == case or not entry.header.case.startswith(findings.FINDINGS)
+        ),
         follows=(exporter, *reviewed),
         sizes=sizes,
         witness_policy=b"" if rules is None else rules.text.encode("utf-8", "surrogateescape"),
     )
-
-
-def _of_access(entry: Entry, _section: str) -> bool:
-    """Whoever may export a case gets all of it; what was found about others too is not of it."""
-    return not entry.header.kind.startswith("finding:")
 
 
 def _size(service: Service, head: bytes) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from muniment.access.check import verify
 from muniment.access.finding import Finding
 from muniment.errors import Conflict, Malformed, NotFound, NotPermitted
 from muniment.operations import findings, sweep, take_in
@@ -247,3 +248,21 @@ async def test_lists_are_right_again_after_they_were_rebuilt(scenario: Scenario)
     assert sweep.wrong_rows(scenario.service) == [case]
     sweep.rebuild(scenario.service)
     assert scenario.service.projections.case_row(case) == before
+
+
+async def test_the_evidence_of_a_finding_says_offline_how_it_stands(scenario: Scenario) -> None:
+    case = await found(scenario, "ana")
+    keys = scenario.service.log.keys.known
+    opened = verify(await scenario.export("aud", case), keys)
+    assert opened.state == "finding of `too-much` (high), open"
+    await closed(scenario, "sec", case)
+    over = verify(await scenario.export("aud", case), keys)
+    assert over.state == "finding of `too-much` (high), closed, explained"
+    assert over.completeness.startswith("COMPLETE")
+    assert not list(over.unseen)
+    assert not any("no table" in phrase for phrase in over.not_proved)
+    assert over.finding is not None
+    assert over.finding.subjects == (scenario.caller("ana").principal.person,)
+    for who in ("sec", "ana"):
+        with pytest.raises(NotPermitted):
+            await scenario.export(who, case)
