@@ -20,7 +20,15 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.record import MAX_SECTION, Draft
 from muniment.operations import findings, permit
 from muniment.operations.attempts import until_it_stands
-from muniment.operations.drift_look import Look, line, look_again, look_at, text, told_by
+from muniment.operations.drift_look import (
+    Look,
+    is_fleeting,
+    line,
+    look_again,
+    look_at,
+    text,
+    told_by,
+)
 from muniment.operations.raise_finding import raise_finding
 from muniment.operations.service import Caller, Service, close, content
 from muniment.oversight.detector import Hit, Rule, Severity
@@ -66,7 +74,7 @@ async def scan(service: Service, resource: str, *, raise_: Raise = raise_finding
     """
     connector = _connector(service, resource)
     look = await look_at(service, connector, resource)
-    if any(each.account.startswith(f"{service.prefix}_") for each in look.differences):
+    if any(is_fleeting(service, each) for each in look.differences):
         look = await look_again(service, connector, look)
     appended = await until_it_stands(lambda: _record(service, look))
     case, removed = appended

@@ -49,18 +49,22 @@ async def look_at(service: Service, connector: Connector, resource: str) -> Look
 
 async def look_again(service: Service, connector: Connector, look: Look) -> Look:
     """
-    What concerns grants counts only if it is seen twice: they come and go while we look.
+    What is fleeting counts only if it is seen twice.
 
     Only what was true before and after a look counts in either of them, so that no wait is needed.
     """
     again = await look_at(service, connector, look.resource)
     before = {each.key for each in look.differences}
     found = [
-        each
-        for each in again.differences
-        if each.key in before or not each.account.startswith(f"{service.prefix}_")
+        each for each in again.differences if each.key in before or not is_fleeting(service, each)
     ]
     return replace(again, differences=found)
+
+
+def is_fleeting(service: Service, difference: Difference) -> bool:
+    """Grants come and go while we look, and sessions end a moment after their account."""
+    ours = difference.account.startswith(f"{service.prefix}_")
+    return ours or difference.kind == "session-without-grant"
 
 
 def _held_against(

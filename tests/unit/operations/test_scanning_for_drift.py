@@ -1,5 +1,6 @@
 """A target is held against the log: what differs is a finding, once, and people have ways out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -240,8 +241,6 @@ async def test_a_grant_that_is_issued_while_we_look_is_left_alone(looked: Scenar
     issue = looked.target().hold("issue")
     asked = await looked.ask("ana")
     await looked.approve("cy", asked)
-    import asyncio
-
     picking = asyncio.create_task(looked.pick_up("ana", asked))
     await issue.reached.wait()
     assert whats(await scan(looked)) == [("account-without-grant", "standing")]
@@ -263,6 +262,25 @@ async def test_what_is_seen_only_once_does_not_count(
 
     monkeypatch.setattr(FakeConnector, "inventory", and_back)
     assert whats(await scan(looked)) == [("account-without-grant", "standing")]
+
+
+async def test_a_session_that_dies_a_moment_after_its_account_does_not_count(
+    looked: Scenario,
+) -> None:
+    target = looked.target()
+    target.make_foreign_account("gone")
+    session = target.login("gone", "gone")
+    del target.accounts["gone"]
+    assert whats(await scan(looked))[-1] == ("session-without-grant", "no-account")
+    second = target.hold("inventory")
+    third = target.hold("inventory")
+    looking = asyncio.create_task(scan(looked))
+    await second.reached.wait()
+    second.release()
+    await third.reached.wait()
+    session.close()
+    third.release()
+    assert whats(await looking) == [("account-without-grant", "standing")]
 
 
 async def test_a_connector_that_tells_no_roles_has_none_compared(
