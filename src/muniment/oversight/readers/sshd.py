@@ -39,7 +39,7 @@ _NOT_LET_IN = tuple(
     (action, re.compile(pattern))
     for action, pattern in {
         "Invalid user": rf"Invalid user (?P<user>.*) {_WAY}",
-        "not allowed": r"User (?P<user>\S{1,256}) from (?P<client>\S{1,255}) not allowed"
+        "not allowed": r"User (?P<user>\S{1,256})(?: from (?P<client>\S{1,255}))? not allowed"
         r" because .*",
         "too many attempts": r"maximum authentication attempts exceeded for (?:invalid user )?"
         rf"(?P<user>.*) {_WAY} ssh2",
@@ -49,7 +49,8 @@ _NOT_LET_IN = tuple(
 )
 _STARTED = re.compile(
     r"Starting session: (?P<what>shell|command|forced-command|subsystem '[^']{1,64}')"
-    rf"(?: \(config\)| \(key-option\)| '.*')?(?: on \S{{1,64}})? for (?P<user>\S{{1,256}}) {_WAY}"
+    r"(?: \((?:config|key-option)\) '.*')?(?: on \S{1,64})?"
+    rf" for (?P<user>\S{{1,256}}) {_WAY}"
     r" id \d{1,10}"
 )
 _LEFT = re.compile(

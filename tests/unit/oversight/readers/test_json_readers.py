@@ -2,6 +2,7 @@
 
 import base64
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -291,3 +292,8 @@ def test_a_reader_of_another_package_is_found_by_its_entry_point(
         made("broken")
     with pytest.raises(ConfigInvalid, match=r"there are: broken, .*foreign"):
         made("absent")
+
+
+def test_the_page_about_readers_names_every_one() -> None:
+    page = (Path(__file__).parents[4] / "docs/how-to/add-a-reader.md").read_text("utf-8")
+    assert [kind for kind in readers.BUILT_IN if f"`{kind}`" not in page] == []

@@ -83,6 +83,7 @@ def test_a_login_with_a_certificate_leads_to_its_grant() -> None:
         ("Invalid user eve from 10.0.0.9 port 4", "session.refused", "Invalid user", "eve", ()),
         ("User bo from 10.0.0.9 not allowed because not listed in AllowUsers", "session.refused",
          "not allowed", "bo", ()),
+        ("User bo not allowed because account is locked", "session.refused", "not allowed", "bo", ()),
         ("maximum authentication attempts exceeded for bo from 10.0.0.9 port 1 ssh2 [preauth]",
          "session.refused", "too many attempts", "bo", ()),
         ("Accepted password for bo from 10.0.0.9 port 4 ssh2", "session.opened", "password", "bo",
