@@ -239,7 +239,7 @@ class CaseRow:
     """One line of a list. Never read by a decision."""
 
     case: str
-    #: `access`, `review`
+    #: `access`, `review`, `finding`: see `operations.findings` for what its line has where
     kind: str
     state: str
     requester: str

@@ -8,8 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from muniment.access import lifecycle, records
-from muniment.access.case import AccessCase
+from muniment.access import records
 from muniment.access.fields import to_json
 from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.record import Header
@@ -19,8 +18,8 @@ FILES = sorted(GOLDEN.glob("*.*.v1.json"))
 LIVES = sorted(GOLDEN.glob("life-*.v1.json"))
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("golden_records", GOLDEN / "golden_records.py")
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, GOLDEN / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -29,7 +28,8 @@ def load() -> ModuleType:
     return module
 
 
-RECORDS = {record.KIND: record for record in load().RECORDS}
+RECORDS = {record.KIND: record for record in load("golden_records").RECORDS}
+golden = load("golden_lives")
 
 
 def test_every_kind_has_a_golden_record() -> None:
@@ -60,10 +60,11 @@ def test_a_golden_record_means_what_it_meant(file: Path) -> None:
 @pytest.mark.parametrize("file", LIVES, ids=lambda file: file.name)
 def test_a_golden_life_folds_to_the_states_it_folded_to(file: Path) -> None:
     life = json.loads(file.read_bytes())
-    case = AccessCase(log_id=bytes.fromhex(life["log_id"]))
+    first = Header.parse(life["headers"][0].encode())
+    case = golden.start(bytes.fromhex(life["log_id"]), first)
     for line, expected in zip(life["headers"], life["states"], strict=True):
         data = line.encode()
-        case = lifecycle.advance(case, Header.parse(data), leaf_hash(data))
+        case = golden.advance(case, Header.parse(data), leaf_hash(data))
         assert to_json(case) == expected
     assert case.closed
 
