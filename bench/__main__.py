@@ -23,6 +23,7 @@ NAMES = (
     "expiry",
     "publishing",
     "detect",
+    "events",
 )
 
 

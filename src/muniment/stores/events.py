@@ -38,6 +38,8 @@ from muniment.stores.migrations import migrate, refuse_foreign
 from muniment.stores.sqlite import OwnConnection, connect
 
 _SCHEMA: Final = "events"
+#: KiB that each thread keeps of the file: what is written to lies close together
+_CACHE: Final = 16 * 1024
 #: events that one transaction erases
 _AT_ONCE: Final = 10_000
 
@@ -288,7 +290,9 @@ class SQLiteEventStore:
             if (old := getattr(local, "mine", None)) in self._open:
                 self._open.remove(old)
                 old.connection.close()
-            local.mine = OwnConnection(connect(self.path))
+            opened = connect(self.path)
+            opened.execute(f"PRAGMA cache_size=-{_CACHE}")
+            local.mine = OwnConnection(opened)
             self._open.append(local.mine)
             local.generation = self._generation
         mine: OwnConnection = local.mine
