@@ -75,6 +75,7 @@ class Kept:
     number: int
     #: None once it was erased
     event: Event | None
+    #: nobody's, once it was erased
     link: Link
     #: what it is about, in the end: of the event, else of its source
     resource: str
@@ -118,11 +119,15 @@ class EventStore(Protocol):
     # --- evidence
 
     def commitments(self, source: str, start: int, stop: int) -> list[bytes]:
-        """In the order of their numbers; also those of erased events."""
+        """In the order of their numbers; also those of erased events, but none of lost ones."""
         ...
 
     def span(self, source: str, start: int, stop: int) -> tuple[datetime, datetime] | None:
-        """The earliest and the latest moment of these events; None where there are none."""
+        """
+        The earliest and the latest moment of these events; None where there are none.
+
+        Those of erased events may count, too, so that what is erased can still be sealed.
+        """
         ...
 
     def seal(self, source: str, stop: int, rejected: int, index: int) -> None:
@@ -146,14 +151,15 @@ class EventStore(Protocol):
         """
         Record, salt, and what was read from it are gone from every file; commitments stay.
 
-        Returns how many there were.
+        Returns how many there were. `Unavailable` says that bytes of them may still be in a file:
+        nobody is shown them any more, and calling it again finishes, also for no numbers at all.
         """
         ...
 
     # --- looking
 
     def after(self, row: int, limit: int = 1000) -> list[Kept]:
-        """In the order of arrival, from the first behind this one."""
+        """In the order of arrival, from the first behind this one; erased ones too."""
         ...
 
     def of_grant(self, case: str, *, after: int = 0, limit: int = 1000) -> list[Kept]:
@@ -173,7 +179,7 @@ class EventStore(Protocol):
         types: Sequence[str] = (),
         limit: int = 1000,
     ) -> list[Kept]:
-        """By the moment that the source gives, oldest first."""
+        """By the moment that the source gives, oldest first: from `since` on, before `until`."""
         ...
 
     def walk(self) -> Iterator[Kept]:
@@ -183,7 +189,7 @@ class EventStore(Protocol):
     # --- keys that lead on from event to event
 
     def join(self, key: Key, grant: str) -> None:
-        """Whoever shows this key has this grant: an event that gave it out said so."""
+        """Whoever shows this key has this grant, an event said so; what is said last stands."""
         ...
 
     def joined(self, key: Key) -> str | None:
@@ -191,7 +197,9 @@ class EventStore(Protocol):
         ...
 
     def unlinked(self, key: Key, limit: int = 1000) -> list[Kept]:
-        """Events with this key that are linked to nothing: they came before what gave it out."""
+        """Events with this key that are linked to no grant: they came before what gave it out."""
         ...
 
-    def relink(self, source: str, number: int, link: Link) -> None: ...
+    def relink(self, source: str, number: int, link: Link) -> None:
+        """Nothing happens where the event was erased, or never was."""
+        ...
