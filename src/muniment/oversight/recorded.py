@@ -7,7 +7,7 @@ that the log is read once, in its order, in little memory.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Protocol
 
 from muniment.access import records
@@ -97,6 +97,8 @@ class Recorded:
     #: reviews: which case each is about
     _reviews: dict[str, str] = field(default_factory=dict)
     _last: datetime | None = None
+    #: when the first policy came into force: what came with it changed nothing
+    _founded: datetime | None = None
     #: grants that are over, with the moment from which on that is told, oldest first
     _settling: list[tuple[datetime, str, _Open]] = field(default_factory=list)
     _tell: Mapping[str, _Tell] = field(init=False, repr=False)
@@ -144,6 +146,7 @@ class Recorded:
         """What stood in the log before the first record that is seen."""
         self._tiers, self._groups = dict(tiers), dict(groups)
         self._gone_principals = set(gone)
+        self._founded = datetime.min.replace(tzinfo=timezone.utc)
 
     def tick(self, now: datetime) -> Iterator[Fact]:
         """Time has passed: what had to settle has."""
@@ -337,6 +340,10 @@ class Recorded:
         self, entry: Entry, record: Any, *, about: str = "", weakens: bool = False
     ) -> Iterator[Fact]:
         header = entry.header
+        if header.kind == records.PolicyActivated.KIND and self._founded is None:
+            self._founded = header.at
+        if self._founded is None or header.at <= self._founded:
+            return
         values: dict[str, Value] = {
             "what": header.kind,
             "weakens": weakens,

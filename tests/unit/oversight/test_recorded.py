@@ -8,6 +8,7 @@ from pathlib import Path
 from muniment.evidence.store import Entry, entry_of
 from muniment.oversight.fact import FACTS, Fact
 from muniment.oversight.recorded import SETTLED, Reason, Recorded, Usage
+from muniment.policy import starter
 from muniment.testing.cast import human
 from muniment.testing.scenario import Scenario
 
@@ -129,7 +130,11 @@ async def test_broken_glass_and_its_review_are_told_of_the_case(tmp_path: Path) 
 
 async def test_a_change_of_who_decides_is_told_and_a_new_face_is_not(tmp_path: Path) -> None:
     async with Scenario(tmp_path) as scenario:
+        assert of_type(told(scenario), "control.changed") == []  # the first policy changes nothing
+        scenario.clock.advance(MINUTE)
+        await scenario.activate({**starter.files(), "policies/90-new.cedar": b"// nothing more"})
         before = len(of_type(told(scenario), "control.changed"))
+        assert before == 1
         scenario.principals["eve"] = human("eve", "engineering")
         await scenario.take_in()
         assert len(of_type(told(scenario), "control.changed")) == before

@@ -1,7 +1,5 @@
 """`muniment detect`: which rules there are, and how often each would have fired."""
 
-import asyncio
-import contextlib
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -151,14 +149,10 @@ def _whole(rule: dict[str, Any]) -> Iterator[str]:
 
 def _backtest(folder: Path, settings: "Settings") -> "Backtest":
     from muniment.runtime.detecting import backtest, read_rota
-    from muniment.runtime.wiring import open_service
+    from muniment.runtime.past import looking_back
 
-    opened = open_service(folder, looking=True)
-    try:
-        return backtest(opened.service, settings, _progress, read_rota(settings, folder))
-    finally:
-        with contextlib.suppress(Exception):
-            asyncio.run(opened.close())
+    with looking_back(folder, settings) as service:
+        return backtest(service, settings, _progress, read_rota(settings, folder))
 
 
 def _progress(done: int, total: int) -> None:
