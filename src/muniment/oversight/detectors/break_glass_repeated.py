@@ -110,7 +110,10 @@ level: high
 
     def __init__(self, thresholds: Mapping[str, int], surroundings: Surroundings) -> None:
         super().__init__(thresholds, surroundings)
-        self._by: dict[str, Recent[Fact]] = {"person": Recent(_WEEK), "resource": Recent(_DAY)}
+        self._by: dict[str, Recent[Fact]] = {
+            "person": Recent(_WEEK, most=100),
+            "resource": Recent(_DAY, most=100),
+        }
 
     def see(self, fact: Fact) -> Iterable[Hit]:
         if not fact.flag("emergency"):

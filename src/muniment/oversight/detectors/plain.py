@@ -7,8 +7,9 @@ from typing import ClassVar, Final
 from muniment.oversight.detector import Hit, Rule, Severity, Silence, Surroundings
 from muniment.oversight.fact import Fact
 
-#: how many facts a hit names as its evidence
-MOST_EVIDENCE: Final = 20
+#: how many facts a hit names as its evidence, how many cases, and how many people
+MOST_NAMED: Final = 20
+MOST_SUBJECTS: Final = 50
 #: how many silences one rule tells: who wants to know about everybody asks about somebody
 MOST_SILENCES: Final = 100
 
@@ -57,10 +58,12 @@ class Plain:
             key=key,
             summary=summary,
             severity=severity or self.rule.severity,
-            cases=unique(about),
-            subjects=unique(sorted(fact.persons) if subjects is None else subjects),
+            cases=unique(about)[-MOST_NAMED:],
+            subjects=unique(sorted(fact.persons) if subjects is None else subjects)[
+                -MOST_SUBJECTS:
+            ],
             resource=fact.text("resource"),
-            evidence=unique((fact.ref,) if evidence is None else evidence)[-MOST_EVIDENCE:],
+            evidence=unique((fact.ref,) if evidence is None else evidence)[-MOST_NAMED:],
             detail=detail,
         )
 

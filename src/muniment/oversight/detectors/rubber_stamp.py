@@ -67,11 +67,11 @@ class RubberStamp(Plain):
         this_month = month(fact.at)
         if not given or len(kept) < self._threshold["approvals"]:
             return
-        if self._told.get(who) == this_month:
+        if self._told.get(who) == this_month or any(each.value[0] is None for each in kept):
             return
         seen = [each.value for each in kept]
         taken = [took for took, _, _ in seen if took is not None]
-        if len(taken) < len(seen) or median(taken) >= self._threshold["latency"]:
+        if median(taken) >= self._threshold["latency"]:
             return
         self._told[who] = this_month
         yield self._hit(
