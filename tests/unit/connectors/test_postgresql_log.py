@@ -85,6 +85,11 @@ def test_lines_of_others_and_broken_lines_are_left_out(text: str) -> None:
     assert [each.detail for each in read(text, line())] == ["SELECT 1"]
 
 
+def test_a_password_in_a_statement_is_left_out() -> None:
+    (found,) = read(line(message="statement: ALTER ROLE x PASSWORD 'geheim'"))
+    assert found.detail == "ALTER ROLE x PASSWORD <REDACTED>"
+
+
 def test_a_statement_in_csvlog_cannot_pass_for_another_line() -> None:
     forged = 'SELECT 1\n2026-11-21 12:00:00 UTC,"other","x"'
     fields = ["2026-11-21 12:00:01.250 UTC", f'"{_GRANT}"', '"db"', "31", '"[local]"', _SESSION, "1", '"SELECT"',

@@ -10,20 +10,14 @@ beginning of a record: inside a quoted statement a holder can write what looks l
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta, timezone
 from typing import Literal
 
+from muniment.errors import Unreadable
+from muniment.oversight.readers.postgresql_line import COLUMNS, Zones
+from muniment.oversight.readers.sql import without_passwords
 from muniment.ports import Activity
 
-#: columns of csvlog, as in the manual of PostgreSQL 15 to 18, by their names in jsonlog
-_COLUMNS = (
-    "timestamp", "user", "dbname", "pid", "remote", "session_id", "line_num", "ps",
-    "session_start", "vxid", "txid", "error_severity", "state_code", "message", "detail", "hint",
-    "internal_query", "internal_position", "context", "statement", "cursor_position", "location",
-    "application_name", "backend_type", "leader_pid", "query_id",
-)  # fmt: skip
 _FIELD = re.compile(r'(?:"((?:[^"]|"")*)"|([^,]*))(?:,|\Z)', re.DOTALL)
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) ?(.*)")
 _STATEMENT = re.compile(
     r"(?:duration: [\d.]+ ms +)?(?:statement|execute [^:]*|AUDIT): (.*)", re.DOTALL
 )
@@ -43,14 +37,23 @@ def read_log(
     """The activity of grants, in the log's order. A line that is cut off is left out."""
     if form == "none":
         return
-    zones = _Zones()
+    zones = Zones()
     for line in _json_lines(lines) if form == "jsonlog" else _csv_lines(lines):
         grant = grant_of(_text(line, "user"))
         action, detail = _what(line) if grant else ("", "")
-        at = zones.moment(line) if action else None
-        if at is not None:
-            session = _text(line, "session_id")
-            yield Activity(grant=grant, at=at, session=session, action=action, detail=detail)
+        if not action:
+            continue
+        try:
+            at = zones.moment(line)
+        except Unreadable:
+            continue
+        yield Activity(
+            grant=grant,
+            at=at,
+            session=_text(line, "session_id"),
+            action=action,
+            detail=without_passwords(detail),
+        )
 
 
 def _json_lines(lines: Iterable[str]) -> Iterator[_Line]:
@@ -76,8 +79,8 @@ def _csv_lines(lines: Iterable[str]) -> Iterator[_Line]:
         ]
         record = ""
         # The pattern finds one more, empty, field at the very end.
-        if len(fields) > len(_COLUMNS):
-            yield dict(zip(_COLUMNS, fields, strict=False))
+        if len(fields) > len(COLUMNS):
+            yield dict(zip(COLUMNS, fields, strict=False))
 
 
 def _text(line: _Line, name: str) -> str:
@@ -109,33 +112,3 @@ def _logged(message: str, *, own: bool) -> tuple[str, str]:
     if own and (statement := _STATEMENT.fullmatch(message)):
         return "statement", statement[1]
     return ("", "") if own else ("statement", message)
-
-
-class _Zones:
-    """
-    Learns what the log's time zone names mean.
-
-    A log writes local time with an abbreviation that may mean several zones. The session id holds
-    the session's start as a count of seconds, and beside it stands the same moment in local time.
-    """
-
-    def __init__(self) -> None:
-        self._offsets: dict[str, timedelta] = {"UTC": timedelta(), "GMT": timedelta()}
-
-    def moment(self, line: _Line) -> datetime | None:
-        at, started = (_MOMENT.match(_text(line, name)) for name in ("timestamp", "session_start"))
-        if at is None or started is None:
-            return None
-        since_epoch = _text(line, "session_id").partition(".")[0]
-        try:
-            start = datetime.fromtimestamp(int(since_epoch, 16), timezone.utc)
-        except (ValueError, OverflowError, OSError):
-            return None
-        offset = _local(started) - start
-        self._offsets[started[2]] = offset
-        return _local(at) - self._offsets.get(at[2], offset)
-
-
-def _local(moment: re.Match[str]) -> datetime:
-    """The moment as if its zone were UTC."""
-    return datetime.fromisoformat(moment[1]).replace(tzinfo=timezone.utc)

@@ -7,15 +7,8 @@ from muniment.errors import Unreadable
 from muniment.oversight.event import MAX_RECORD, Event, ReaderSettings
 from muniment.oversight.readers.border import LineReader, opened, table
 from muniment.oversight.readers.options import Options
-from muniment.oversight.readers.postgresql_line import PostgresLines
+from muniment.oversight.readers.postgresql_line import COLUMNS, PostgresLines
 
-#: columns of csvlog, as in the manual of PostgreSQL 12 to 18, by their names in jsonlog
-_COLUMNS = (
-    "timestamp", "user", "dbname", "pid", "remote", "session_id", "line_num", "ps",
-    "session_start", "vxid", "txid", "error_severity", "state_code", "message", "detail", "hint",
-    "internal_query", "internal_position", "context", "statement", "cursor_position", "location",
-    "application_name", "backend_type", "leader_pid", "query_id",
-)  # fmt: skip
 _FEWEST_COLUMNS: Final = 23
 _FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^,"]*+))(,|\Z)')
 
@@ -61,7 +54,7 @@ class PostgresCsv:
     def read(self, record: bytes) -> Event:
         if len(record) > MAX_RECORD:
             raise Unreadable("it is longer than a record may be")
-        line = dict(zip(_COLUMNS, _fields(record.decode("utf-8", "replace")), strict=False))
+        line = dict(zip(COLUMNS, _fields(record.decode("utf-8", "replace")), strict=False))
         host, colon, port = line["remote"].rpartition(":")
         at_port = bool(colon) and port.isdecimal()
         return self._lines_of_server.event(line, host if at_port else line["remote"])

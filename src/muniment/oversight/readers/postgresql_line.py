@@ -26,6 +26,13 @@ from muniment.oversight.readers.sql import (
     without_passwords,
 )
 
+#: columns of csvlog, as in the manual of PostgreSQL 12 to 18, by their names in jsonlog
+COLUMNS = (
+    "timestamp", "user", "dbname", "pid", "remote", "session_id", "line_num", "ps",
+    "session_start", "vxid", "txid", "error_severity", "state_code", "message", "detail", "hint",
+    "internal_query", "internal_position", "context", "statement", "cursor_position", "location",
+    "application_name", "backend_type", "leader_pid", "query_id",
+)  # fmt: skip
 #: a session that the server did not let begin: wrong password, no such role, too many sessions
 _REFUSALS = frozenset((
     "28P01", "28000", "53300", "3D000", "55000", "57P03", "42501",
