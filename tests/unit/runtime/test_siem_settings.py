@@ -1,6 +1,8 @@
 """`[siem]` in the settings: who is told of every record, and what is refused before anybody is."""
 
+import re
 import ssl
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +157,31 @@ async def test_looking_says_who_is_there(tmp_path: Path, unused_tcp_port: int) -
         assert "is called" in await found.streams["lake"].sink.look()
         assert "no file yet" in await found.streams["disk"].sink.look()
         assert web.asked == 0
+
+
+DOCUMENT = (Path(__file__).parents[3] / "docs/how-to/siem.md").read_text("utf-8")
+
+
+def shown(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+def test_the_sections_that_are_shown_to_readers_hold() -> None:
+    sections = [tomllib.loads(block)["siem"] for block in shown("toml")]
+    assert len(sections) == 5
+    for section in sections:
+        assert settings(**section).siem.keys() == section.keys()
+
+
+def test_the_way_of_finding_gaps_that_is_shown_to_readers_finds_them() -> None:
+    given: dict[str, Any] = {}
+    exec(shown("python")[0], given)  # noqa: S102 (it is ours)
+
+    def events(*pairs: tuple[int, int | None]) -> list[Any]:
+        return [
+            {"unmapped": {"muniment": {"log": {"index": index, "previous": previous}}}}
+            for index, previous in pairs
+        ]
+
+    assert given["missing"](events((7, 3), (8, 7), (12, 8), (8, 7), (12, 8), (13, 12))) == []
+    assert given["missing"](events((0, None), (1, 0), (5, 3), (6, 5))) == [(3, 5)]
