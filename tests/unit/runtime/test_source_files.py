@@ -148,6 +148,16 @@ def test_rotations_that_nobody_saw_are_read_in_their_order(
     assert reading.losses == 0
 
 
+def test_files_of_one_moment_are_read_as_their_rotation_names_them(
+    log: Path, reading: Reading
+) -> None:
+    reading.look()
+    for name in ("app.log", "app.log.1", "app.log.10", "app.log.2"):
+        write(log.with_name(name), f"in {name}")
+        os.utime(log.with_name(name), (1_700_000_000,) * 2)
+    assert reading.look() == [b"in app.log.10", b"in app.log.2", b"in app.log.1", b"in app.log"]
+
+
 @pytest.mark.parametrize("anew", [False, True], ids=["running", "begun anew"])
 def test_a_file_that_was_copied_and_cut_off_is_read_on_in_its_copy(
     log: Path, reading: Reading, anew: bool

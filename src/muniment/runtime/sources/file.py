@@ -39,6 +39,8 @@ MAX_OPEN: Final = 256
 OLD: Final = 24 * 3600 * 10**9
 #: seconds between two signs of life of a source that is silent
 SIGN_OF_LIFE: Final = 15.0
+#: a number of fewer says how often a file was rotated, and is no date
+_DIGITS: Final = 6
 _log = logging.getLogger(__name__)
 
 
@@ -180,7 +182,7 @@ class Tail:
         self._first = False
 
     def _meet_all(self, unknown: dict[FileId, Found]) -> None:
-        for id, there in sorted(unknown.items(), key=lambda item: (item[1].changed, item[1].path)):
+        for id, there in sorted(unknown.items(), key=lambda item: _in_order(item[1])):
             if id in self._open:
                 continue
             if len(self._open) < MAX_OPEN:
@@ -365,8 +367,11 @@ def _lines(buffer: bytes, most: int) -> bytes:
     return buffer[: end + 1]
 
 
-def _in_order(each: _Open) -> tuple[int, str]:
-    return each.changed, each.path
+def _in_order(each: "_Open | Found") -> tuple[int, bool, int, str]:
+    """By their age; where the clock of the disk is too coarse, as a rotation names them."""
+    number = each.path.rpartition(".")[2]
+    times = int(number) if number.isdecimal() and len(number) < _DIGITS else 0
+    return each.changed, each.asked, -times, each.path
 
 
 class File:
