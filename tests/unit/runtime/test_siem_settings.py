@@ -175,7 +175,7 @@ def test_the_sections_that_are_shown_to_readers_hold() -> None:
 
 def test_the_way_of_finding_gaps_that_is_shown_to_readers_finds_them() -> None:
     given: dict[str, Any] = {}
-    exec(shown("python")[0], given)  # noqa: S102 (it is ours)
+    exec(shown("python")[0], given)
 
     def events(*pairs: tuple[int, int | None]) -> list[Any]:
         return [
