@@ -137,7 +137,9 @@ def thresholds(rule: Rule, given: Mapping[str, int]) -> dict[str, int]:
         known = rule.thresholds.get(name)
         if known is None:
             names = ", ".join(f"`{each}`" for each in rule.thresholds) or "none"
-            raise ConfigInvalid(f"`detect.{rule.id}.{name}` is no threshold; there are: {names}")
+            raise ConfigInvalid(
+                f"`detect.rules.{rule.id}.{name}` is no threshold; there are: {names}"
+            )
         if value < known.least:
-            raise ConfigInvalid(f"`detect.{rule.id}.{name}` is at least {known.least}")
+            raise ConfigInvalid(f"`detect.rules.{rule.id}.{name}` is at least {known.least}")
     return {name: given.get(name, each.default) for name, each in rule.thresholds.items()}

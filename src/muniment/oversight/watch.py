@@ -147,7 +147,7 @@ def _check_ids(kinds: Sequence[type[Detector]], given: Mapping[str, Mapping[str,
     for id in given:
         if id not in count:
             names = ", ".join(f"`{each}`" for each in sorted(count))
-            raise ConfigInvalid(f"`detect.{id}` is no rule; there are: {names}")
+            raise ConfigInvalid(f"`detect.rules.{id}` is no rule; there are: {names}")
 
 
 # --- the past once more -------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_thresholds_are_given_by_rule() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"count": {}}, "`detect.count` is no rule; there are: `counting`"),
+        ({"count": {}}, "`detect.rules.count` is no rule; there are: `counting`"),
         ({"counting": {"each": 2}}, "there are: `every`"),
         ({"counting": {"every": 0}}, "is at least 1"),
     ],

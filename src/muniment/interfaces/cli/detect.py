@@ -83,7 +83,18 @@ def _rules(settings: "Settings") -> list[dict[str, Any]]:
             },
         }
         for each in all_detectors()
+    ] + [
+        {**_of_rule(each), "enabled": True, "ends_access": False, "thresholds": {}}
+        for each in _of_drift()
     ]
+
+
+def _of_drift() -> "Iterator[Rule]":
+    """Rules that the scan of a target applies by itself."""
+    from muniment.oversight.detectors import SCANNED
+    from muniment.oversight.difference import RULES
+
+    yield from (rule for rule in RULES if rule.id not in SCANNED)
 
 
 def _of_rule(rule: "Rule") -> dict[str, Any]:
