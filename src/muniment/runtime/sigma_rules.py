@@ -269,7 +269,7 @@ class _OfOne(Plain):
     def see(self, fact: Fact) -> Iterable[Hit]:
         if self.one.meets(fact, self.compiled.queries):
             about = fact.case or fact.text("requester") or fact.text("resource") or fact.type
-            yield self._hit(fact, f"{about}:{day(fact.at)}", self.rule.title)
+            yield self.hit(fact, f"{about}:{day(fact.at)}", self.rule.title)
 
 
 class _OfMany(Plain):
@@ -330,7 +330,7 @@ class _OfMany(Plain):
         if group in self._told:
             return
         self._told[group] = min(now, facts[-1].at.astimezone(timezone.utc))
-        yield self._hit(
+        yield self.hit(
             facts[-1],
             f"{group}:{day(facts[-1].at)}",
             self.rule.title,

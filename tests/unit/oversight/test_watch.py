@@ -42,8 +42,8 @@ class Counting(Plain):
 
     def see(self, fact: Fact) -> Iterable[Hit]:
         self.seen.append(fact)
-        if len(self.seen) % self._threshold["every"] == 0:
-            yield self._hit(fact, fact.case, "a request")
+        if len(self.seen) % self.threshold["every"] == 0:
+            yield self.hit(fact, fact.case, "a request")
 
     def tick(self, now: datetime) -> Iterable[Hit]:
         Counting.ticks.append(now)
@@ -71,7 +71,7 @@ class Endless(Plain):
 
     def see(self, fact: Fact) -> Iterable[Hit]:
         while True:
-            yield self._hit(fact, "again", "and again")
+            yield self.hit(fact, "again", "and again")
 
 
 class Liar(Plain):

@@ -75,7 +75,7 @@ level: high
         how, where = fact.text("how"), fact.text("resource")
         if how.startswith(_LACKS):
             return
-        yield self._hit(
+        yield self.hit(
             fact,
             ":".join((where, how, fact.text("account"))),
             f"`{where}` has access that no grant covers ({how})",

@@ -47,4 +47,4 @@ level: high
     )
 
     def see(self, fact: Fact) -> Iterable[Hit]:
-        yield self._hit(fact, day(fact.at), "a finding could not be told to anybody")
+        yield self.hit(fact, day(fact.at), "a finding could not be told to anybody")

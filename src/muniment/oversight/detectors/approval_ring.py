@@ -85,7 +85,7 @@ class ApprovalRing(Plain):
     def see(self, fact: Fact) -> Iterable[Hit]:
         asked, gave = fact.text("person"), fact.text("approver_person")
         mine = self._given.add(asked, fact.at, (gave, fact.case, fact.ref))
-        if len(mine) < self._threshold["cases"] or asked == gave:
+        if len(mine) < self.threshold["cases"] or asked == gave:
             return
         pair, this_month = (min(asked, gave), max(asked, gave)), month(fact.at)
         if self._told.get(pair) == this_month:
@@ -94,7 +94,7 @@ class ApprovalRing(Plain):
         if self._is_all_by(mine, gave) and self._is_all_by(theirs, asked):
             self._told[pair] = this_month
             seen = [each.value for kept in (theirs, mine) for each in list(kept)[-10:]]
-            yield self._hit(
+            yield self.hit(
                 fact,
                 f"{pair[0]}:{pair[1]}:{this_month}",
                 f"{pair[0]} and {pair[1]} approve each other, and hardly anybody else does",
@@ -106,17 +106,17 @@ class ApprovalRing(Plain):
     def _is_all_by(self, kept: _Given, approver: str) -> bool:
         cases = {each.value[1] for each in kept}
         by = {each.value[1] for each in kept if each.value[0] == approver}
-        enough = self._threshold["cases"]
-        return len(by) >= enough and len(by) * 100 >= len(cases) * self._threshold["share"]
+        enough = self.threshold["cases"]
+        return len(by) >= enough and len(by) * 100 >= len(cases) * self.threshold["share"]
 
     def tick(self, now: datetime) -> Iterable[Hit]:
         self._given.forget(now)
-        if self._is_new_day(now):
+        if self.is_new_day(now):
             self._told = {k: told for k, told in self._told.items() if told == month(now)}
         return ()
 
     def silences(self) -> Iterable[Silence]:
-        needed = self._threshold["cases"]
+        needed = self.threshold["cases"]
         few = [(str(who), len(kept)) for who, kept in self._given]
         for who, seen in [each for each in few if each[1] < needed][:MOST_SILENCES]:
             yield Silence(rule=self.rule.id, about=f"approvals for {who}", seen=seen, needed=needed)

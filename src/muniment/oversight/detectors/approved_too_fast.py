@@ -61,7 +61,7 @@ level: low
         if not self._is_below("latency", fact) and not self._is_below("viewed", fact):
             return
         approver = fact.text("approver")
-        yield self._hit(
+        yield self.hit(
             fact,
             f"{approver}:{day(fact.at)}",
             f"{approver} approved `{fact.text('resource')}` {latency} seconds after it was asked",
@@ -69,4 +69,4 @@ level: low
         )
 
     def _is_below(self, name: str, fact: Fact) -> bool:
-        return name in fact.values and fact.number(name) < self._threshold[name]
+        return name in fact.values and fact.number(name) < self.threshold[name]

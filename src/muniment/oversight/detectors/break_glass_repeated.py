@@ -121,9 +121,9 @@ level: high
         for name, recent in self._by.items():
             kept = [each.value for each in recent.add(fact.text(name), fact.at, fact)]
             cases = {each.case for each in kept}
-            if len(cases) < self._threshold[name] or fact.case in {e.case for e in kept[:-1]}:
+            if len(cases) < self.threshold[name] or fact.case in {e.case for e in kept[:-1]}:
                 continue
-            yield self._hit(
+            yield self.hit(
                 fact,
                 f"{name}:{fact.text(name)}:{week(fact.at)}",
                 f"glass was broken {len(cases)} times: {name} {fact.text(name)}",

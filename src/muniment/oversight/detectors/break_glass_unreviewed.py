@@ -89,7 +89,7 @@ class BreakGlassUnreviewed(Plain):
             if not known.persons:  # a review may know less of its case than the grant
                 self._waiting[case].opened = replace(known, values={**fact.values, "about": case})
             return
-        due = self._surroundings.working_days_after(fact.at, self._threshold["days"])
+        due = self.surroundings.working_days_after(fact.at, self.threshold["days"])
         self._waiting[case] = _Waiting(fact, due)
 
     def tick(self, now: datetime) -> Iterable[Hit]:
@@ -104,10 +104,10 @@ class BreakGlassUnreviewed(Plain):
         waiting.told = True
         fact = waiting.opened
         case = fact.text("about") or fact.case
-        hit = self._hit(
+        hit = self.hit(
             fact,
             case,
-            f"nobody has reviewed broken glass for {self._threshold['days']} working days",
+            f"nobody has reviewed broken glass for {self.threshold['days']} working days",
             cases=(case,),
         )
         yield replace(hit, at=now)

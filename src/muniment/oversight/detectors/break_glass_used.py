@@ -44,4 +44,4 @@ level: medium
     def see(self, fact: Fact) -> Iterable[Hit]:
         if fact.flag("emergency"):
             where = fact.text("resource")
-            yield self._hit(fact, fact.case, f"{fact.text('requester')} broke glass for `{where}`")
+            yield self.hit(fact, fact.case, f"{fact.text('requester')} broke glass for `{where}`")

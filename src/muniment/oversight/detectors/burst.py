@@ -89,12 +89,12 @@ level: medium
         who = fact.text("requester")
         value = (fact.text("resource"), fact.case, fact.ref)
         kept = self._asked.add(who, fact.at, value)
-        if len(kept) < self._threshold["resources"]:
+        if len(kept) < self.threshold["resources"]:
             return
         seen = [each.value for each in kept]
         count = len({resource for resource, _, _ in seen})
-        if count >= self._threshold["resources"]:
-            yield self._hit(
+        if count >= self.threshold["resources"]:
+            yield self.hit(
                 fact,
                 f"{who}:{day(fact.at)}",
                 f"{who} asked for {count} resources within an hour",

@@ -120,7 +120,7 @@ level: low
         if fact.type == "control.changed":
             return self._changed(fact)
         if fact.type == "log.gap":
-            return self._silent(fact) if fact.number("since") > self._threshold["gap"] else ()
+            return self._silent(fact) if fact.number("since") > self.threshold["gap"] else ()
         if fact.type == "source.gap":
             return self._lost(fact) if fact.text("how") in _LOST else ()
         if fact.type == "log.heartbeat":
@@ -134,7 +134,7 @@ level: low
         if what == "principal:enrolled" and not weakens:
             return
         by = fact.text("changed_by")
-        yield self._hit(
+        yield self.hit(
             fact,
             f"{what}:{by}:{day(fact.at)}",
             f"{by} changed a control ({what})" + (", which is weaker now" if weakens else ""),
@@ -143,7 +143,7 @@ level: low
         )
 
     def _silent(self, fact: Fact) -> Iterable[Hit]:
-        yield self._hit(
+        yield self.hit(
             fact,
             f"log:{day(fact.at)}",
             f"nothing was recorded for {fact.number('since')} seconds",
@@ -152,7 +152,7 @@ level: low
 
     def _lost(self, fact: Fact) -> Iterable[Hit]:
         source = fact.text("source")
-        yield self._hit(
+        yield self.hit(
             fact,
             f"source:{source}:{day(fact.at)}",
             f"the source `{source}` was silent or lost records ({fact.text('how')})",
@@ -161,7 +161,7 @@ level: low
 
     def _logs_less(self, fact: Fact) -> Iterable[Hit]:
         where = fact.text("resource")
-        yield self._hit(
+        yield self.hit(
             fact,
             f"logging:{where}:{day(fact.at)}",
             f"what `{where}` logs was changed",

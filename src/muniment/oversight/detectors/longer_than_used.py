@@ -57,15 +57,15 @@ class LongerThanUsed(Plain):
 
     def see(self, fact: Fact) -> Iterable[Hit]:
         used, seconds = fact.number("used"), fact.number("seconds")
-        if not used or used * 100 >= seconds * self._threshold["percent"]:
+        if not used or used * 100 >= seconds * self.threshold["percent"]:
             return
         who = fact.text("requester")
         kept = [each.value for each in self._little.add(who, fact.at, (fact.case, fact.ref))]
-        if len(kept) == self._threshold["grants"]:
-            yield self._hit(
+        if len(kept) == self.threshold["grants"]:
+            yield self.hit(
                 fact,
                 f"{who}:{month(fact.at)}",
-                f"{who} used {len(kept)} grants for less than {self._threshold['percent']} percent "
+                f"{who} used {len(kept)} grants for less than {self.threshold['percent']} percent "
                 "of their time",
                 cases=[case for case, _ in kept],
                 evidence=[ref for _, ref in kept],

@@ -61,7 +61,7 @@ level: informational
         self._unobserved.pop(where, None)
         if not fact.number("sessions") and not fact.number("used"):
             who = fact.text("requester")
-            yield self._hit(
+            yield self.hit(
                 fact, f"{who}:{month(fact.at)}", f"{who} never used a grant for `{where}`"
             )
 

@@ -77,7 +77,7 @@ class NewResource(Plain):
         made = len(self._made.of(who, fact.at))
         behind = [fact.text("person"), *groups]
         if made >= self.rule.samples and not self._is_known(behind, where, fact.at):
-            yield self._hit(
+            yield self.hit(
                 fact,
                 f"{who}:{where}",
                 f"{who} asked for `{where}`, which none of their peers used in 90 days",
@@ -92,7 +92,7 @@ class NewResource(Plain):
 
     def tick(self, now: datetime) -> Iterable[Hit]:
         self._made.forget(now)
-        if self._is_new_day(now):
+        if self.is_new_day(now):
             self._last = {key: last for key, last in self._last.items() if last > now - _SPAN}
             self._ungrouped = {k: last for k, last in self._ungrouped.items() if last > now - _SPAN}
         return ()

@@ -64,7 +64,7 @@ class OffHoursApproval(Plain):
             return
         self._nowhere.pop(approver, None)
         if here.isoweekday() >= _SATURDAY or self._is_night(here.hour):
-            yield self._hit(
+            yield self.hit(
                 fact,
                 f"{approver}:{day(here)}",
                 f"{approver} approved `{fact.text('resource')}` off hours, and is not on call",
@@ -72,11 +72,11 @@ class OffHoursApproval(Plain):
             )
 
     def _is_night(self, hour: int) -> bool:
-        start, end = self._threshold["from"], self._threshold["until"]
+        start, end = self.threshold["from"], self.threshold["until"]
         return start <= hour < end if start <= end else hour >= start or hour < end
 
     def tick(self, now: datetime) -> Iterable[Hit]:
-        if not self._is_new_day(now):
+        if not self.is_new_day(now):
             return ()
         for who in [who for who, last in self._nowhere.items() if last < now - _KEPT]:
             del self._nowhere[who]

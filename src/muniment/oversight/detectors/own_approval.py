@@ -65,7 +65,7 @@ level: critical
         behind = fact.persons | {fact.text("person")}
         if person not in behind and approver != fact.text("requester"):
             return
-        yield self._hit(
+        yield self.hit(
             fact,
             fact.case,
             f"{approver} approved a request of {fact.text('requester')} and stands behind both",

@@ -46,7 +46,7 @@ level: high
             return
         issued = fact.type == "grant.issued"
         words = "was given" if issued else "asked for"
-        yield self._hit(
+        yield self.hit(
             fact,
             fact.case,
             f"{fact.text('requester')} has left, and {words} `{fact.text('resource')}`",

@@ -20,8 +20,8 @@ class Plain:
     rule: ClassVar[Rule]
 
     def __init__(self, thresholds: Mapping[str, int], surroundings: Surroundings) -> None:
-        self._threshold = thresholds
-        self._surroundings = surroundings
+        self.threshold = thresholds
+        self.surroundings = surroundings
         self._day: date | None = None
 
     def see(self, _fact: Fact) -> Iterable[Hit]:
@@ -33,12 +33,12 @@ class Plain:
     def silences(self) -> Iterable[Silence]:
         return ()
 
-    def _is_new_day(self, now: datetime) -> bool:
+    def is_new_day(self, now: datetime) -> bool:
         """True once a day: often enough to forget what is old."""
         before, self._day = self._day, now.date()
         return before != self._day
 
-    def _hit(
+    def hit(
         self,
         fact: Fact,
         key: str,

@@ -68,7 +68,7 @@ class RefusedThenApproved(Plain):
             no = each.value
             is_other = no.text("approver_person") != fact.text("approver_person")
             if is_other and timedelta(0) <= fact.at - no.at <= self._within:
-                yield self._hit(
+                yield self.hit(
                     fact,
                     fact.case,
                     f"{fact.text('approver')} approved what {no.text('approver')} had refused",

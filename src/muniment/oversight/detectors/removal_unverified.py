@@ -46,8 +46,8 @@ level: high
     )
 
     def see(self, fact: Fact) -> Iterable[Hit]:
-        if fact.number("since") >= self._threshold["since"]:
+        if fact.number("since") >= self.threshold["since"]:
             where = fact.text("resource")
-            yield self._hit(
+            yield self.hit(
                 fact, fact.case, f"nobody has seen that a grant for `{where}` is gone from it"
             )

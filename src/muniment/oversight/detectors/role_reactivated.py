@@ -104,13 +104,13 @@ level: low
             return
         who, where, role = fact.text("requester"), fact.text("resource"), fact.text("role")
         kept = self._grants.add((who, where, role), fact.at, (fact.case, fact.ref))
-        if len(kept) < self._threshold["grants"]:
+        if len(kept) < self.threshold["grants"]:
             return
         seen = [each.value for each in kept]
         if any(case == fact.case for case, _ in seen[:-1]):
             return
-        if len({case for case, _ in seen}) >= self._threshold["grants"]:
-            yield self._hit(
+        if len({case for case, _ in seen}) >= self.threshold["grants"]:
+            yield self.hit(
                 fact,
                 f"{who}:{where}:{role}:{day(fact.at)}",
                 f"{who} took `{where}/{role}` {len(seen)} times in 24 hours",

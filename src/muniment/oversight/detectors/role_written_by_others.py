@@ -87,7 +87,7 @@ level: high
         if explained:
             return
         where = fact.text("resource")
-        yield self._hit(
+        yield self.hit(
             fact,
             f"{where}:{fact.text('account')}:{day(fact.at)}",
             f"rights on `{where}` were changed by an account of nobody's grant",

@@ -65,20 +65,20 @@ class RubberStamp(Plain):
         latency = fact.number("latency") if given else None
         kept = self._answers.add(who, fact.at, (latency, fact.case, fact.ref))
         this_month = month(fact.at)
-        if not given or len(kept) < self._threshold["approvals"]:
+        if not given or len(kept) < self.threshold["approvals"]:
             return
         if self._told.get(who) == this_month or any(each.value[0] is None for each in kept):
             return
         seen = [each.value for each in kept]
         taken = [took for took, _, _ in seen if took is not None]
-        if median(taken) >= self._threshold["latency"]:
+        if median(taken) >= self.threshold["latency"]:
             return
         self._told[who] = this_month
-        yield self._hit(
+        yield self.hit(
             fact,
             f"{who}:{this_month}",
             f"{who} gave {len(taken)} approvals in 90 days, refused nothing, and took less than "
-            f"{self._threshold['latency']} seconds for half of them",
+            f"{self.threshold['latency']} seconds for half of them",
             cases=[case for _, case, _ in seen[-20:]],
             subjects=(fact.text("approver_person"),),
             evidence=[ref for _, _, ref in seen],
@@ -86,12 +86,12 @@ class RubberStamp(Plain):
 
     def tick(self, now: datetime) -> Iterable[Hit]:
         self._answers.forget(now)
-        if self._is_new_day(now):
+        if self.is_new_day(now):
             self._told = {k: told for k, told in self._told.items() if told == month(now)}
         return ()
 
     def silences(self) -> Iterable[Silence]:
-        needed = self._threshold["approvals"]
+        needed = self.threshold["approvals"]
         few = [(str(who), len(kept)) for who, kept in self._answers]
         for who, seen in [each for each in few if each[1] < needed][:MOST_SILENCES]:
             yield Silence(rule=self.rule.id, about=f"approvals by {who}", seen=seen, needed=needed)

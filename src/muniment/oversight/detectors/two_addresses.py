@@ -119,7 +119,7 @@ level: medium
             return
         kept = self._seen.add(fact.case, fact.at, (client, fact.ref))
         if len(kept) > 1:
-            yield self._hit(
+            yield self.hit(
                 fact,
                 fact.case,
                 f"the credential of a grant for `{fact.text('resource')}` was used from "

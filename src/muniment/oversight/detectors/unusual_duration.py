@@ -121,13 +121,13 @@ class UnusualDuration(Plain):
     def _is_unusual(self, usual: _Durations, seconds: int) -> bool:
         return (
             len(usual.ordered) >= self.rule.samples
-            and seconds > usual.at(self._threshold["percentile"])
-            and seconds >= self._threshold["times"] * usual.at(50)
+            and seconds > usual.at(self.threshold["percentile"])
+            and seconds >= self.threshold["times"] * usual.at(50)
         )
 
     def _long(self, fact: Fact, usual: str) -> Hit:
         where = fact.text("resource")
-        return self._hit(
+        return self.hit(
             fact,
             f"{fact.text('requester')}:{where}:{day(fact.at)}",
             f"{fact.text('requester')} asked for `{where}` for {fact.number('seconds')} seconds, "
@@ -135,7 +135,7 @@ class UnusualDuration(Plain):
         )
 
     def tick(self, now: datetime) -> Iterable[Hit]:
-        if not self._is_new_day(now):
+        if not self.is_new_day(now):
             return ()
         for case in [case for case, fact in self._asked.items() if _is_old(fact.at, now)]:
             del self._asked[case]

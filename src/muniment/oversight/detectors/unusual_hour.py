@@ -71,7 +71,7 @@ class UnusualHour(Plain):
         self._nowhere.pop(who, None)
         habit = self._habits.setdefault(who, Habit(_SPAN, _MOST))
         if len(habit) >= self.rule.samples and not habit.knows(here.hour):
-            yield self._hit(
+            yield self.hit(
                 fact,
                 f"{who}:{day(fact.at)}",
                 f"{who} asked for `{fact.text('resource')}` after {here.hour}:00 of their own day",
@@ -79,7 +79,7 @@ class UnusualHour(Plain):
         habit.add(fact.at, here.hour)
 
     def tick(self, now: datetime) -> Iterable[Hit]:
-        if not self._is_new_day(now):
+        if not self.is_new_day(now):
             return ()
         for who in [who for who, habit in self._habits.items() if habit.last < now - _SPAN]:
             del self._habits[who]

@@ -86,7 +86,7 @@ level: high
             return
         severity, words = _WORDS[standing]
         where = fact.text("resource")
-        yield self._hit(
+        yield self.hit(
             fact,
             f"{fact.case or fact.text('account')}:{standing}",
             f"a credential of a grant was used on `{where}` {words}",

@@ -135,12 +135,12 @@ level: low
         if fact.text("ticket_state") in _INVALID:
             state = fact.text("ticket_state")
             words = f"the ticket that {who} gave is {state}"
-            yield self._hit(fact, f"ticket:{who}:{today}", words)
+            yield self.hit(fact, f"ticket:{who}:{today}", words)
         if fact.text("kind") != "human":
             return
-        if "letters" in fact.values and fact.number("letters") < self._threshold["letters"]:
+        if "letters" in fact.values and fact.number("letters") < self.threshold["letters"]:
             words = f"the reason of {who} has {fact.number('letters')} letters"
-            yield self._hit(fact, f"short:{who}:{today}", words)
+            yield self.hit(fact, f"short:{who}:{today}", words)
         if fact.text("reason"):
             yield from self._reused(fact)
 
@@ -148,8 +148,8 @@ level: low
         key = (fact.text("person"), fact.text("reason"))
         seen = [each.value for each in self._given.add(key, fact.at, (fact.case, fact.ref))]
         times = len({case for case, _ in seen})
-        if times >= self._threshold["times"]:
-            yield self._hit(
+        if times >= self.threshold["times"]:
+            yield self.hit(
                 fact,
                 f"reused:{fact.text('person')}:{month(fact.at)}",
                 f"{fact.text('requester')} gave the same reason {times} times in 30 days",
