@@ -19,7 +19,7 @@ from muniment.operations import findings
 from muniment.operations.around import Around
 from muniment.operations.grant_windows import GrantWindows
 from muniment.operations.observe_sessions import record_sessions
-from muniment.operations.raise_finding import raise_finding
+from muniment.operations.raise_finding import CROWD, raise_finding, record_counted
 from muniment.operations.service import Caller, Service
 from muniment.oversight.detector import Hit, Rule
 from muniment.oversight.event_store import EventStore, Kept
@@ -85,6 +85,7 @@ class Detection:
             while self._hits:
                 await self._raise(self._hits[0])
                 self._hits.popleft()
+        await record_counted(self.service)
         await self._record_sessions()
 
     # --- seeing
@@ -162,10 +163,13 @@ class Detection:
 
     def _is_known(self, hit: Hit) -> bool:
         """Whether it was raised before: what is seen again after a restart is no news."""
-        number = findings.newest_of(self.service, hit.rule, hit.key)
+        return any(self._is_known_as(hit, key) for key in (hit.key, CROWD))
+
+    def _is_known_as(self, hit: Hit, key: str) -> bool:
+        number = findings.newest_of(self.service, hit.rule, key)
         if number is None:
             return False
-        case = findings.case_of(self.service, hit.rule, hit.key, number)
+        case = findings.case_of(self.service, hit.rule, key, number)
         finding, _ = findings.read(self.service, case)
         if finding.state == "closed":
             return finding.changed_at is not None and hit.at <= finding.changed_at

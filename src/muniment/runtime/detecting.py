@@ -1,5 +1,6 @@
 """The detectors of this installation: which ones, with which thresholds, and what they know."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -19,18 +20,32 @@ from muniment.oversight.event import Key
 from muniment.oversight.link import Correlator, Grants, GrantWindow
 from muniment.oversight.recorded import Recorded
 from muniment.oversight.watch import FAILED, Backtest, Watch
+from muniment.runtime.on_call import OnCall
 from muniment.runtime.settings import Settings
+from muniment.runtime.sigma_rules import read_sigma_rules
 
 #: whether this login is on call then
 Rota = Callable[[str, datetime], bool]
 
 
-def chosen(settings: Settings) -> tuple[type[Detector], ...]:
+def known(settings: Settings, folder: Path) -> tuple[type[Detector], ...]:
+    """Ours, those of installed packages, and Sigma rules. Raises `ConfigInvalid`."""
+    sigma = settings.detect.sigma
+    if sigma is None:
+        return all_detectors()
+    every = (*all_detectors(), *read_sigma_rules(folder / sigma))
+    count = Counter(each.rule.id for each in every)
+    if twice := [id_ for id_, times in count.items() if times > 1]:
+        raise ConfigInvalid(f"`detect.sigma`: two rules have the id `{twice[0]}`")
+    return every
+
+
+def chosen(settings: Settings, folder: Path) -> tuple[type[Detector], ...]:
     """The detectors that are not switched off. Raises `ConfigInvalid` for a rule that is none."""
-    every = all_detectors()
-    known = {each.rule.id for each in every}
+    every = known(settings, folder)
+    ids = {each.rule.id for each in every}
     for id_ in settings.detect.rules:
-        if id_ not in known:
+        if id_ not in ids:
             raise ConfigInvalid(
                 f"`detect.rules.{id_}` is no rule: `muniment detect --list` names those there are"
             )
@@ -52,10 +67,10 @@ def surroundings(settings: Settings) -> WorkingDays:
     )
 
 
-def rule_sets(settings: Settings) -> dict[str, RuleSet]:
+def rule_sets(settings: Settings, folder: Path) -> dict[str, RuleSet]:
     """By rule id, also of the rule about detectors themselves. Raises `ConfigInvalid`."""
     sections, found = settings.detect.rules, {FAILED.id: RuleSet(rule=FAILED, thresholds={})}
-    for each in chosen(settings):
+    for each in chosen(settings, folder):
         section = sections.get(each.rule.id)
         found[each.rule.id] = RuleSet(
             rule=each.rule,
@@ -71,10 +86,10 @@ def rule_sets(settings: Settings) -> dict[str, RuleSet]:
     return found
 
 
-def read_detection(service: Service, settings: Settings, rota: Rota) -> Detection:
+def read_detection(service: Service, settings: Settings, folder: Path) -> Detection:
     """What watches over this service. Raises `ConfigInvalid`, saying which setting is wrong."""
-    rules = rule_sets(settings)
-    live = [each for each in chosen(settings) if each.rule.id not in SCANNED]
+    rules, rota = rule_sets(settings, folder), read_rota(settings, folder)
+    live = [each for each in chosen(settings, folder) if each.rule.id not in SCANNED]
     set_here = {each.rule.id: given(settings).get(each.rule.id, {}) for each in live}
     around = Around(service=service, correlator=correlator(service), rota=rota)
     return Detection(
@@ -107,12 +122,13 @@ class _None:
 
 
 def backtest(
-    service: Service, settings: Settings, progress: Callable[[int, int], object], rota: Rota
+    service: Service, settings: Settings, folder: Path, progress: Callable[[int, int], object]
 ) -> Backtest:
     """What the rules, as they are set here, would have found in all that ever happened."""
+    rota = read_rota(settings, folder)
     around = Around(service=service, correlator=correlator(service), rota=rota)
     recorded = Recorded(world=around, heartbeat=settings.log.heartbeat)
-    kinds = chosen(settings)
+    kinds = chosen(settings, folder)
     return watch.backtest(
         past.facts(service, around, recorded, progress),
         kinds,
@@ -122,8 +138,10 @@ def backtest(
     )
 
 
-def read_rota(settings: Settings, _folder: Path) -> Rota:
+def read_rota(settings: Settings, folder: Path) -> Rota:
     """Who is on call, by the calendars. Raises `ConfigInvalid` for one that cannot be read."""
     if not settings.detect.on_call:
         return lambda _login, _at: False
-    raise ConfigInvalid("`detect.on_call`: calendars are not read yet")
+    mails = {person.mail: login for login, person in settings.people.items() if person.mail}
+    files = [folder / path for path in settings.detect.on_call]
+    return OnCall(files, mails, settings.calendar.timezone)

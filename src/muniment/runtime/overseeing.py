@@ -17,10 +17,11 @@ from muniment.runtime.sources.supervision import Sources
 Piece = tuple[str, Callable[[], bool], Callable[[], Awaitable[object]]]
 
 
-def check_oversight(settings: Settings) -> None:
+def check_oversight(settings: Settings, folder: Path) -> None:
     """Raises `ConfigInvalid` for a source or a rule that cannot be so."""
     read_sources(settings)
-    rule_sets(settings)
+    rule_sets(settings, folder)
+    read_rota(settings, folder)
 
 
 @dataclass(kw_only=True)
@@ -42,13 +43,13 @@ class Overseeing:
             lambda name: duties.has(f"observe/{name}"),
             folder,
         )
-        detection = read_detection(service, settings, read_rota(settings, folder))
+        detection = read_detection(service, settings, folder)
         return cls(service=service, sources=sources, detection=detection, _folder=folder)
 
     def change(self, settings: Settings) -> None:
         """Raises `ConfigInvalid` saying what to do, and leaves everything as it was."""
         known = read_sources(settings)
-        detection = read_detection(self.service, settings, read_rota(settings, self._folder))
+        detection = read_detection(self.service, settings, self._folder)
         self.sources.change(settings.sources)
         if self.service.observing.store is None:
             observe_with(self.service, settings, open_events(self._folder, settings))

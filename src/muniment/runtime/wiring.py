@@ -239,7 +239,7 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     publishing = read_publishing(
         settings, folder, opened.service.publishing, opened.stores.database
     )
-    check_oversight(settings)
+    check_oversight(settings, folder)
     keys = _key_folder(folder, settings)
     remote = read_remote(settings, folder, opened.remote)
     keyring = read_keyring(keys, remote)

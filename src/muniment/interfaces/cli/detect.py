@@ -41,7 +41,7 @@ def detect_command(
         raise click.UsageError("say --list or --backtest")
     settings = read_settings(folder)
     if listing:
-        rules = [each for each in _rules(settings) if only in (None, each["id"])]
+        rules = [each for each in _rules(settings, folder) if only in (None, each["id"])]
         _require(rules, only)
         screen.show({"rules": rules}, _listed(rules, whole=only is not None), as_json=as_json)
         return
@@ -60,11 +60,10 @@ def _require(found: list[Any], only: str | None) -> None:
 # --- the rules --------------------------------------------------------------------------------
 
 
-def _rules(settings: "Settings") -> list[dict[str, Any]]:
-    from muniment.oversight.detectors import all_detectors
-    from muniment.runtime.detecting import rule_sets
+def _rules(settings: "Settings", folder: Path) -> list[dict[str, Any]]:
+    from muniment.runtime.detecting import known, rule_sets
 
-    sets = rule_sets(settings)
+    sets = rule_sets(settings, folder)
     return [
         {
             **_of_rule(each.rule),
@@ -82,7 +81,7 @@ def _rules(settings: "Settings") -> list[dict[str, Any]]:
                 for name, threshold in each.rule.thresholds.items()
             },
         }
-        for each in all_detectors()
+        for each in known(settings, folder)
     ] + [
         {**_of_rule(each), "enabled": True, "ends_access": False, "thresholds": {}}
         for each in _of_drift()
@@ -159,11 +158,11 @@ def _whole(rule: dict[str, Any]) -> Iterator[str]:
 
 
 def _backtest(folder: Path, settings: "Settings") -> "Backtest":
-    from muniment.runtime.detecting import backtest, read_rota
+    from muniment.runtime.detecting import backtest
     from muniment.runtime.past import looking_back
 
     with looking_back(folder, settings) as service:
-        return backtest(service, settings, _progress, read_rota(settings, folder))
+        return backtest(service, settings, folder, _progress)
 
 
 def _progress(done: int, total: int) -> None:
