@@ -32,15 +32,20 @@ from muniment.evidence import record as envelope
 from muniment.evidence import verdict, verify
 from muniment.interfaces.cli import main as cli
 from muniment.interfaces.console import approvals
+from muniment.interfaces.console import findings as finding_pages
 from muniment.interfaces.console import sign_in as sign_in_pages
 from muniment.interfaces.http import (
     authzen,
     case_index,
     cases,
+    drift,
+    events,
     evidence,
+    findings,
     log,
     problems,
     sign_in,
+    stories,
     system,
 )
 from muniment.interfaces.http.authzen import profile
@@ -611,7 +616,10 @@ def http_page() -> Iterator[str]:
     yield "`/access/v1` and refused under `/v1`."
     yield "Case ids may be shortened to a unique beginning under `/v1/cases`."
     yield ""
-    modules = (authzen, cases, evidence, case_index, log, sign_in, system, approvals, sign_in_pages)
+    modules = (
+        authzen, cases, stories, findings, drift, events, evidence, case_index, log, sign_in,
+        system, approvals, finding_pages, sign_in_pages,
+    )  # fmt: skip
     for module in modules:
         yield f"## {_title(module)}"
         yield ""

@@ -45,6 +45,7 @@ def other(scenario: Scenario) -> Iterator[Service]:
 
 def app_of(scenario: Scenario, role: Role = "all", *, work: bool = False) -> FastAPI:
     opened: Any = SimpleNamespace(
+        overseeing=None,
         service=scenario.service,
         settings=Settings.model_validate({**SETTINGS, "store": STORE}),
         shared=True,
