@@ -1,7 +1,9 @@
 """A year of ordinary life: detectors are silent about it, and find each fault planted in it."""
 
+import random
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -83,6 +85,25 @@ def test_rules_without_an_expected_rate_have_no_hit_at_all() -> None:
     silent = [detector.rule.id for detector in BUILT_IN if not detector.rule.expected]
     assert len(silent) >= 6
     assert {id: found.results[id].hits for id in silent} == dict.fromkeys(silent, 0)
+
+
+def findings(facts: Iterable[Fact], year: OrdinaryYear) -> set[tuple[str, str]]:
+    watch = Watch(BUILT_IN, {}, year.working_days)
+    return {(hit.rule, hit.key) for hit in replay(facts, watch)}
+
+
+def test_sources_that_are_late_change_no_finding() -> None:
+    year = OrdinaryYear(grants=SMALL)
+    for rule in RULES:
+        year.plant(rule, 1, seed=2)
+    facts, rng = list(year.facts()), random.Random(1)
+    late = {"activity", "deployment", "incident.opened", "incident.closed"}
+    arrivals = [
+        each.at + timedelta(seconds=rng.randrange(3600)) * (each.type in late) for each in facts
+    ]
+    order = sorted(range(len(facts)), key=arrivals.__getitem__)
+    assert order != sorted(order)
+    assert findings([facts[n] for n in order], year) == findings(facts, year)
 
 
 @pytest.mark.deep

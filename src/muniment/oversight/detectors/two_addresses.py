@@ -8,10 +8,11 @@ from typing import Final
 from muniment.oversight.detector import Example, Hit, Rule, Surroundings
 from muniment.oversight.detectors.examples import activity, on
 from muniment.oversight.detectors.plain import Plain
-from muniment.oversight.detectors.recent import Recent
 from muniment.oversight.fact import Fact
 
 _SPAN: Final = timedelta(days=7)
+#: addresses of one grant that are remembered
+_MOST: Final = 50
 
 
 class TwoAddresses(Plain):
@@ -105,8 +106,11 @@ level: medium
 
     def __init__(self, thresholds: Mapping[str, int], surroundings: Surroundings) -> None:
         super().__init__(thresholds, surroundings)
-        #: by case, each address once
-        self._seen: Recent[tuple[str, str]] = Recent(_SPAN, most=50)
+        #: by case: each address, and the first fact that showed it
+        self._seen: dict[str, dict[str, str]] = {}
+        #: when a case was last seen, by our clock: a target may be wrong about the time
+        self._last: dict[str, datetime | None] = {}
+        self._now: datetime | None = None
 
     def see(self, fact: Fact) -> Iterable[Hit]:
         client = fact.text("client")
@@ -114,22 +118,28 @@ level: medium
             return
         if fact.text("event") == "session.refused" or fact.text("kind") == "workload":
             return
-        known = self._seen.of(fact.case, fact.at)
-        if any(each.value[0] == client for each in known) or _is_local(client):
+        known = self._seen.get(fact.case, {})
+        if client in known or len(known) >= _MOST or _is_local(client):
             return
-        kept = self._seen.add(fact.case, fact.at, (client, fact.ref))
-        if len(kept) > 1:
+        known[client] = fact.ref
+        self._seen[fact.case], self._last[fact.case] = known, self._now
+        if len(known) > 1:
             yield self.hit(
                 fact,
                 fact.case,
                 f"the credential of a grant for `{fact.text('resource')}` was used from "
-                f"{len(kept)} addresses",
-                evidence=[each.value[1] for each in kept],
-                detail=" ".join(each.value[0] for each in kept),
+                f"{len(known)} addresses",
+                evidence=list(known.values()),
+                detail=" ".join(known),
             )
 
     def tick(self, now: datetime) -> Iterable[Hit]:
-        self._seen.forget(now)
+        self._now = now
+        if self.is_new_day(now):
+            for case, seen in list(self._last.items()):
+                last = self._last[case] = seen or now
+                if last < now - _SPAN:
+                    del self._last[case], self._seen[case]
         return ()
 
 

@@ -27,7 +27,8 @@ class UnusualHour(Plain):
     By the actor's own clock, an hour before and after included. Fixed hours would fire ten times
     as often, and in UTC thirty times.
 
-    Who is on call, or has an incident, is awake: that is neither unusual nor learned from.
+    Who is on call, or has an incident, is awake: that is neither unusual nor learned from. A
+    workload has no day of its own.
     """
 
     rule = Rule(
@@ -62,7 +63,7 @@ class UnusualHour(Plain):
         self._nowhere: dict[str, datetime] = {}
 
     def see(self, fact: Fact) -> Iterable[Hit]:
-        if fact.flag("on_call") or fact.flag("incident"):
+        if fact.flag("on_call") or fact.flag("incident") or fact.text("kind") == "workload":
             return
         who, here = fact.text("requester"), local(fact.at, fact.text("zone"))
         if here is None:

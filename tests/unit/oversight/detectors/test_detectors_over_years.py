@@ -83,6 +83,19 @@ def test_the_same_person_and_resource_all_day_take_no_more_memory_for_ever() -> 
     assert size(watch) < 2.2 * before  # a week of broken glass waits for its reviews
 
 
+def test_a_target_that_is_wrong_about_the_time_hides_nothing() -> None:
+    """Its facts neither move the windows of others, nor stay for ever."""
+    watch = Watch(BUILT_IN, {}, WorkingDays())
+    watch.tick(MONDAY)
+    hits = watch.see(fact(activity("2099-01-01T00:00:00Z", client="192.0.2.1")))
+    hits += watch.see(fact(activity("1999-01-01T00:00:00Z", client="192.0.2.2")))
+    assert [hit.rule for hit in hits] == ["two-addresses"]
+    before = size(watch)
+    for days in range(20):
+        watch.tick(MONDAY + timedelta(days=days))
+    assert size(watch) < before
+
+
 # --- recent -------------------------------------------------------------------------------------
 
 
