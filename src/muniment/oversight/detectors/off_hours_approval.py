@@ -38,6 +38,8 @@ class OffHoursApproval(Plain):
         examples=(
             Example(says="at 22:00 in Berlin", facts=(approval(on(2, "21:00")),), hits=1),
             Example(says="at 21:59 in Berlin", facts=(approval(on(2, "20:59")),), hits=0),
+            Example(says="at 5:59 in Berlin", facts=(approval(on(2, "04:59")),), hits=1),
+            Example(says="at 6:00 in Berlin", facts=(approval(on(2, "05:00")),), hits=0),
             Example(says="on Saturday", facts=(approval(on(7)),), hits=1),
             Example(
                 says="Friday evening in UTC is Saturday in Sydney",

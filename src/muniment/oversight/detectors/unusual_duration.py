@@ -17,10 +17,10 @@ _MOST: Final = 1000
 _SPAN: Final = timedelta(days=90)
 
 
-def _asked(count: int, **last: Any) -> tuple[Flat, ...]:
-    """Half an hour or an hour, so often, and then once more."""
+def _asked(count: int, *, short: int = 1800, **last: Any) -> tuple[Flat, ...]:
+    """A short time or an hour, so often, and then once more."""
     usual = [
-        request(on(2 + n), case=f"mun_{n}", seconds=1800 if n % 2 else 3600) for n in range(count)
+        request(on(2 + n), case=f"mun_{n}", seconds=short if n % 2 else 3600) for n in range(count)
     ]
     return (*usual, request(on(2 + count), case="mun_last", **last))
 
@@ -73,6 +73,12 @@ class UnusualDuration(Plain):
         examples=(
             Example(
                 says="eight hours where an hour is long", facts=_asked(20, seconds=28800), hits=1
+            ),
+            Example(says="twice what is usual", facts=_asked(20, short=3600, seconds=7200), hits=1),
+            Example(
+                says="less than twice what is usual",
+                facts=_asked(20, short=3600, seconds=7199),
+                hits=0,
             ),
             Example(says="an hour where that is usual", facts=_asked(20, seconds=3600), hits=0),
             Example(

@@ -83,3 +83,27 @@ def test_what_fires_names_the_facts_that_show_it(
     for hit in hits_on(detector, facts, example.until):
         assert set(hit.evidence) <= {each.ref for each in facts}
         assert hit.evidence or example.until
+
+
+THRESHOLDS = [
+    (detector, name) for detector in BUILT_IN for name in sorted(detector.rule.thresholds)
+]
+
+
+@pytest.mark.parametrize(
+    ("detector", "name"), THRESHOLDS, ids=[f"{each[0].rule.id}.{each[1]}" for each in THRESHOLDS]
+)
+def test_every_threshold_decides_something(detector: type[Detector], name: str) -> None:
+    threshold = detector.rule.thresholds[name]
+
+    def hits(value: int) -> list[int]:
+        given = {detector.rule.id: {name: value}}
+        counts = []
+        for example in detector.rule.examples:
+            until = datetime.fromisoformat(example.until) if example.until else None
+            watch = Watch([detector], given, WorkingDays())
+            counts.append(len(list(replay(facts_of(example), watch, until))))
+        return counts
+
+    usual = hits(threshold.default)
+    assert [hits(value) for value in (threshold.least, threshold.default * 3)] != [usual, usual]
