@@ -10,6 +10,7 @@ from fake_service import ANA, BO, CASE, ISSUED, NAMES, UNTIL, FakeService, case,
 
 from muniment.interfaces.cli.api import Api
 from muniment.interfaces.cli.main import run
+from muniment.ports import CaseRow
 
 
 @pytest.fixture
@@ -216,30 +217,50 @@ def test_overdue_grants_are_exit_code_1(
     assert "mun_cccccccc" in capsys.readouterr().out
 
 
+def row(letter: str, state: str, *, closed: bool) -> dict[str, Any]:
+    """A line of the list, as the service has it."""
+    return {
+        **vars(
+            CaseRow(
+                case=f"mun_{letter * 26}",
+                kind="access",
+                state=state,
+                requester=BO,
+                resource="orders",
+                role="readwrite",
+                groups=(),
+                marked=False,
+                opened_at="2026-11-21T10:00:00.000Z",
+                changed_at="2026-11-21T10:00:00.000Z",
+                until=None,
+                about="",
+                records=3,
+                closed=closed,
+            )
+        )
+    }
+
+
 def test_list_follows_pages_up_to_its_limit(
     service: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "case": f"mun_{letter * 26}",
-            "state": "denied",
-            "requester": BO,
-            "resource": "orders",
-            "role": "readwrite",
-            "groups": [],
-            "marked": False,
-            "opened_at": "2026-11-21T10:00:00.000Z",
-            "until": None,
-            "about": "closed",
-        }
-        for letter in "abcd"
-    ]
+    rows = [row(letter, "denied", closed=True) for letter in "abcd"]
     pages = [{"cases": rows[n : n + 2], "next": rows[n + 1]["case"]} for n in (0, 2)]
     service.on("GET", "/v1/cases", *[{**page, "names": NAMES} for page in pages])
     assert run(["list", "--limit", "3", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["case"] for row in told["cases"]] == [row["case"] for row in rows[:3]]
     assert told["next"] == rows[2]["case"]
+
+
+def test_list_says_of_access_that_is_over_whether_it_was_seen_gone(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row("a", "ended", closed=True), row("b", "revoked", closed=False)]
+    service.on("GET", "/v1/cases", {"cases": rows, "next": None, "names": NAMES})
+    assert run(["list"]) == 0
+    (gone,) = [each for each in capsys.readouterr().out.splitlines() if "not yet seen gone" in each]
+    assert gone.startswith("mun_bbbbbbbb")
 
 
 def test_reviews_are_answered_by_the_case_that_they_are_about(service: FakeService) -> None:

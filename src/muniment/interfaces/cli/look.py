@@ -95,7 +95,7 @@ def _ends(row: dict[str, Any], at: datetime) -> str:
     if row["state"] in ("issued", "authorized") and row["until"]:
         return screen.until(row["until"], at)
     over = row["state"] in ("expired", "revoked", "ended", "undone")
-    return screen.paint("not yet seen gone", "red") if over and row["about"] != "closed" else ""
+    return screen.paint("not yet seen gone", "red") if over and not row["closed"] else ""
 
 
 @click.command("show")
