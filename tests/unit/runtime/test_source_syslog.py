@@ -178,6 +178,18 @@ async def test_a_sender_of_nonsense_is_cut_off_and_others_are_not() -> None:
         assert await there.kept(1) == [MESSAGE]
 
 
+async def test_senders_of_nonsense_do_not_fill_our_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with listening() as there:
+        for _ in range(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", there.port)
+            writer.write(b"<1>\x1b[31mforged\n" + b"9" * 100)
+            assert await reader.read() == b""
+            writer.close()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 1
+    assert all(line.isprintable() and "forged" not in line for line in lines)
+
+
 async def test_a_frame_that_never_ends_does_not_stay() -> None:
     async with listening(patience=0.05) as there:
         reader, writer = await asyncio.open_connection("127.0.0.1", there.port)

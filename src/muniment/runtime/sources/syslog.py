@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,9 @@ from muniment.runtime.sources import MAX_RECORDS, Intake, Pause, hand_on, pause
 #: senders at a time
 MAX_SENDERS: Final = 64
 #: seconds within which a frame that was begun has to be ended, and a handshake done
-PATIENCE: Final = 60.0
+PATIENCE, HANDSHAKE = 60.0, 10.0
+#: seconds between two lines about senders that do wrong: nobody fills our log by it
+QUIET: Final = 10.0
 #: seconds that a stop waits for what is being kept
 LAST_TURN: Final = 5.0
 #: bytes that are read at a time
@@ -138,12 +141,13 @@ class Syslog:
         #: one after the other, in the order of arrival
         self._turn = asyncio.Lock()
         self._senders: set[asyncio.Task[None]] = set()
-        self._full = False
+        #: when it was last said that a sender does wrong, and how often one did since
+        self._said, self._wrong = -QUIET, 0
 
     async def run(self, intake: Intake, stop: asyncio.Event) -> None:
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if len(self._senders) >= MAX_SENDERS:
-                self._say_full()
+                self._complain(f"more than {MAX_SENDERS} senders; one is turned away")
                 writer.close()
                 return
             task = asyncio.create_task(self._serve(reader, writer, intake, stop))
@@ -155,7 +159,7 @@ class Syslog:
             sock=bind(self._host, self._port),
             ssl=self._tls,
             limit=_READ,
-            ssl_handshake_timeout=self._patience if self._tls is not None else None,
+            ssl_handshake_timeout=HANDSHAKE if self._tls is not None else None,
         )
         try:
             self._on_listening(server.sockets[0].getsockname()[1])
@@ -171,12 +175,13 @@ class Syslog:
             await asyncio.gather(*senders, return_exceptions=True)
             await server.wait_closed()
 
-    def _say_full(self) -> None:
-        if not self._full:
+    def _complain(self, what: str) -> None:
+        self._wrong += 1
+        if (now := time.monotonic()) - self._said >= QUIET:
             _log.warning(
-                "source `%s`: more than %d senders; others are refused", self._source, MAX_SENDERS
+                "source `%s`: %s (%d since the last time)", self._source, what, self._wrong
             )
-        self._full = True
+            self._said, self._wrong = now, 0
 
     async def _serve(
         self,
@@ -189,11 +194,10 @@ class Syslog:
             await self._receive(reader, intake, stop)
         except (Unreadable, TimeoutError) as error:
             why = str(error) or f"a frame was not ended within {self._patience:g} s"
-            _log.warning("source `%s`: a sender is cut off: %s", self._source, why)
+            self._complain(f"a sender is cut off: {why}")
         except OSError as error:
-            _log.info("source `%s`: a connection broke: %s", self._source, type(error).__name__)
+            self._complain(f"a connection broke: {type(error).__name__}")
         finally:
-            self._full = False
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
@@ -218,7 +222,7 @@ class Syslog:
         if last := frames.last():
             await self._hand_on([last], intake, stop)
         elif frames.is_open:
-            _log.warning("source `%s`: a sender left in the middle of a frame", self._source)
+            self._complain("a sender left in the middle of a frame")
 
     async def _hand_on(self, records: list[bytes], intake: Intake, stop: asyncio.Event) -> None:
         for start in range(0, len(records), MAX_RECORDS):
