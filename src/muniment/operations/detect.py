@@ -94,12 +94,13 @@ class Detection:
         service, store = self.service, self.service.observing.store
         horizon = now - max((each.rule.horizon for each in self.rules.values()), default=ACTIVITY)
         self._next = _first_since(service, horizon)
-        registry = service.registry
-        self.recorded.begin(
-            {role.resource: role.tier for role in list(registry.roles.values())},
-            {each.id: each.groups for each in list(registry.principals.values())},
-            [each.id for each in list(registry.principals.values()) if not each.active],
-        )
+        if self._next > 0:
+            registry = service.registry
+            self.recorded.begin(
+                {role.resource: role.tier for role in list(registry.roles.values())},
+                {each.id: each.groups for each in list(registry.principals.values())},
+                [each.id for each in list(registry.principals.values()) if not each.active],
+            )
         if store is not None:
             self._windows = GrantWindows(service=service, store=store)
             recent = store.between(now - ACTIVITY, now + ACTIVITY, limit=1)

@@ -143,7 +143,7 @@ class Recorded:
         groups: Mapping[str, frozenset[str]],
         gone: Iterable[str] = (),
     ) -> None:
-        """What stood in the log before the first record that is seen."""
+        """What stands in the log, where records before the first that is seen were left out."""
         self._tiers, self._groups = dict(tiers), dict(groups)
         self._gone_principals = set(gone)
         self._founded = datetime.min.replace(tzinfo=timezone.utc)
