@@ -1,0 +1,194 @@
+"""What incidents are replayed on: a service, a PostgreSQL whose log it reads, and who is around."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from acceptance.conftest import PROGRAM, RESOURCE, Installation, _operate, _prepare, _token
+from muniment.testing.postgres_server import PostgresServer, find_binaries
+
+#: seconds within which what happened has to be seen, recorded and raised
+SOON = 40.0
+#: beside the people of the starter configuration
+_PEOPLE = """
+[people.aud]
+groups = ["auditors"]
+
+[people.privacy]
+groups = ["privacy-officers"]
+
+[drift]
+every = "1d"
+"""
+_SOURCE = """
+[sources.orders-log]
+kind = "file"
+reader = "postgresql-json"
+resource = "{resource}"
+path = "{path}"
+heartbeat = "1h"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Installation):
+    """An installation that can be told to read its files again, and to stop."""
+
+    process: "subprocess.Popen[str]"
+
+    @property
+    def settings(self) -> Path:
+        return self.folder / "muniment.toml"
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "data/muniment.db"
+
+    def headers(self, word: bytes) -> list[str]:
+        """The records of the log in which a word stands, as the database has them."""
+        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as connection:
+            found = [bytes(data) for (data,) in connection.execute("SELECT header FROM entries")]
+        return [each.decode() for each in found if word in each]
+
+    def reload(self) -> None:
+        _operate("reload", "--dir", str(self.folder))
+
+    def stop(self) -> None:
+        """To its end: nobody has the database open any more."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(30) == 0, "the service did not drain"
+
+    def api(self, as_: str) -> httpx.Client:
+        """For what would take too many commands."""
+        headers = {"Authorization": f"Bearer {self.tokens[as_]}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def findings(self, rule: str, *, count: int = 1) -> list[dict[str, Any]]:
+        """As soon as there are so many of a rule."""
+        ask = ("findings", "--rule", rule)
+        found = until(
+            lambda: self.json(*ask, as_="aud")["findings"], lambda seen: len(seen) >= count
+        )
+        return [self.json("findings", "show", each["finding"], as_="aud") for each in found]
+
+
+def require_postgresql() -> None:
+    if not find_binaries():
+        missing = pytest.fail if os.environ.get("MUNIMENT_REQUIRE_TARGETS") == "1" else pytest.skip
+        missing("no PostgreSQL binaries on this machine")
+
+
+@contextlib.contextmanager
+def staged(
+    base: Path,
+    *,
+    before: Sequence[str] = (),
+    settings: str = "",
+    log: Path | None = None,
+    logins: Sequence[str] = (),
+) -> Iterator[Stage]:
+    """
+    `before` is what stood at the target before Muniment came. `log` is where its log is read, if
+    that is not where the server writes it. `logins` are those of `settings`.
+    """
+    require_postgresql()
+    folder, desk = base / "conf", base / "desk"
+    desk.mkdir()
+    with PostgresServer.start(base / "target", settings={"log_statement": "all"}) as server:
+        password = secrets.token_urlsafe(16)
+        _prepare(server, password)
+        by_hand(server, *before)
+        _operate("init", str(folder), "--postgres", server.address)
+        path = log or server.log_files()[0].parent / "*.json"
+        file = folder / "muniment.toml"
+        source = _SOURCE.format(resource=RESOURCE, path=path)
+        file.write_text(f"{file.read_text()}{_PEOPLE}{source}{settings}")
+        everybody = ("ana", "bo", "admin", "aud", "privacy", *logins)
+        tokens = {login: _token(folder, login) for login in everybody}
+        with serving(folder, password, base / "serve.log") as (process, url):
+            made = Stage(
+                folder=folder, url=url, tokens=tokens, server=server, desk=desk, process=process
+            )
+            until(lambda: made.headers(b'"events:received"'), bool)
+            yield made
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, password: str, log: Path
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`muniment serve` for as long as it is entered; its address."""
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            [PROGRAM, "serve", "--dir", str(folder), "--listen", "127.0.0.1:0"],
+            env={**os.environ, "MUNIMENT_POSTGRES_PASSWORD": password},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    with process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith("muniment serves on "), log.read_text()
+            yield process, said.split()[-1]
+        finally:
+            process.kill()
+
+
+def by_hand(server: PostgresServer, *statements: str) -> None:
+    """What somebody with every right does at the target, beside Muniment."""
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def log_in(credential: Any, *, port: int | None = None) -> "psycopg.Connection[Any]":
+    connection = credential["credential"]["connection"]
+    return psycopg.connect(
+        host=connection["host"],
+        port=port or connection["port"],
+        dbname=connection["database"],
+        user=connection["user"],
+        password=credential["credential"]["secret"],
+        autocommit=True,
+    )
+
+
+def until(look: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
+    """What was seen once it is so; nothing tells from outside when a service has read a file."""
+    deadline = time.monotonic() + SOON
+    while True:
+        seen = look()
+        if is_so(seen):
+            return seen
+        assert time.monotonic() < deadline, json.dumps(seen, indent=1)
+        time.sleep(0.2)
+
+
+def lines_of(story: Any, source: str = "orders-log") -> list[dict[str, Any]]:
+    """All that one source says of a grant."""
+    return [
+        {**line, "account": session["account"], "strength": session["strength"]}
+        for session in story["observed"]["sessions"]
+        if session["source"] == source
+        for line in session["lines"]
+    ]
+
+
+def kinds(story: Any) -> list[str]:
+    """The kinds of the records of a case, in their order."""
+    return [line["kind"] for line in story["timeline"]]
