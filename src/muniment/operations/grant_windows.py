@@ -82,6 +82,7 @@ def window_of(case: AccessCase) -> GrantWindow | None:
         resource=case.requested.resource,
         role=case.requested.role,
         requester=case.requested.requester,
+        kind=case.requested.actor.type,
         persons=case.requested.actor.persons,
         start=case.starts,
         until=case.until,

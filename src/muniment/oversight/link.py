@@ -29,6 +29,8 @@ class GrantWindow:
     resource: str
     role: str
     requester: str
+    #: of the requester: `human`, `workload`, `agent`
+    kind: str = ""
     #: person ids of everybody in the actor chain
     persons: tuple[str, ...]
     #: from the first credential on

@@ -74,6 +74,7 @@ def fact_of(kept: Kept, window: GrantWindow | None, accounts: Accounts) -> Fact 
     if window is not None:
         values |= {
             "requester": window.requester,
+            "kind": window.kind,
             "person": window.persons[0] if window.persons else "",
             "persons": " ".join(window.persons),
             "role": window.role,

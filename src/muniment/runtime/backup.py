@@ -45,6 +45,7 @@ from muniment.stores.read_only import ReadOnlyStore
 FORMAT: Final = "muniment-backup/v1"
 MANIFEST: Final = "manifest.json"
 DATABASE: Final = "muniment.db"
+EVENTS: Final = "events.db"
 KEY: Final = "log.vkey"
 TOKENS: Final = "tokens.toml"
 POLICY: Final = "policy"
@@ -166,6 +167,11 @@ def _fill(part: Path, folder: Path, settings: Settings) -> Manifest:
         files[name] = copy_file(source, copy)
     _copy_log(folder, settings, part / DATABASE)
     files[DATABASE] = digest_of(part / DATABASE)
+    # after the log: what it says of events is in their copy, which may have a few more
+    events = folder / settings.paths.events
+    if settings.store is None and events.exists():
+        copy_database(events, part / EVENTS)
+        files[EVENTS] = digest_of(part / EVENTS)
     size, checkpoint = _check(part / DATABASE, read_vkey(part / KEY))
     manifest = Manifest(
         origin=settings.installation.origin,

@@ -25,6 +25,7 @@ from muniment.evidence.tree import StoredTree
 from muniment.operations.mirror import DOCUMENTS
 from muniment.runtime.backup import (
     DATABASE,
+    EVENTS,
     KEY,
     POLICY,
     TOKENS,
@@ -156,6 +157,8 @@ class _Given:
                 places[folder / settings.paths.policy / within] = name
         if TOKENS in self.manifest.files:
             places[folder / settings.paths.tokens] = TOKENS
+        if EVENTS in self.manifest.files:
+            places[folder / settings.paths.events] = EVENTS
         return {**places, public_key(folder, settings): KEY, folder / FILE: FILE}
 
     def holds(self, name: str, path: Path) -> bool:
@@ -286,10 +289,14 @@ class _Place:
         return audited
 
     def put_files(self, given: _Given) -> Iterator[Path]:
-        """All but the database; the settings last, as they make the folder an installation."""
-        if not self.empty:
-            return
+        """
+        All but the database; the settings last, as they make the folder an installation.
+
+        Where it is one already, only events that were lost are put back.
+        """
         for place, name in given.places(self.folder, self.settings).items():
+            if not self.empty and name != EVENTS:
+                continue
             if place.exists():  # by an attempt that was cut short; or the key, put back by hand
                 continue
             private_folder(place.parent)

@@ -21,6 +21,7 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.note import CosigningKey, SigningKey, parse_note
 from muniment.evidence.record import digest
 from muniment.evidence.store import Published
+from muniment.operations import observe
 from muniment.operations.erase import erase_section
 from muniment.operations.mirror import copy
 from muniment.operations.take_in import take_in
@@ -28,6 +29,7 @@ from muniment.runtime import clock
 from muniment.runtime.backup import MANIFEST, make_backup, read_manifest
 from muniment.runtime.restore import restore
 from muniment.runtime.wiring import Opened, open_service
+from muniment.stores.events import SQLiteEventStore
 from muniment.stores.read_only import ReadOnlyStore
 from muniment.stores.tile_directory import TileDirectory
 from muniment.testing.fake_target import FakeTarget
@@ -630,3 +632,42 @@ def test_a_backup_writes_nowhere_but_into_the_folder(place: str, tmp_path: Path)
     with pytest.raises(MunimentError, match="outside"):
         restore(tmp_path / "there", backup=backup)
     assert not (tmp_path / "home").exists()
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+async def test_what_sources_said_comes_back_with_the_log(home: Path, tmp_path: Path) -> None:
+    with (home / "muniment.toml").open("a") as toml:
+        toml.write('[sources.builds]\nkind = "push"\nreader = "deployments"\n')
+    said = json.dumps({"id": "7", "service": "orders", "at": "2026-11-22T10:00:00Z"}).encode()
+    async with serving(home) as opened:
+        await observe.take(opened.service, "builds", [said])
+        await observe.seal(opened.service)
+        make_backup(home, tmp_path / "backup")
+        await observe.take(opened.service, "builds", [said])
+    elsewhere = tmp_path / "elsewhere"
+    restore(elsewhere, backup=tmp_path / "backup")
+    shutil.copytree(home / "keys", elsewhere / "keys", dirs_exist_ok=True)
+    shutil.copytree(home / "head", elsewhere / "head", dirs_exist_ok=True)
+    store = SQLiteEventStore(elsewhere / "data/events.db")
+    with closing(store):
+        raw = store.raw("builds", 0)
+        assert raw is not None
+        assert (raw.raw, store.state("builds").sealed) == (said, 1)
+        assert store.raw("builds", 1) is None  # it came after the copy
+
+
+async def test_lost_events_are_put_back_and_those_that_are_there_stay(
+    home: Path, tmp_path: Path
+) -> None:
+    with (home / "muniment.toml").open("a") as toml:
+        toml.write('[sources.builds]\nkind = "push"\nreader = "deployments"\n')
+    async with serving(home) as opened:
+        await observe.take(opened.service, "builds", [b"{}"])
+    make_backup(home, tmp_path / "backup")
+    for ending in ("", "-wal", "-shm"):
+        (home / f"data/events.db{ending}").unlink(missing_ok=True)
+        (home / f"data/muniment.db{ending}").unlink(missing_ok=True)
+    restore(home, backup=tmp_path / "backup")
+    assert (home / "data/events.db").exists()

@@ -112,9 +112,11 @@ def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int
     from muniment.runtime.listening import check_address, check_certificate
     from muniment.runtime.notices import read_notifiers
     from muniment.runtime.outbound import CheckedOutbound
+    from muniment.runtime.overseeing import check_oversight
 
     settings, proposed = read_proposed(folder)
     read_notifiers(settings, folder, CheckedOutbound())
+    check_oversight(settings, folder)
     check_address(settings.server)
     check_certificate(settings.server, folder)
     bundle.load(proposed.policy)  # which groups there are is the log's to say: `--diff`
