@@ -148,6 +148,22 @@ def test_rotations_that_nobody_saw_are_read_in_their_order(
     assert reading.losses == 0
 
 
+def test_lines_that_are_all_the_same_are_read_through_every_renaming(
+    log: Path, reading: Reading
+) -> None:
+    reading.look()
+    for number in range(1, 5):
+        write(log, *["the same"] * number)
+        if number % 2:
+            reading.look()
+        shift(log)
+        log.rename(log.with_name("app.log.1"))
+        if number == 3:
+            reading.begin_anew()
+    reading.look()
+    assert reading.lines == [b"the same"] * 10
+
+
 def test_files_of_one_moment_are_read_as_their_rotation_names_them(
     log: Path, reading: Reading
 ) -> None:

@@ -235,7 +235,9 @@ class Tail:
         It has nothing that the other does not have: as soon as it does, it is no copy.
         """
         for id, each in self._open.items():
-            if there.size > os.fstat(each.fd).st_size:
+            # what was moved away is not copied back to its name: there a new file begins
+            begins = there.asked and (each.gone or not each.asked)
+            if begins or there.size > os.fstat(each.fd).st_size:
                 continue
             mine, other = (places.window(one, there.size) for one in (fd, each.fd))
             # where the other is cut off at this moment, the next look knows more
