@@ -10,6 +10,7 @@ afterwards: a server warns at most, where a transaction, a replication slot or a
 import contextlib
 import re
 import threading
+from collections.abc import Iterator
 from typing import Final, LiteralString
 
 from psycopg import errors
@@ -34,7 +35,10 @@ _READ_READY: LiteralString = """
              AND has_function_privilege('pg_switch_wal()', 'EXECUTE')
              AND has_function_privilege('pg_ls_waldir()', 'EXECUTE')
 """
-_REWRITE: LiteralString = "VACUUM (FULL, VERBOSE) sections_{}"
+_REWRITE: LiteralString = "VACUUM (FULL, VERBOSE) {}_{}"
+#: of events: shelves that still have to be rewritten
+_READ_SHELVES: LiteralString = "SELECT shelf, xact FROM unfinished"
+_FINISH_SHELF: LiteralString = "DELETE FROM unfinished WHERE shelf = %s AND xact = %s"
 #: Something has to be written, or the server does not begin a new segment.
 _TOUCH: LiteralString = "SELECT pg_current_xact_id()"
 _GIVE_UP: LiteralString = "SELECT set_config('lock_timeout', %s, false)"
@@ -74,6 +78,28 @@ def finish_erasures(connections: Connections) -> None:
         unfinished = session.rows(_READ_UNFINISHED)
     if not unfinished:
         return
+    with _rewritten(
+        connections, "sections", {shelf_of(index) for index, _ in unfinished}
+    ) as session:
+        session.cursor().executemany(_FINISH, unfinished)
+
+
+def finish_shelves(connections: Connections) -> None:
+    """The same for events: of shelves from which something was erased."""
+    with connections.lent() as session:
+        unfinished = session.rows(_READ_SHELVES)
+    if not unfinished:
+        return
+    with _rewritten(connections, "contents", {shelf for shelf, _ in unfinished}) as session:
+        # a shelf from which something was erased meanwhile has another transaction, and stays
+        session.cursor().executemany(_FINISH_SHELF, unfinished)
+
+
+@contextlib.contextmanager
+def _rewritten(
+    connections: Connections, table: LiteralString, shelves: set[int]
+) -> Iterator[Session]:
+    """What was deleted from these is in no file; the block says so, durably."""
     session = connections.alone()
     try:
         with connections.telling():
@@ -81,19 +107,19 @@ def finish_erasures(connections: Connections) -> None:
             session.execute("SET statement_timeout = 0")
             # whoever appends waits behind us, for as long as a backup or another keeps us waiting
             session.execute(_GIVE_UP, (str(int(100 * connections.lease)),))
-            for shelf in {shelf_of(index) for index, _ in unfinished}:
-                _rewrite(session, shelf)
+            for shelf in shelves:
+                _rewrite(session, table, shelf)
             _remove_segments(session)
             with surely(session):
-                session.cursor().executemany(_FINISH, unfinished)
+                yield session
     finally:
         session.close()
 
 
-def _rewrite(session: Session, shelf: int) -> None:
+def _rewrite(session: Session, table: LiteralString, shelf: int) -> None:
     for _ in range(_TRIES):
         with contextlib.suppress(errors.LockNotAvailable):
-            if _rows_kept(session, shelf) == 0:
+            if _rows_kept(session, table, shelf) == 0:
                 return
         # a statement of any session in this database may still see them, mostly for milliseconds
         threading.Event().wait(0.1)
@@ -103,7 +129,7 @@ def _rewrite(session: Session, shelf: int) -> None:
     )
 
 
-def _rows_kept(session: Session, shelf: int) -> int:
+def _rows_kept(session: Session, table: LiteralString, shelf: int) -> int:
     """Rewrite a shelf; the number of deleted rows that had to be kept, by the server's words."""
     counts: list[int] = []
     warnings: list[str] = []
@@ -117,7 +143,7 @@ def _rows_kept(session: Session, shelf: int) -> int:
 
     session.add_notice_handler(hear)
     try:
-        session.execute(_REWRITE.format(shelf))
+        session.execute(_REWRITE.format(table, shelf))
     finally:
         session.remove_notice_handler(hear)
     if not counts:

@@ -11,7 +11,7 @@ from psycopg import errors
 from muniment.errors import ConfigInvalid
 from muniment.stores.postgresql.connections import Connections, Session
 
-Kind = Literal["log", "heads"]
+Kind = Literal["log", "heads", "events"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class _Shape:
     grants: Mapping[str, str]
     #: tables behind triggers that refuse a change, and what the role must never have on them
     fenced: Mapping[str, str]
+    #: the table in shelves, which an erasure rewrites
+    shelves: str = ""
 
 
 _SHAPES: Final[Mapping[Kind, _Shape]] = {
@@ -48,6 +50,29 @@ _SHAPES: Final[Mapping[Kind, _Shape]] = {
             "forwarded": "SELECT, INSERT, UPDATE",
         },
         fenced={"entries": "UPDATE, DELETE, TRUNCATE, TRIGGER"},
+        shelves="sections",
+    ),
+    "events": _Shape(
+        folder="postgresql_events",
+        grants={
+            "migrations": "SELECT",
+            "sources": "SELECT, INSERT, UPDATE",
+            "counts": "SELECT, INSERT, UPDATE",
+            "seals": "SELECT, INSERT",
+            "arrival": "SELECT, UPDATE",
+            "places": "SELECT, INSERT",
+            "contents": "SELECT, INSERT, UPDATE",
+            "unfinished": "SELECT, INSERT, UPDATE, DELETE",
+            "events": "SELECT, INSERT, UPDATE, DELETE",
+            "links": "SELECT, INSERT",
+            "waiting": "SELECT, INSERT, DELETE",
+            "joined": "SELECT, INSERT, UPDATE",
+        },
+        fenced={
+            "places": "UPDATE, DELETE, TRUNCATE, TRIGGER",
+            "seals": "UPDATE, DELETE, TRUNCATE, TRIGGER",
+        },
+        shelves="contents",
     ),
     "heads": _Shape(
         folder="postgresql_heads",
@@ -102,7 +127,7 @@ def setup_sql(kind: Kind, app_role: str) -> str:
         raise ConfigInvalid("the name of a role holds neither a zero byte nor, here, a `$`")
     shape = _SHAPES[kind]
     parts = [_begin(app_role), *_schema(shape), *_grants(shape, app_role)]
-    parts.append(_erasing(app_role) if kind == "log" else _ONLY_OURS)
+    parts.append(_erasing(app_role, shape.shelves) if shape.shelves else _ONLY_OURS)
     return "\n".join([*parts, "COMMIT;", ""])
 
 
@@ -233,7 +258,7 @@ DO $muniment$ BEGIN
 END $muniment$;"""
 
 
-def _erasing(app_role: str) -> str:
+def _erasing(app_role: str, shelves: str) -> str:
     role = _quoted(app_role)
     return f"""\
 -- What an erasure needs, so that no byte stays in the database's files: to rewrite a shelf, and to
@@ -245,7 +270,9 @@ BEGIN
   IF current_setting('server_version_num')::int < 170000 THEN
     GRANT CREATE ON SCHEMA muniment TO {role};  -- only an owner may rewrite a table
   END IF;
-  FOR shelf IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'muniment.sections'::regclass LOOP
+  FOR shelf IN
+    SELECT inhrelid FROM pg_inherits WHERE inhparent = 'muniment.{shelves}'::regclass
+  LOOP
     IF current_setting('server_version_num')::int < 170000 THEN
       EXECUTE format('ALTER TABLE %s OWNER TO %I', shelf, {_literal(app_role)});
     ELSE
