@@ -133,7 +133,8 @@ class Tail:
 
     def skip(self) -> None:
         """What is there already was before our time; but not a record that is being written."""
-        self._floor = max((each.changed for each in find(self._pattern).values()), default=0) - OLD
+        newest = max((each.changed for each in find(self._pattern).values()), default=0)
+        self._floor = max(0, newest - OLD)
         self._look_around()
         for each in self._open.values():
             start = max(0, each.size - MAX_READ)
