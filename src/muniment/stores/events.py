@@ -279,7 +279,8 @@ class SQLiteEventStore:
             try:
                 yield connection
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # an error of the disk may have ended it
+                    connection.execute("ROLLBACK")
 
     def _mine(self) -> OwnConnection:
         """The connection of the calling thread."""
