@@ -63,7 +63,10 @@ def test_a_rule_is_set_and_switched_off_in_the_configuration(folder: Path) -> No
     ("text", "said"),
     [
         ("[detect.rules.brust]\nenabled = true", "`detect.rules.brust` is no rule"),
-        ("[detect.rules.burst]\nlouder = 3", "`detect.rules.burst.louder` is no threshold; there are:"),
+        (
+            "[detect.rules.burst]\nlouder = 3",
+            "`detect.rules.burst.louder` is no threshold; there are:",
+        ),
         ("[detect.rules.burst]\nends_access = true", "set `detect.workload`"),
     ],
 )
