@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,7 @@ from muniment.runtime.sources.directory import SETTLED, Directory
 from muniment.runtime.sources.s3 import Bucket
 from muniment.runtime.sources.unpacked import unpacked
 from muniment.runtime.sources.whole_files import WINDOW, Read, Shelf, WholeFiles
-from muniment.testing.fake_intake import FakeIntake, bomb
+from muniment.testing.fake_intake import Counted, FakeIntake, bomb
 
 
 class Files:
@@ -82,6 +82,14 @@ async def test_a_late_file_is_read_whatever_its_name_within_the_window() -> None
     assert len(intake.cursor("trail") or "") < 20 * WINDOW
 
 
+def test_a_cursor_names_no_more_files_than_may_be_late() -> None:
+    read = Read()
+    for n in range(3 * WINDOW):
+        read.finish(f"{n:05}")
+    assert len(json.loads(read.cursor)["seen"]) == WINDOW
+    assert read.floor == f"{2 * WINDOW - 1:05}"
+
+
 async def test_a_cursor_forgets_files_that_are_removed() -> None:
     shelf, intake = Files(), FakeIntake()
     for n in range(100):
@@ -92,14 +100,20 @@ async def test_a_cursor_forgets_files_that_are_removed() -> None:
 
 
 async def test_a_large_file_is_taken_in_pieces_and_goes_on_in_its_middle() -> None:
-    shelf, intake = Files(), FakeIntake()
+    class Interrupted(FakeIntake):
+        async def take(
+            self, source: str, records: Sequence[bytes], cursor: str | None = None
+        ) -> Counted:
+            if self.takes == 1:
+                stop.set()
+                self.unavailable = 1
+            return await super().take(source, records, cursor)
+
+    shelf, intake, stop = Files(), Interrupted(), asyncio.Event()
     lines = [b"%d" % n for n in range(12_000)]
     shelf.files = {"a": b"\n".join(lines), "b": b"last"}
-    files = WholeFiles("trail", shelf, from_start=True, every=60, pause=Pauses())
-    task = asyncio.create_task(files.run(intake, asyncio.Event()))
-    await intake.until("trail", 5000)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await WholeFiles("trail", shelf, from_start=True, every=60, pause=Pauses()).run(intake, stop)
+    assert intake.kept("trail") == lines[:5000]
     await read_all(shelf, intake)
     assert intake.kept("trail") == [*lines, b"last"]
 

@@ -100,8 +100,6 @@ class Tail:
         self._floor = 0
         self._lost = False
         self._first = cursor is None
-        #: the newest change of any file, in nanoseconds
-        self._newest = 0
         #: the cursor that was last handed out
         self._said: str | None = cursor
         if cursor is not None:
@@ -113,13 +111,19 @@ class Tail:
 
     @property
     def cursor(self) -> str:
+        newest = self._newest
         return places.written(
             (
-                replace(each.place, open=each.place.at < each.size or each.changed == self._newest)
+                replace(each.place, open=each.place.at < each.size or each.changed == newest)
                 for each in self._open.values()
             ),
             self._floor,
         )
+
+    @property
+    def _newest(self) -> int:
+        """The newest change of what is read, in nanoseconds; a copy of it may be newer."""
+        return max((each.changed for each in self._open.values()), default=0)
 
     @property
     def count(self) -> int:
@@ -170,9 +174,6 @@ class Tail:
             each.gone = there is None
             if there is not None:
                 each.path, each.asked = there.path, there.asked
-        changes = [each.changed for each in found.values()]
-        changes += [each.changed for each in self._open.values()]
-        self._newest = max(changes, default=0)
         unknown = {id: there for id, there in found.items() if id not in self._open}
         if self._left:
             self._find_again(unknown)
@@ -304,8 +305,9 @@ class Tail:
 
     def _close_read(self) -> None:
         """Files that nobody writes to any more, once all of them was read."""
+        newest = self._newest
         for id, each in list(self._open.items()):
-            old = each.changed < self._newest - OLD
+            old = each.changed < newest - OLD
             if each.place.at < each.size or not (old or (each.gone and self._is_quiet(each))):
                 continue
             os.close(self._open.pop(id).fd)
