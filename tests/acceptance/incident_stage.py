@@ -76,13 +76,15 @@ class Stage(Installation):
         headers = {"Authorization": f"Bearer {self.tokens[as_]}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
-    def findings(self, rule: str, *, count: int = 1) -> list[dict[str, Any]]:
-        """As soon as there are so many of a rule."""
-        ask = ("findings", "--rule", rule)
-        found = until(
-            lambda: self.json(*ask, as_="aud")["findings"], lambda seen: len(seen) >= count
-        )
-        return [self.json("findings", "show", each["finding"], as_="aud") for each in found]
+    def findings(self, rule: str, words: str = "") -> list[dict[str, Any]]:
+        """Of a rule, as soon as there are any, with these words in what they say."""
+        found: list[dict[str, Any]] = until(lambda: self._findings(rule, words), bool)
+        return found
+
+    def _findings(self, rule: str, words: str) -> list[dict[str, Any]]:
+        listed = self.json("findings", "--rule", rule, as_="aud")["findings"]
+        found = [self.json("findings", "show", each["finding"], as_="aud") for each in listed]
+        return [each for each in found if words in said(each)["summary"]]
 
 
 def require_postgresql() -> None:
@@ -177,6 +179,12 @@ def until(look: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
             return seen
         assert time.monotonic() < deadline, json.dumps(seen, indent=1)
         time.sleep(0.2)
+
+
+def said(finding: Any) -> dict[str, Any]:
+    """What a finding was raised with: its sentence, its detail, its evidence."""
+    told: dict[str, Any] = finding["timeline"][0]["sections"]["detail"]
+    return told
 
 
 def lines_of(story: Any, source: str = "orders-log") -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from acceptance.conftest import RESOURCE
-from acceptance.incident_stage import Stage, by_hand, staged
+from acceptance.incident_stage import Stage, by_hand, said, staged
 
 pytestmark = [pytest.mark.target, pytest.mark.deep]
 
@@ -54,16 +54,16 @@ def test_the_account_is_found_at_the_target_as_nobodys_grant(
     finding = stage.json("findings", "show", differences["reports"]["finding"], as_="aud")
     assert (finding["rule"], finding["state"]) == ("access-without-grant", "open")
     assert finding["about"] == []
-    assert finding["timeline"][0]["sections"]["detail"]["detail"] == "account reports"
+    assert said(finding)["detail"] == "account reports"
 
 
 def test_the_targets_log_says_whose_account_gave_it_out(
     stage: Stage, differences: dict[str, Any]
 ) -> None:
     (finding,) = stage.findings("role-written-by-others")
-    said = finding["timeline"][0]["sections"]["detail"]
-    assert said["detail"] == "postgres CREATE ROLE reports"
-    (event,) = said["evidence"]
+    told = said(finding)
+    assert told["detail"] == "postgres CREATE ROLE reports"
+    (event,) = told["evidence"]
     assert event.startswith("orders-log#")
 
 
@@ -72,7 +72,7 @@ def test_the_use_of_an_id_that_no_grant_has_is_a_finding_of_its_own(
 ) -> None:
     (finding,) = stage.findings("use-outside-window")
     assert (finding["severity"], finding["about"]) == ("critical", [])
-    assert _FORGED in finding["timeline"][0]["sections"]["detail"]["detail"]
+    assert _FORGED in said(finding)["detail"]
 
 
 def test_no_case_of_the_whole_log_gave_it_out(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from acceptance.incident_stage import Stage, by_hand, kinds, lines_of, log_in, staged, until
+from acceptance.incident_stage import Stage, by_hand, kinds, lines_of, log_in, said, staged, until
 from muniment.testing.postgres_server import PostgresServer
 
 pytestmark = [pytest.mark.target, pytest.mark.deep]
@@ -135,7 +135,7 @@ def stories(stage: Stage) -> dict[str, Any]:
 def test_two_addresses_on_one_grant_are_a_finding(stage: Stage, used: str) -> None:
     (finding,) = stage.findings("two-addresses")
     assert finding["about"] == [used]
-    assert finding["timeline"][0]["sections"]["detail"]["detail"] == f"{_OWN[1]} {_THIEF[1]}"
+    assert said(finding)["detail"] == f"{_OWN[1]} {_THIEF[1]}"
 
 
 def test_the_story_tells_what_each_address_did(stage: Stage, used: str) -> None:
