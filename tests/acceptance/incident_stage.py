@@ -101,23 +101,27 @@ def staged(
     settings: str = "",
     log: Path | None = None,
     logins: Sequence[str] = (),
+    tier: str = "prod",
+    password: str = "",
 ) -> Iterator[Stage]:
     """
     `before` is what stood at the target before Muniment came. `log` is where its log is read, if
-    that is not where the server writes it. `logins` are those of `settings`.
+    that is not where the server writes it. `logins` are those of `settings`. `password` is that of
+    the connector at every target.
     """
     require_postgresql()
     folder, desk = base / "conf", base / "desk"
     desk.mkdir()
     with PostgresServer.start(base / "target", settings={"log_statement": "all"}) as server:
-        password = secrets.token_urlsafe(16)
+        password = password or secrets.token_urlsafe(16)
         _prepare(server, password)
         by_hand(server, *before)
         _operate("init", str(folder), "--postgres", server.address)
         path = log or server.log_files()[0].parent / "*.json"
         file = folder / "muniment.toml"
         source = _SOURCE.format(resource=RESOURCE, path=path)
-        file.write_text(f"{file.read_text()}{_PEOPLE}{source}{settings}")
+        starter = file.read_text().replace('tier = "prod"', f'tier = "{tier}"')
+        file.write_text(f"{starter}{_PEOPLE}{source}{settings}")
         everybody = ("ana", "bo", "admin", "aud", "privacy", *logins)
         tokens = {login: _token(folder, login) for login in everybody}
         with serving(folder, password, base / "serve.log") as (process, url):
