@@ -62,12 +62,21 @@ def root(commitments: Iterable[bytes]) -> bytes:
 
 def prove(commitments: Sequence[bytes], position: int) -> list[bytes]:
     """The path from one of them to the root. Raises `ProofInvalid` if there is no such one."""
-    leaves = [merkle.leaf_hash(each) for each in commitments]
+    return paths(commitments, [position])[0]
+
+
+def paths(commitments: Sequence[bytes], positions: Iterable[int]) -> list[list[bytes]]:
+    """The paths from several of them; the tree is made once. Raises `ProofInvalid` as `prove`."""
+    rows = [[merkle.leaf_hash(each) for each in commitments]]
+    while len(below := rows[-1]) > 1:
+        # complete subtrees only: an odd last one is not of this row
+        pairs = zip(below[::2], below[1::2], strict=False)
+        rows.append([merkle.node_hash(left, right) for left, right in pairs])
 
     def node(level: int, index: int) -> bytes:
-        return merkle.root(leaves[index << level : (index + 1) << level])
+        return rows[level][index]
 
-    return merkle.inclusion_proof(position, len(leaves), node)
+    return [merkle.inclusion_proof(each, len(commitments), node) for each in positions]
 
 
 def verify(
@@ -99,7 +108,12 @@ class EventProof:
 
     def encode(self) -> bytes:
         """The bytes of the file. Raises `NotCanonical` if it is no possible one."""
-        value = {
+        return canonical.encode(self.value())
+
+    def value(self) -> dict[str, Any]:
+        """What `encode` writes, to stand in a larger file. Raises `NotCanonical`."""
+        _check_sizes(self)
+        return {
             "batch": {"count": self.count, "start": self.start},
             "format": FORMAT,
             "number": self.number,
@@ -109,13 +123,16 @@ class EventProof:
             "salt": self.salt.hex(),
             "source": self.source,
         }
-        _check_sizes(self)
-        return canonical.encode(value)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
         """Raises `NotCanonical` for anything but the bytes that `encode` gives."""
-        value = _object(canonical.decode(data, max_bytes=MAX_PROOF), _FIELDS, "a proof of an event")
+        return cls.read(canonical.decode(data, max_bytes=MAX_PROOF))
+
+    @classmethod
+    def read(cls, found: object) -> Self:
+        """From what `value` gives, read out of canonical JSON. Raises `NotCanonical`."""
+        value = _object(found, _FIELDS, "a proof of an event")
         if value["format"] != FORMAT:
             raise NotCanonical(f"this is no proof of an event of the format `{FORMAT}`")
         batch = _object(value["batch"], _BATCH_FIELDS, "`batch`")
@@ -125,7 +142,7 @@ class EventProof:
         raw = from_base64(_text(value["raw"], "raw"))
         if raw is None:
             raise NotCanonical("`raw` is not canonical base64")
-        found = cls(
+        proof = cls(
             source=_text(value["source"], "source"),
             number=_number(value["number"], "number"),
             raw=raw,
@@ -135,8 +152,8 @@ class EventProof:
             path=tuple(_hex(each, merkle.HASH_SIZE, "path") for each in path),
             record=_text(value["record"], "record"),
         )
-        _check_sizes(found)
-        return found
+        _check_sizes(proof)
+        return proof
 
     def check(self, log_id: bytes, body: Mapping[str, Any]) -> None:
         """
