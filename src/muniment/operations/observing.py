@@ -1,7 +1,7 @@
 """What is known of sources of events, and where what they say is kept."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +24,8 @@ class Source:
     #: what it speaks of; empty where its events say so themselves
     resource: str
     reader: Reader
+    #: another one of the same kind: what cuts records out of a stream remembers where it is in it
+    make_reader: Callable[[], Reader]
     #: silence for longer than this is recorded; None: it may be silent for ever
     heartbeat: timedelta | None = None
     #: accounts that are meant to be there without a grant: patterns as in a shell

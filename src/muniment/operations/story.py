@@ -20,6 +20,8 @@ from muniment.oversight.sessions import SessionSeen, assemble
 
 #: events of one grant, and lines of one session, that are shown; the rest is counted
 MOST_EVENTS, MOST_LINES = 10_000, 200
+#: findings that are looked through for those about several cases
+MOST_FINDINGS: Final = 1000
 #: so long before and after a grant a deployment or an incident counts as near
 NEAR: Final = timedelta(hours=1)
 _AROUND: Final = ("deployment", "incident.opened", "incident.closed")
@@ -116,10 +118,13 @@ def _near(kept: Kept, start: datetime, end: datetime) -> str:
 
 
 def _findings(service: Service, case: AccessCase) -> list[dict[str, Any]]:
-    rows = service.projections.cases(kind="finding", about=case.id)
+    """Those that are about this case alone, and of the newest those about others, too."""
+    alone = service.projections.cases(kind="finding", about=case.id)
+    newest = service.projections.cases(kind="finding", limit=MOST_FINDINGS)
+    several = [row for row in newest if " " in row.about and case.id in row.about.split(" ")]
     return [
         {"finding": row.case, "rule": row.role, "state": row.state, "at": row.opened_at}
-        for row in rows
+        for row in sorted((*alone, *several), key=lambda row: row.opened_at)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from muniment.errors import ConfigInvalid
@@ -52,6 +53,7 @@ def _source(settings: Settings, name: str, section: SourceSection) -> Source:
         name=name,
         resource=section.resource,
         reader=found,
+        make_reader=partial(reader, section.reader, asked),
         heartbeat=section.heartbeat,
         standing_accounts=section.standing_accounts,
         own_accounts=_own_accounts(settings, section.resource),
@@ -83,4 +85,4 @@ class ServiceIntake:
         await observe.missed(self.service, source, why, count=count)
 
     def reader(self, source: str) -> Reader:
-        return observe.source_of(self.service, source).reader
+        return observe.source_of(self.service, source).make_reader()

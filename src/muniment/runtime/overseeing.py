@@ -13,13 +13,16 @@ from muniment.runtime.duties import Duties
 from muniment.runtime.observing import ServiceIntake, observe_with, open_events, read_sources
 from muniment.runtime.settings import Settings
 from muniment.runtime.sources.supervision import Sources
+from muniment.runtime.sources.transports import transport_of
 
 Piece = tuple[str, Callable[[], bool], Callable[[], Awaitable[object]]]
 
 
 def check_oversight(settings: Settings, folder: Path) -> None:
-    """Raises `ConfigInvalid` for a source or a rule that cannot be so."""
+    """Raises `ConfigInvalid` for a source, its secret, or a rule that cannot be so."""
     read_sources(settings)
+    for name, section in settings.sources.items():
+        transport_of(name, section, folder)
     rule_sets(settings, folder)
     read_rota(settings, folder)
 

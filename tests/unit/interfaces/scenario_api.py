@@ -21,7 +21,7 @@ class ScenarioApi:
         settings = Settings.model_validate(
             {"installation": {"origin": "muniment.example/scenario"}}
         )
-        opened: Any = SimpleNamespace(service=scenario.service, settings=settings)
+        opened: Any = SimpleNamespace(service=scenario.service, settings=settings, overseeing=None)
         self.app = make_app(opened, folder, work=False)
         self._tokens: dict[str, str] = {}
 

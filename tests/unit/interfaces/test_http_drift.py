@@ -23,7 +23,7 @@ class Api:
     def __init__(self, scenario: Scenario, folder: Path) -> None:
         self.scenario = scenario
         settings = Settings.model_validate({"installation": {"origin": "muniment.example/x"}})
-        opened: Any = SimpleNamespace(service=scenario.service, settings=settings)
+        opened: Any = SimpleNamespace(service=scenario.service, settings=settings, overseeing=None)
         self.app = make_app(opened, folder, work=False)
         self.tokens = {login: new_token() for login in ("ana", "admin", "aud")}
         for login, token in self.tokens.items():

@@ -36,7 +36,7 @@ class Api:
         settings = Settings.model_validate(
             {"installation": {"origin": "muniment.example/scenario"}}
         )
-        opened: Any = SimpleNamespace(service=scenario.service, settings=settings)
+        opened: Any = SimpleNamespace(service=scenario.service, settings=settings, overseeing=None)
         self.app = make_app(opened, folder, work=False)
         self.tokens: dict[str, str] = {}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ HOUR = timedelta(hours=1)
 async def api(tmp_path: Path) -> AsyncIterator[ScenarioApi]:
     async with Scenario(tmp_path) as scenario:
         store, service = EventsInMemory(), scenario.service
-        reader = PlainReader(ReaderSettings(prefix="mun"))
-        source = Source(name="orders-log", resource="orders-prod", reader=reader)
+        make = partial(PlainReader, ReaderSettings(prefix="mun"))
+        source = Source(name="orders-log", resource="orders-prod", reader=make(), make_reader=make)
         service.observing = Observing(
             store=store,
             sources={"orders-log": source},

@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from muniment.operations import answer_finding, findings, observe, past
+from muniment.operations import answer_finding, findings, observe, past, story
 from muniment.operations.around import Around
 from muniment.operations.detect import SETTLES, Detection, RuleSet
 from muniment.operations.grant_windows import GrantWindows
@@ -15,6 +16,7 @@ from muniment.operations.intake import Intake
 from muniment.operations.issue import PickedUp
 from muniment.operations.observing import Observing, Source
 from muniment.operations.request import Asked
+from muniment.operations.watched import metrics
 from muniment.oversight.calendars import WorkingDays
 from muniment.oversight.detector import thresholds
 from muniment.oversight.detectors import BUILT_IN, SCANNED
@@ -42,6 +44,7 @@ def observing(scenario: Scenario, store: EventStore) -> None:
         name="orders-log",
         resource="orders-prod",
         reader=PlainReader(ReaderSettings(prefix="mun")),
+        make_reader=partial(PlainReader, ReaderSettings(prefix="mun")),
         own_accounts=("muniment_connector",),
     )
     scenario.service.observing = Observing(
@@ -152,6 +155,20 @@ async def test_use_after_the_end_of_a_grant_raises_a_finding_about_it(watched: S
     await send(watched, "statement", account)
     await watching.look()
     assert raised(watched) == {"use-outside-window": "open"}
+
+
+async def test_a_finding_stands_in_the_story_of_each_case_that_it_is_about(
+    watched: Scenario,
+) -> None:
+    watching = detection(watched)
+    cases = [(await broken(watched)).case for _ in range(3)]
+    await watching.look()
+    for case in cases:
+        told = story.observed(watched.service, watched.service.read(case.id)[0])
+        rules = {each["rule"] for each in told["findings"]}
+        assert rules >= {"break-glass-used", "break-glass-repeated"}
+    figures = "\n".join(metrics(watched.service))
+    assert 'muniment_findings_open{severity="medium"} 3' in figures
 
 
 async def test_a_role_that_somebody_else_makes_is_found_and_our_own_work_is_not(

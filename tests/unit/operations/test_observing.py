@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,6 +63,7 @@ def observe_with(scenario: Scenario, store: EventsInMemory | None = None) -> Eve
         name="orders-log",
         resource="orders-prod",
         reader=PlainReader(ReaderSettings(prefix="mun")),
+        make_reader=partial(PlainReader, ReaderSettings(prefix="mun")),
         heartbeat=5 * MINUTE,
         expects=("session.opened", "logging.changed"),
     )

@@ -10,7 +10,7 @@ from muniment import __version__
 from muniment.interfaces.http.cases import named
 from muniment.interfaces.http.context import CallerDep, ServiceDep, get_opened
 from muniment.interfaces.http.sign_in import described
-from muniment.operations import explain, forward, heartbeat, permit, publish, sweep
+from muniment.operations import explain, forward, heartbeat, permit, publish, sweep, watched
 from muniment.runtime import wiring
 
 router = APIRouter(tags=["system"])
@@ -36,8 +36,9 @@ async def readyz(service: ServiceDep) -> JSONResponse:
 
 
 @health.get("/metrics", response_class=PlainTextResponse)
-async def metrics(service: ServiceDep) -> Response:
+async def metrics(service: ServiceDep, request: Request) -> Response:
     """Prometheus text. Counts only: nothing about anybody."""
+    overseeing = get_opened(request).overseeing
     lines = [
         "# TYPE muniment_log_size counter",
         f"muniment_log_size {service.log.size}",
@@ -61,6 +62,8 @@ async def metrics(service: ServiceDep) -> Response:
             for line in (f"# TYPE {name} gauge", f"{name} {value}")
         ),
         *forward.metrics(service),
+        *await asyncio.to_thread(list, watched.metrics(service)),
+        *(overseeing.sources.metrics() if overseeing is not None else ()),
         "# TYPE muniment_unrecorded_total counter",
         *(
             f'muniment_unrecorded_total{{reason="{reason}"}} {count}'
