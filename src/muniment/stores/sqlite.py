@@ -93,9 +93,10 @@ class SQLiteStore:
         self._closed = False
         self._writer = threading.Lock()
         with _as_log_errors():
-            # on a connection of its own: ours turns a database to WAL as soon as it is opened
-            with contextlib.closing(sqlite3.connect(path)) as plain:
-                refuse_foreign(plain)
+            if path.exists():
+                # on a connection of its own: ours turns a database to WAL as soon as it is opened
+                with contextlib.closing(sqlite3.connect(path)) as plain:
+                    refuse_foreign(plain)
             with self._mine() as connection:
                 migrate(connection, "sqlite")
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -232,6 +233,10 @@ def test_a_walk_that_was_begun_before_the_store_was_closed_ends_in_an_error(
         other.submit(store.close).result(10)
     with pytest.raises(LogUnavailable):
         list(walk)
+
+
+def test_a_database_is_nobody_elses_to_read(store: SQLiteStore) -> None:
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
 
 
 # --- the schema ----------------------------------------------------------------------------------
