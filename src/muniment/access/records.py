@@ -763,6 +763,8 @@ class SessionObserved(Record):
     failed: int
     #: RFC 6962 root over the commitments of its events, in the order of their numbers
     root: bytes
+    #: where in the log those batches stand that it follows, in the same order
+    batches: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from muniment.access import records
 from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPermitted
@@ -14,6 +15,9 @@ from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
 from muniment.operations.publish import publish_with_stamps
 from muniment.operations.service import Caller, Service, close
+
+#: sessions that a bundle carries
+MOST_SESSIONS: Final = 100
 
 
 async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
@@ -78,10 +82,23 @@ def _plan(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> 
         give=lambda entry, _: (
             entry.header.case == case or not entry.header.case.startswith(findings.FINDINGS)
         ),
-        follows=(exporter, *reviewed),
+        follows=(exporter, *reviewed, *_observed(service, case)),
         sizes=sizes,
         witness_policy=b"" if rules is None else rules.text.encode("utf-8", "surrogateescape"),
     )
+
+
+def _observed(service: Service, case: str) -> list[Entry]:
+    """What was recorded of the sessions of a grant; the newest of them, where there are many."""
+    rows = service.projections.cases(kind="session", about=case, limit=MOST_SESSIONS)
+    found = (service.log.read_case(row.case)[0] for row in reversed(rows))
+    return [entry for entry in found if _is_about(entry, case)]
+
+
+def _is_about(entry: Entry, case: str) -> bool:
+    """The lists are no evidence."""
+    record = records.parse(entry.header)
+    return isinstance(record, records.SessionObserved) and record.about == case
 
 
 def _size(service: Service, head: bytes) -> int:

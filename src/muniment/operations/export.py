@@ -332,10 +332,10 @@ def _followed(log: Log, registry: Registry, entry: Entry) -> Iterator[Entry]:
     """
     The records that this one follows.
 
-    The registry knows where those of people, roles and policy lie; whatever else a record follows
-    is of the case that its body names.
+    The registry knows where those of people, roles and policy lie; an observed session says where;
+    whatever else a record follows is of the case that its body names.
     """
-    elsewhere: dict[bytes, Entry] = {}
+    elsewhere: dict[bytes, Entry] = _batches(log, entry)
     for leaf in entry.header.follows:
         index = registry.indexes.get(leaf)
         if index is not None:
@@ -345,6 +345,15 @@ def _followed(log: Log, registry: Registry, entry: Entry) -> Iterator[Entry]:
         if leaf not in elsewhere:
             raise LogInvalid(f"`{entry.header.id}` follows a record that cannot be found")
         yield elsewhere[leaf]
+
+
+def _batches(log: Log, entry: Entry) -> dict[bytes, Entry]:
+    """Of an observed session: the records of its events, of which there are more than of cases."""
+    record = records.parse(entry.header)
+    if not isinstance(record, records.SessionObserved):
+        return {}
+    places = zip(entry.header.follows, record.batches, strict=True)
+    return {leaf: _entry_at(log, index, leaf) for leaf, index in places}
 
 
 def _named_case(log: Log, header: Header) -> dict[bytes, Entry]:

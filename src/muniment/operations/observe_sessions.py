@@ -8,7 +8,7 @@ whoever is shown those events can check that they are the ones.
 import asyncio
 import base64
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -20,8 +20,9 @@ from muniment.evidence import event_batch, moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry, entry_of
 from muniment.operations.attempts import until_it_stands
+from muniment.operations.seals import commitments, sealed_by
 from muniment.operations.service import Service, close, content
-from muniment.oversight.event_store import EventStore
+from muniment.oversight.event_store import EventStore, Kept
 from muniment.oversight.sessions import SessionSeen, assemble
 from muniment.ports import CaseRow
 
@@ -29,8 +30,8 @@ from muniment.ports import CaseRow
 OBSERVED: Final = "obs"
 #: a session whose end nobody saw counts as over so long after its last event and its grant's end
 QUIET: Final = timedelta(minutes=5)
-#: events of one session that are looked at, and batches that a record follows
-MOST_EVENTS, MOST_BATCHES = 100_000, 60
+#: events of one grant that are looked at, so many at once, and batches that a record follows
+MOST_EVENTS, EVENTS, MOST_BATCHES = 100_000, 2000, 60
 
 
 async def record_sessions(service: Service, store: EventStore, grant: str) -> bool:
@@ -41,7 +42,7 @@ async def record_sessions(service: Service, store: EventStore, grant: str) -> bo
     """
     settled = True
     for session, batches in await asyncio.to_thread(_unrecorded, service, store, grant):
-        if not _is_over(service, session) or batches is None:
+        if batches is None:
             settled = False
         else:
             await until_it_stands(partial(_record, service, store, session, batches))
@@ -50,14 +51,23 @@ async def record_sessions(service: Service, store: EventStore, grant: str) -> bo
 
 def sessions_of(store: EventStore, grant: str) -> list[SessionSeen]:
     """What sources say of the sessions of a grant, also of those that go on."""
-    return assemble(store.of_grant(grant, limit=MOST_EVENTS))
+    return assemble(_events(store, grant))
+
+
+def _events(store: EventStore, grant: str) -> Iterator[Kept]:
+    """In little memory: each is looked at, and let go."""
+    row, left = 0, MOST_EVENTS
+    while left and (some := store.of_grant(grant, after=row, limit=min(EVENTS, left))):
+        yield from some
+        row, left = some[-1].row, left - len(some)
 
 
 def _unrecorded(
     service: Service, store: EventStore, grant: str
-) -> list[tuple[SessionSeen, tuple[bytes, ...] | None]]:
+) -> list[tuple[SessionSeen, tuple[Entry, ...] | None]]:
+    """With the records that have its events; None for one that has to wait."""
     return [
-        (session, _batches(service, store, session))
+        (session, _batches(service, store, session) if _is_over(service, session) else None)
         for session in sessions_of(store, grant)
         if service.log.head(case_of(service, session)) is None
     ]
@@ -73,21 +83,22 @@ def case_of(service: Service, session: SessionSeen) -> str:
 def _is_over(service: Service, session: SessionSeen) -> bool:
     if session.is_over:
         return True
-    grant = service.registry.grants.get(session.grant)
-    return (grant is None or grant.ended) and service.now() - session.last > QUIET
+    grant, now = service.registry.grants.get(session.grant), service.now()
+    if grant is None:
+        return now - session.last > QUIET
+    # a target whose clock is ahead would have us wait for as long
+    last = session.last if session.last <= now else grant.until
+    return grant.ended and now - last > QUIET
 
 
-def _batches(service: Service, store: EventStore, session: SessionSeen) -> tuple[bytes, ...] | None:
-    """Leaves of the records that have its events, the first and the newest; None: not all do."""
-    found: dict[int, None] = {}
-    for number in session.numbers:
-        index = store.sealed_by(session.source, number)
-        if index is None:
-            return None
-        found[index] = None
-    indexes = list(found)
+def _batches(service: Service, store: EventStore, session: SessionSeen) -> tuple[Entry, ...] | None:
+    """The records that have its events, the first and the newest; None: not all do."""
+    found = dict.fromkeys(sealed_by(store, session.source, session.numbers))
+    indexes = [index for index in found if index is not None]
+    if len(indexes) < len(found):
+        return None
     kept = indexes if len(indexes) <= MOST_BATCHES else [*indexes[: MOST_BATCHES - 1], indexes[-1]]
-    return tuple(_entry(service, index).leaf for index in kept)
+    return tuple(_entry(service, index) for index in kept)
 
 
 def _entry(service: Service, index: int) -> Entry:
@@ -97,7 +108,7 @@ def _entry(service: Service, index: int) -> Entry:
 
 
 async def _record(
-    service: Service, store: EventStore, session: SessionSeen, batches: tuple[bytes, ...]
+    service: Service, store: EventStore, session: SessionSeen, batches: tuple[Entry, ...]
 ) -> None:
     case, now = case_of(service, session), service.now()
     if service.log.head(case) is not None:
@@ -115,9 +126,15 @@ async def _record(
         events=len(session.numbers),
         actions=session.actions,
         failed=session.failed,
-        root=event_batch.root(commitments(store, session)),
+        root=await asyncio.to_thread(_root, store, session),
+        batches=tuple(batch.index for batch in batches),
     )
-    draft = record.draft(case, now, follows=batches, sections={"session": content(_told(session))})
+    draft = record.draft(
+        case,
+        now,
+        follows=tuple(batch.leaf for batch in batches),
+        sections={"session": content(_told(session))},
+    )
     await service.append(
         Proposal(
             drafts=tuple(close([draft], case, 0, now)),
@@ -129,11 +146,8 @@ async def _record(
     )
 
 
-def commitments(store: EventStore, session: SessionSeen) -> list[bytes]:
-    """Of its events, in the order of their numbers."""
-    first, last = session.numbers[0], session.numbers[-1]
-    every = store.commitments(session.source, first, last + 1)
-    return [every[number - first] for number in session.numbers]
+def _root(store: EventStore, session: SessionSeen) -> bytes:
+    return event_batch.root(commitments(store, session.source, session.numbers))
 
 
 def row(entries: Sequence[Entry]) -> CaseRow:

@@ -279,6 +279,7 @@ RECORDS: tuple[Record, ...] = (
         actions=7,
         failed=1,
         root=digest("session"),
+        batches=(70_000, 70_104),
     ),
     records.FindingRaised(
         actor=records.SERVICE,

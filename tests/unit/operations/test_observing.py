@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from muniment.access import records
+from muniment.access import check, records
 from muniment.errors import NotFound, Unavailable, Unreadable
 from muniment.evidence import event_batch, moment
+from muniment.evidence.bundle import Bundle
+from muniment.evidence.record import Header
 from muniment.operations import observe, sweep
 from muniment.operations.intake import Intake
 from muniment.operations.issue import PickedUp
@@ -271,6 +273,21 @@ async def test_a_session_is_recorded_once_it_is_over_and_the_log_has_its_events(
     assert sweep.wrong_rows(service) == []
     service.projections.put_right([], [row.case])  # the log has it: its line stays
     assert service.projections.case_row(row.case) == row
+
+
+async def test_the_bundle_of_a_grant_carries_what_was_done_under_it(watched: Scenario) -> None:
+    picked = await watched.granted()
+    await used(watched, picked)
+    service, store = watched.service, watched.service.observing.store
+    assert store is not None
+    await observe.seal(service)
+    await record_sessions(service, store, picked.case.id)
+    await watched.end("ana", picked)
+    bundle = await watched.export("aud", picked)
+    checked = check.verify(bundle, watched.keyring.verifiers)
+    assert "removal verified" in checked.state
+    told = [Header.parse(each.header).kind for each in Bundle.parse(bundle).records]
+    assert (told.count("session:observed"), told.count("events:received")) == (1, 1)
 
 
 async def test_a_session_that_goes_on_is_not_recorded_before_its_grant_is_over(
