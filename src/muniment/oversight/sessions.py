@@ -1,11 +1,13 @@
 """From the events of grants to the sessions that they belong to: the same in any order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeAlias
 
+from muniment.oversight.event import Event
 from muniment.oversight.event_store import Kept
+from muniment.oversight.link import Link
 
 #: types of events that say that something was done
 DOING: Final = frozenset(
@@ -51,48 +53,92 @@ class SessionSeen:
 
 
 def assemble(events: Iterable[Kept]) -> list[SessionSeen]:
-    """The sessions of these events, by their first moment; erased events are left out."""
-    found: dict[tuple[str, str, str], list[Kept]] = {}
+    """
+    The sessions of these events, by their first moment; erased events are left out.
+
+    Of an event no more is kept than its number and what it adds to its session.
+    """
+    found: dict[tuple[str, str, str], _Making] = {}
     for kept in events:
         if kept.event is not None and kept.link.grant:
             key = (kept.link.grant, kept.source, kept.event.session)
-            found.setdefault(key, []).append(kept)
-    seen = [_session(key, sorted(kept, key=_order)) for key, kept in found.items()]
+            if key not in found:
+                found[key] = _Making(kept, kept.event)
+            found[key].add(kept, kept.event)
+    seen = [making.seen(*key) for key, making in found.items()]
     return sorted(seen, key=lambda session: (session.first, session.source, session.session))
 
 
-def _order(kept: Kept) -> tuple[datetime, int]:
-    if kept.event is None:
-        raise TypeError("an erased event is part of no session")
-    return kept.event.at, kept.number
+#: moment and number of an event: who comes first does not hang on the order of arrival
+_Order: TypeAlias = tuple[datetime, int]
 
 
-def _session(key: tuple[str, str, str], kept: Sequence[Kept]) -> SessionSeen:
-    grant, source, name = key
-    events = [each.event for each in kept if each.event is not None]
-    opened = next((each.at for each in events if each.type == "session.opened"), None)
-    over = [each for each in events if each.type in _OVER]
-    strong = [each.link for each in kept if each.link.strength == "strong"]
-    best = strong[0] if strong else kept[0].link
-    return SessionSeen(
-        grant=grant,
-        source=source,
-        resource=kept[0].resource,
-        session=name,
-        account=next((each.account for each in events if each.account), ""),
-        clients=tuple(dict.fromkeys(each.client for each in events if each.client)),
-        opened=opened,
-        closed=over[-1].at if over else None,
-        first=events[0].at,
-        last=events[-1].at,
-        killed=any(each.type == "session.killed" for each in over),
-        strength=best.strength,
-        reason=best.reason,
-        standing=max((each.link.standing for each in kept), key=WORSE.index),
-        actions=sum(each.type in DOING for each in events),
-        failed=sum(each.failed for each in events),
-        numbers=tuple(sorted(each.number for each in kept)),
-    )
+class _Making:
+    """A session, as far as its events were looked at."""
+
+    def __init__(self, kept: Kept, event: Event) -> None:
+        at = (event.at, kept.number)
+        self._first = self._last = at
+        self._resource = kept.resource
+        self._link, self._linked = kept.link, at
+        self._account, self._named = "", at
+        self._opened: datetime | None = None
+        self._closed: datetime | None = None
+        self._killed = False
+        self._worst = 0
+        self._actions = self._failed = 0
+        self._clients: dict[str, _Order] = {}
+        self._numbers: list[int] = []
+
+    def add(self, kept: Kept, event: Event) -> None:
+        at = (event.at, kept.number)
+        self._numbers.append(kept.number)
+        self._actions += event.type in DOING
+        self._failed += event.failed
+        self._worst = max(self._worst, WORSE.index(kept.link.standing))
+        self._last = max(self._last, at)
+        if at < self._first:
+            self._first, self._resource = at, kept.resource
+        if _is_better((kept.link, at), (self._link, self._linked)):
+            self._link, self._linked = kept.link, at
+        if event.account and (not self._account or at < self._named):
+            self._account, self._named = event.account, at
+        if event.client:
+            known = self._clients.setdefault(event.client, at)
+            if at < known:
+                self._clients[event.client] = at
+        if event.type == "session.opened":
+            self._opened = event.at if self._opened is None else min(self._opened, event.at)
+        elif event.type in _OVER:
+            self._closed = event.at if self._closed is None else max(self._closed, event.at)
+            self._killed = self._killed or event.type == "session.killed"
+
+    def seen(self, grant: str, source: str, name: str) -> SessionSeen:
+        return SessionSeen(
+            grant=grant,
+            source=source,
+            resource=self._resource,
+            session=name,
+            account=self._account,
+            clients=tuple(sorted(self._clients, key=self._clients.__getitem__)),
+            opened=self._opened,
+            closed=self._closed,
+            first=self._first[0],
+            last=self._last[0],
+            killed=self._killed,
+            strength=self._link.strength,
+            reason=self._link.reason,
+            standing=WORSE[self._worst],
+            actions=self._actions,
+            failed=self._failed,
+            numbers=tuple(sorted(self._numbers)),
+        )
+
+
+def _is_better(one: tuple[Link, _Order], other: tuple[Link, _Order]) -> bool:
+    """A strong link before a weak one, and then the earlier."""
+    strong = [link.strength == "strong" for link, _ in (one, other)]
+    return strong[0] if strong[0] != strong[1] else one[1] < other[1]
 
 
 def used(sessions: Iterable[SessionSeen], start: datetime, end: datetime) -> int:
