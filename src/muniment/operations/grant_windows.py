@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from muniment.access.case import AccessCase
-from muniment.errors import MunimentError
+from muniment.errors import MunimentError, Unavailable
 from muniment.operations.service import Service
 from muniment.oversight.event import Key
 from muniment.oversight.event_store import EventStore
 from muniment.oversight.link import GrantWindow
 
+#: kinds of keys that an event may give out, for later events to show
+JOINING: Final = frozenset({"access-key", "token"})
 #: grants that are remembered: those of a busy day
 _REMEMBERED: Final = 20_000
 #: newest cases of one person that an account's name alone may lead to
@@ -21,7 +23,11 @@ _LISTED_FOR: Final = 2.0
 
 @dataclass(kw_only=True)
 class GrantWindows:
-    """`oversight.link.Grants` over folded cases. For one thread at a time."""
+    """
+    `oversight.link.Grants` over folded cases. For one thread at a time.
+
+    All of it raises `Unavailable` while log or store cannot be read: that is no answer.
+    """
 
     service: Service
     store: EventStore
@@ -40,7 +46,7 @@ class GrantWindows:
         return known[1]
 
     def by_key(self, key: Key) -> GrantWindow | None:
-        grant = self.store.joined(key)
+        grant = self.store.joined(key) if key.kind in JOINING else None
         return None if grant is None else self.by_id(grant)
 
     def of_account(self, resource: str, account: str, at: datetime) -> tuple[GrantWindow, ...]:
@@ -68,6 +74,8 @@ class GrantWindows:
     def _read(self, case: str) -> GrantWindow | None:
         try:
             found, _ = self.service.read(case)
+        except Unavailable:  # it may well be a grant
+            raise
         except MunimentError:  # no access case, or one that does not hold: nothing leads to it
             return None
         return window_of(found)

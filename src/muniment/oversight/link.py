@@ -95,6 +95,7 @@ class Correlator:
 
     def __init__(self, prefix: str, grants: Grants) -> None:
         self._prefix = prefix
+        self._begin = f"{prefix}_"
         self._grants = grants
         self._id = re.compile(_ID.format(prefix=re.escape(prefix)))
 
@@ -136,6 +137,8 @@ class Correlator:
 
     def grant_in(self, text: str) -> str:
         """The grant id that stands in a name; empty without one, or with two."""
+        if self._begin not in text:  # as in most
+            return ""
         found = set(self._id.findall(text))
         return f"{self._prefix}_{found.pop()}" if len(found) == 1 else ""
 
@@ -151,4 +154,7 @@ def standing(window: GrantWindow, at: datetime, resource: str) -> str:
 
 
 def strongest_first(keys: Iterable[Key]) -> list[Key]:
-    return sorted(keys, key=lambda key: _STRENGTH.get(key.kind, len(_STRENGTH)))
+    found = list(keys)
+    if len(found) > 1:
+        found.sort(key=lambda key: _STRENGTH.get(key.kind, len(_STRENGTH)))
+    return found
