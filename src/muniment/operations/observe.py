@@ -5,7 +5,6 @@ An event counts from the moment that it is kept. The log has it a little later: 
 commitments of all events since the last batch, in the case of its source.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,12 +13,12 @@ from typing import Any, Final
 
 from muniment.access import records
 from muniment.access.records import Record
-from muniment.errors import NotFound, Unavailable
+from muniment.errors import LogUnavailable, MunimentError, NotFound, Unavailable
 from muniment.evidence import event_batch
 from muniment.evidence.append import Appended, Proposal
 from muniment.evidence.record import Header
 from muniment.operations.attempts import until_it_stands
-from muniment.operations.observing import Source, Taken, case_of
+from muniment.operations.observing import Source, Taken, case_of, in_thread
 from muniment.operations.service import Service
 from muniment.oversight.event_store import EventStore, SourceState
 
@@ -47,8 +46,16 @@ async def take(
     if seen is None:
         service.observing.kept_up = -EVERY  # from when on it is covered is to be known soon
     elif seen.is_silent:
-        await missed(service, source, "resumed")
+        await _resume(service, source)
     return taken
+
+
+async def _resume(service: Service, source: str) -> None:
+    """It is kept already: whoever is told that it is not would send it again."""
+    try:
+        await missed(service, source, "resumed")
+    except MunimentError as error:
+        _log.warning("that `%s` is heard again is recorded later: %s", source, error)
 
 
 async def missed(service: Service, source: str, why: str, *, count: int | None = None) -> None:
@@ -90,16 +97,25 @@ async def keep_up(service: Service) -> None:
 
 
 async def listen_for_silence(service: Service) -> None:
-    """Record of each source, once, that it was not heard of for longer than its heartbeat."""
+    """
+    Record of each source, once, that it was not heard of for longer than its heartbeat.
+
+    And that it is heard again, where that could not be recorded at once.
+    """
     observing = service.observing
     began = observing.began = observing.began or service.now()
-    for source in service.observing.sources.values():
+    for source in list(service.observing.sources.values()):
         seen = service.registry.sources.get(source.name)
-        if source.heartbeat is None or (seen is not None and seen.is_silent):
+        was_silent = seen is not None and seen.is_silent
+        if source.heartbeat is None and not was_silent:
             continue
         state = await _in_turn(service, _store(service).state, source.name)
+        if seen is not None and was_silent:
+            if state.received is not None and state.received > seen.gaps[-1][0]:
+                await missed(service, source.name, "resumed")
+            continue
         heard = max(state.received or began, began)
-        if service.now() - heard > source.heartbeat:
+        if source.heartbeat is not None and service.now() - heard > source.heartbeat:
             await missed(service, source.name, "silence")
 
 
@@ -107,15 +123,33 @@ async def seal(service: Service) -> int:
     """
     Record what was kept of every source since the last time; returns how many events.
 
-    The first record of a source may have none: it says from when on it is heard.
+    The first record of a source may have none: it says from when on it is heard. What is wrong with
+    one source is raised once the others were recorded.
     """
     store = service.observing.store
     if store is None:
         return 0
-    count = 0
+    count, wrong = 0, None
     for state in await _in_turn(service, store.states):
-        count += await until_it_stands(partial(_seal, service, store, state.source))
+        try:
+            count += await _seal_all(service, store, state.source)
+        except LogUnavailable:
+            raise
+        except MunimentError as error:
+            wrong = wrong or error
+    if wrong is not None:
+        raise wrong
     return count
+
+
+async def _seal_all(service: Service, store: EventStore, source: str) -> int:
+    """All that there is at this moment: as fast as it may come."""
+    count = 0
+    while True:
+        sealed: int = await until_it_stands(partial(_seal, service, store, source))
+        count += sealed
+        if sealed < MOST_SEALED:
+            return count
 
 
 def source_of(service: Service, source: str) -> Source:
@@ -141,7 +175,7 @@ async def _seal(service: Service, store: EventStore, source: str) -> int:
     nothing_new = stop == state.sealed and state.rejected == state.rejected_sealed
     if nothing_new and seen is not None:
         return 0
-    found = await _in_turn(service, store.commitments, source, state.sealed, stop)
+    root = await _in_turn(service, _root, store, source, state.sealed, stop)
     now = service.now()
     first, last = await _in_turn(service, store.span, source, state.sealed, stop) or (now, now)
     record = records.EventsReceived(
@@ -150,7 +184,7 @@ async def _seal(service: Service, store: EventStore, source: str) -> int:
         resource=state.resource,
         start=state.sealed,
         count=stop - state.sealed,
-        root=event_batch.root(found),
+        root=root,
         rejected=state.rejected - state.rejected_sealed,
         first=first,
         last=last,
@@ -159,6 +193,10 @@ async def _seal(service: Service, store: EventStore, source: str) -> int:
     index = appended.entries[0].index
     await _in_turn(service, store.seal, source, stop, state.rejected, index)
     return stop - state.sealed
+
+
+def _root(store: EventStore, source: str, start: int, stop: int) -> bytes:
+    return event_batch.root(store.commitments(source, start, stop))
 
 
 def _remember(service: Service, store: EventStore, source: str, sealed: int) -> None:
@@ -191,5 +229,4 @@ def _store(service: Service) -> EventStore:
 
 async def _in_turn(service: Service, work: Callable[..., Any], *given: Any) -> Any:
     """In the one thread that numbers events."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(service.observing.thread, work, *given)
+    return await in_thread(service.observing.thread, work, *given)

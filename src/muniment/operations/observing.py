@@ -1,5 +1,6 @@
 """What is known of sources of events, and where what they say is kept."""
 
+import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -7,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
+from muniment.errors import Unavailable
 from muniment.oversight.event import Reader
 from muniment.oversight.event_store import EventStore
 
+T = TypeVar("T")
 #: begins the ids of the cases of sources
 SOURCES: Final = "src"
 
@@ -57,6 +60,10 @@ def _one_thread() -> Executor:
     return ThreadPoolExecutor(1, "muniment-observe")
 
 
+def _one_that_looks() -> Executor:
+    return ThreadPoolExecutor(1, "muniment-look")
+
+
 @dataclass(kw_only=True)
 class Observing:
     """The sources of this installation. Without a store nothing is observed."""
@@ -66,6 +73,8 @@ class Observing:
     intake: TakesIn | None = None
     #: whatever numbers events does so here, one after the other
     thread: Executor = field(default_factory=_one_thread)
+    #: whatever looks at all events does so here: each thread holds some of the store in memory
+    looking: Executor = field(default_factory=_one_that_looks)
     #: when this process began to listen; a source that was silent before may have spoken then
     began: datetime | None = None
     #: when what was kept was last recorded, in elapsed seconds
@@ -74,8 +83,18 @@ class Observing:
     def close(self) -> None:
         """What is being taken in is finished first."""
         self.thread.shutdown(wait=True)
+        self.looking.shutdown(wait=True)
         if self.store is not None:
             self.store.close()
+
+
+async def in_thread(thread: Executor, work: Callable[..., T], *given: Any) -> T:
+    """In a thread of `Observing`. Raises `Unavailable` once that is closed."""
+    try:
+        begun = asyncio.get_running_loop().run_in_executor(thread, work, *given)
+    except RuntimeError:  # it takes on nothing new
+        raise Unavailable("nothing more is observed here: the service is stopping") from None
+    return await begun
 
 
 def case_of(log_id: bytes, source: str) -> str:
