@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from muniment.errors import Conflict
 from muniment.oversight.event import Event, Key
 from muniment.oversight.link import Link
 
@@ -43,6 +44,8 @@ class Chunk:
     cursor: str | None
     #: when it was received, by our clock
     at: datetime
+    #: the cursor that its reader went on from, empty for none; None: it did not go by one
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,19 @@ class Raw:
     salt: bytes
 
 
+def check_goes_on(chunk: Chunk, following: int, cursor: str | None) -> None:
+    """For a store, under its lock. Raises `Conflict` unless the chunk goes on where it is."""
+    if chunk.start != following:
+        raise Conflict(
+            f"the next event of `{chunk.source}` has the number {following}, and not "
+            f"{chunk.start}: somebody else has added; read its state, and go on from there"
+        )
+    if chunk.after is not None and chunk.after != (cursor or ""):
+        raise Conflict(
+            f"`{chunk.source}` was read on by somebody else; read its state, and go on from there"
+        )
+
+
 class EventStore(Protocol):
     """Any thread may call. Every method may raise `Unavailable`; none changes what was sealed."""
 
@@ -100,7 +116,8 @@ class EventStore(Protocol):
         """
         Durable when it returns: events, cursor and counts in one transaction.
 
-        Raises `Conflict` if `start` is not the source's next number: somebody else has added.
+        Raises `Conflict` if `start` is not the source's next number, or `after` not its cursor:
+        somebody else has added.
         """
         ...
 

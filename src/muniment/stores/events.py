@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from muniment.errors import Conflict, LogInvalid, Unavailable
+from muniment.errors import LogInvalid, Unavailable
 from muniment.oversight.event import Event, Key
-from muniment.oversight.event_store import Chunk, Kept, Raw, SourceState
+from muniment.oversight.event_store import Chunk, Kept, Raw, SourceState, check_goes_on
 from muniment.oversight.link import NOBODY, Link
 from muniment.stores import event_reading as reading
 from muniment.stores.event_blocks import (
@@ -43,7 +43,7 @@ _CACHE: Final = 16 * 1024
 #: events that one transaction erases
 _AT_ONCE: Final = 10_000
 
-READ_SOURCE = "SELECT id, next FROM sources WHERE name = ?"
+READ_SOURCE = "SELECT id, next, cursor FROM sources WHERE name = ?"
 FIRST_SOURCE = (
     "INSERT INTO sources (name, resource, next, sealed, rejected, rejected_sealed)"
     " VALUES (?, '', 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING"
@@ -129,7 +129,7 @@ class SQLiteEventStore:
     def add(self, chunk: Chunk) -> None:
         made = list(blocks(chunk.arrived))  # before the lock: it is most of the work
         with self._writing() as connection:
-            source = _source(connection, chunk.source, chunk.start)
+            source = _source(connection, chunk)
             _insert(connection, chunk, source, made)
             types = Counter(each.event.type for each in chunk.arrived)
             connection.executemany(COUNT, [(source, *counted) for counted in types.items()])
@@ -167,7 +167,7 @@ class SQLiteEventStore:
     def seal(self, source: str, stop: int, rejected: int, index: int) -> None:
         with self._writing() as connection:
             connection.execute(FIRST_SOURCE, (source,))
-            (number, _) = connection.execute(READ_SOURCE, (source,)).fetchone()
+            (number, *_) = connection.execute(READ_SOURCE, (source,)).fetchone()
             connection.execute(INSERT_SEAL, (stop, index, number))
             connection.execute(SEAL, (stop, rejected, number))
 
@@ -316,15 +316,11 @@ class SQLiteEventStore:
 # --- writing, inside a transaction ---------------------------------------------------------------
 
 
-def _source(connection: sqlite3.Connection, name: str, start: int) -> int:
-    """Its id. Raises `Conflict` unless its next event has this number."""
-    connection.execute(FIRST_SOURCE, (name,))
-    (source, following) = connection.execute(READ_SOURCE, (name,)).fetchone()
-    if following != start:
-        raise Conflict(
-            f"the next event of `{name}` has the number {following}, and not {start}: somebody "
-            "else has added; read its state, and go on from there"
-        )
+def _source(connection: sqlite3.Connection, chunk: Chunk) -> int:
+    """Its id. Raises `Conflict` unless the chunk goes on where it is."""
+    connection.execute(FIRST_SOURCE, (chunk.source,))
+    (source, following, cursor) = connection.execute(READ_SOURCE, (chunk.source,)).fetchone()
+    check_goes_on(chunk, following, cursor)
     return int(source)
 
 

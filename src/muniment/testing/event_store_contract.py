@@ -143,6 +143,23 @@ class EventStoreContract(EventLookingContract):
             store.add(chunk(1, 1, "new-log"))
         assert everything(store) == before
 
+    def test_a_chunk_that_was_read_behind_another_cursor_is_refused(
+        self, store: EventStore, open_store: Callable[[], EventStore]
+    ) -> None:
+        """Also where its reader knows the number: it was told by who has read on meanwhile."""
+        store.add(chunk(0, 2, cursor="a", after=""))
+        store.add(chunk(2, 0, cursor="b", after="a"))
+        before = everything(store)
+        for after in ("", "a", "c"):
+            with pytest.raises(Conflict):
+                open_store().add(chunk(2, 1, cursor="wrong", after=after))
+        with pytest.raises(Conflict):
+            store.add(chunk(0, 1, "new-log", after="a"))
+        assert everything(store) == before
+        open_store().add(chunk(2, 1, cursor=None, after="b"))
+        store.add(chunk(3, 1, cursor="c"))
+        assert store.state("orders-log").cursor == "c"
+
     def test_of_two_writers_with_the_same_start_one_is_refused(
         self, store: EventStore, open_store: Callable[[], EventStore]
     ) -> None:

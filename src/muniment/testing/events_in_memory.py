@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from muniment.errors import Conflict
 from muniment.oversight.event import Key
-from muniment.oversight.event_store import Arrived, Chunk, Kept, Raw, SourceState
+from muniment.oversight.event_store import Arrived, Chunk, Kept, Raw, SourceState, check_goes_on
 from muniment.oversight.link import Link
 
 
@@ -34,8 +33,7 @@ class EventsInMemory:
     def add(self, chunk: Chunk) -> None:
         with self._mutex:
             state = self.state(chunk.source)
-            if chunk.start != state.next:
-                raise Conflict(f"the next event of `{chunk.source}` is number {state.next}")
+            check_goes_on(chunk, state.next, state.cursor)
             types = dict(state.types)
             for offset, arrived in enumerate(chunk.arrived):
                 types[arrived.event.type] = types.get(arrived.event.type, 0) + 1

@@ -14,9 +14,15 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Final, LiteralString
 
-from muniment.errors import Conflict
 from muniment.oversight.event import Event, Key
-from muniment.oversight.event_store import Arrived, Chunk, Kept, Raw, SourceState
+from muniment.oversight.event_store import (
+    Arrived,
+    Chunk,
+    Kept,
+    Raw,
+    SourceState,
+    check_goes_on,
+)
 from muniment.oversight.link import NOBODY, Link
 from muniment.stores.event_blocks import (
     SALT_SIZE,
@@ -49,7 +55,7 @@ FIRST_SOURCE: LiteralString = (
     "INSERT INTO sources (name, resource, next, sealed, rejected, rejected_sealed)"
     " VALUES (%s, '', 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING"
 )
-READ_SOURCE: LiteralString = "SELECT id, next FROM sources WHERE name = %s"
+READ_SOURCE: LiteralString = "SELECT id, next, cursor FROM sources WHERE name = %s"
 ADVANCE: LiteralString = (
     "UPDATE sources SET resource = %s, next = next + %s, rejected = rejected + %s,"
     " cursor = coalesce(%s, cursor), received = %s WHERE id = %s"
@@ -146,7 +152,7 @@ class PostgreSQLEventStore:
     def add(self, chunk: Chunk) -> None:
         made = list(blocks(chunk.arrived))  # before the lock: it is most of the work
         with self._writing() as session:
-            source = _source(session, chunk.source, chunk.start)
+            source = _source(session, chunk)
             _insert(session, chunk, source, made)
             types = Counter(each.event.type for each in chunk.arrived)
             session.cursor().executemany(COUNT, [(source, *counted) for counted in types.items()])
@@ -305,15 +311,11 @@ class PostgreSQLEventStore:
 # --- writing, inside a transaction ---------------------------------------------------------------
 
 
-def _source(session: Session, name: str, start: int) -> int:
-    """Its id. Raises `Conflict` unless its next event has this number."""
-    session.execute(FIRST_SOURCE, (name,))
-    source, following = session.rows(READ_SOURCE, (name,))[0]
-    if following != start:
-        raise Conflict(
-            f"the next event of `{name}` has the number {following}, and not {start}: somebody "
-            "else has added; read its state, and go on from there"
-        )
+def _source(session: Session, chunk: Chunk) -> int:
+    """Its id. Raises `Conflict` unless the chunk goes on where it is."""
+    session.execute(FIRST_SOURCE, (chunk.source,))
+    source, following, cursor = session.rows(READ_SOURCE, (chunk.source,))[0]
+    check_goes_on(chunk, following, cursor)
     return int(source)
 
 
