@@ -39,6 +39,7 @@ from muniment.interfaces.http import (
     case_index,
     cases,
     drift,
+    event_evidence,
     events,
     evidence,
     findings,
@@ -617,8 +618,8 @@ def http_page() -> Iterator[str]:
     yield "Case ids may be shortened to a unique beginning under `/v1/cases`."
     yield ""
     modules = (
-        authzen, cases, stories, findings, drift, events, evidence, case_index, log, sign_in,
-        system, approvals, finding_pages, sign_in_pages,
+        authzen, cases, stories, findings, drift, events, evidence, case_index, event_evidence,
+        log, sign_in, system, approvals, finding_pages, sign_in_pages,
     )  # fmt: skip
     for module in modules:
         yield f"## {_title(module)}"

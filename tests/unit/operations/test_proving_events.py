@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from test_observing import line, observe_with, used
 
-from muniment.errors import Conflict, LogInvalid, Malformed, NotFound, NotPermitted, Unavailable
+from muniment.errors import (
+    Conflict,
+    LogInvalid,
+    Malformed,
+    NotFound,
+    NotPermitted,
+    ProofInvalid,
+    Unavailable,
+)
 from muniment.evidence import event_evidence
 from muniment.evidence.event_evidence import Shown
 from muniment.operations import observe, prove_events
@@ -283,7 +291,7 @@ async def test_a_changed_file_does_not_pass_for_the_events(
     event = value["records"][0]["events"][0]
     event["number"] = 2
     changed = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    with pytest.raises(event_evidence.ProofInvalid):
+    with pytest.raises(ProofInvalid):
         event_evidence.verify(changed, watched.key.verifier)
 
 

@@ -125,6 +125,10 @@ class Api:
     def post_for_bytes(self, path: str, body: dict[str, Any]) -> bytes:
         return self._send("POST", path, json=body).content
 
+    def file(self, path: str, **query: Any) -> httpx.Response:
+        """An answer whose bytes matter, or its headers."""
+        return self._send("GET", path, params=query)
+
     def text(self, path: str) -> str:
         return self._send("GET", path).text
 

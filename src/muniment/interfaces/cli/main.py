@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Prove"),
     "replay": ("verify", "Prove"),
     "completeness": ("case_index", "Prove"),
+    "events": ("events", "Prove"),
     "audit": ("audit", "Prove"),
     "policy": ("policy", "Policy as code"),
 }
