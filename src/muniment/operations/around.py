@@ -23,6 +23,7 @@ from muniment.oversight.link import Correlator
 from muniment.oversight.recorded import Reason, Usage
 from muniment.oversight.sessions import used
 
+_INCIDENTS: Final = ("incident.opened", "incident.closed")
 #: incidents of one resource that are remembered as open
 _MOST_OPEN: Final = 1000
 
@@ -69,14 +70,16 @@ class Around:
     def learn(self, kept: Kept) -> None:
         """An incident that a source tells of."""
         event = kept.event
-        if event is None:
+        if event is None or event.type not in _INCIDENTS:
             return
         known = self._incidents.setdefault(kept.resource, {})
         name = event.session or event.object
         if event.type == "incident.closed":
             known.pop(name, None)
-        elif event.type == "incident.opened" and len(known) < _MOST_OPEN:
+        elif len(known) < _MOST_OPEN:
             known.setdefault(name, event.at)
+        if not known:
+            del self._incidents[kept.resource]
 
     # --- reasons and use
 

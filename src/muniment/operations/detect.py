@@ -5,20 +5,20 @@ Nothing is remembered over a restart: detectors see again what lies within their
 they say of it anew is known by the finding that it became then.
 """
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from muniment.errors import LogUnavailable, MunimentError
+from muniment.errors import LogUnavailable, MunimentError, Unavailable
 from muniment.evidence.store import entry_of
 from muniment.operations import findings
-from muniment.operations.around import Around
+from muniment.operations.around import AccountsOf, Around
 from muniment.operations.grant_windows import GrantWindows
 from muniment.operations.observe_sessions import record_sessions
+from muniment.operations.observing import in_thread
 from muniment.operations.raise_finding import CROWD, raise_finding, record_counted
 from muniment.operations.service import Caller, Service
 from muniment.oversight.detector import Hit, Rule
@@ -65,6 +65,8 @@ class Detection:
     _row: int = 0
     _begun: bool = False
     _windows: GrantWindows | None = None
+    _accounts: dict[str, AccountsOf] = field(default_factory=dict)
+    #: what was found and is not raised yet
     _hits: deque[Hit] = field(default_factory=deque)
     #: grants that something was heard of: when their sessions are looked at, in elapsed seconds,
     #: and how long the next wait is
@@ -74,17 +76,18 @@ class Detection:
         """
         See what is new, and raise what was found.
 
-        The first time, that is all that lies within the horizon of the detectors.
+        The first time, that is all that lies within the horizon of the detectors. Raises
+        `Unavailable`: nothing is lost by it, and the next look goes on from there.
         """
+        looking = self.service.observing.looking
         if not self._begun:
-            await asyncio.to_thread(self._begin, self.service.now())
+            await in_thread(looking, self._begin, self.service.now())
             self._begun = True
+        await self._raise_all()  # before there is more of it
         more = True
         while more:
-            more = await asyncio.to_thread(self._see_more)
-            while self._hits:
-                await self._raise(self._hits[0])
-                self._hits.popleft()
+            more = await in_thread(looking, self._see_more)
+            await self._raise_all()
         await record_counted(self.service)
         await self._record_sessions()
 
@@ -93,6 +96,10 @@ class Detection:
     def _begin(self, now: datetime) -> None:
         service, store = self.service, self.service.observing.store
         horizon = now - max((each.rule.horizon for each in self.rules.values()), default=ACTIVITY)
+        if store is not None:
+            self._windows = GrantWindows(service=service, store=store)
+            recent = store.between(now - ACTIVITY, now + ACTIVITY, limit=1)
+            self._row = recent[0].row - 1 if recent else 0
         self._next = _first_since(service, horizon)
         if self._next > 0:
             registry = service.registry
@@ -101,16 +108,11 @@ class Detection:
                 {each.id: each.groups for each in list(registry.principals.values())},
                 [each.id for each in list(registry.principals.values()) if not each.active],
             )
-        if store is not None:
-            self._windows = GrantWindows(service=service, store=store)
-            recent = store.between(now - ACTIVITY, now + ACTIVITY, limit=1)
-            self._row = recent[0].row - 1 if recent else 0
 
     def _see_more(self) -> bool:
         entries = self._see_entries()
         events = self._see_events()
-        for told in self.recorded.tick(self.service.now()):
-            self._hits.extend(self.watch.see(told))
+        self._show(self.recorded.tick(self.service.now()))
         self._hits.extend(self.watch.tick(self.service.now()))
         return entries == MOST_ENTRIES or events == MOST_EVENTS
 
@@ -118,36 +120,61 @@ class Detection:
         log, seen = self.service.log, 0
         stop = min(log.size, self._next + MOST_ENTRIES)
         for index, data in log.store.entries(self._next, stop):
-            for told in self.recorded.see(entry_of(index, data)):
-                self._hits.extend(self.watch.see(told))
+            self._unless_broken(f"entry {index}", self._see_entry, index, data)
+            self._next = index + 1
             seen += 1
-        self._next += seen
         return seen
+
+    def _see_entry(self, index: int, data: bytes) -> None:
+        self._show(self.recorded.see(entry_of(index, data)))
 
     def _see_events(self) -> int:
         store = self.service.observing.store
         if store is None:
             return 0
         kept = store.after(self._row, MOST_EVENTS)
-        elapsed = self.service.log.clock.elapsed()
         for each in kept:
+            self._unless_broken(f"event {each.source}#{each.number}", self._see_event, each)
             self._row = each.row
-            if each.link.grant:
-                self._touched[each.link.grant] = (elapsed + SETTLES, 2 * SETTLES)
-            for told in self._facts(each):
-                self._hits.extend(self.watch.see(told))
         return len(kept)
 
-    def _facts(self, kept: Kept) -> Iterator[Fact]:
+    def _see_event(self, kept: Kept) -> None:
         self.around.learn(kept)
-        window = None
-        if kept.link.grant and self._windows is not None:
-            window = self._windows.by_id(kept.link.grant)
-        told = fact_of(kept, window, self.around.of_source(kept.source))
+        grant, window = kept.link.grant, None
+        if grant:
+            due = self.service.log.clock.elapsed() + SETTLES
+            self._touched[grant] = (due, 2 * SETTLES)
+            window = self._windows.by_id(grant) if self._windows is not None else None
+        accounts = self._accounts.get(kept.source)
+        if accounts is None:
+            accounts = self._accounts[kept.source] = self.around.of_source(kept.source)
+        told = fact_of(kept, window, accounts)
         if told is not None:
-            yield told
+            self._hits.extend(self.watch.see(told))
+
+    def _show(self, facts: Iterable[Fact]) -> None:
+        for told in facts:
+            self._hits.extend(self.watch.see(told))
+
+    def _unless_broken(self, what: str, see: Callable[..., None], *given: object) -> None:
+        """
+        What can never be read must not keep all that follows it from being seen.
+
+        Raises `Unavailable`: it may well be read the next time.
+        """
+        try:
+            see(*given)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is wrong with this one)
+            _log.error("detectors do not see %s: %s", what, type(error).__name__)
 
     # --- raising
+
+    async def _raise_all(self) -> None:
+        while self._hits:
+            await self._raise(self._hits[0])
+            self._hits.popleft()
 
     async def _raise(self, hit: Hit) -> None:
         known = self.rules.get(hit.rule)

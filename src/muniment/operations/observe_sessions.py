@@ -5,7 +5,6 @@ What is recorded follows the batches that its events lie in, and has a root over
 whoever is shown those events can check that they are the ones.
 """
 
-import asyncio
 import base64
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from muniment.evidence import event_batch, moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry, entry_of
 from muniment.operations.attempts import until_it_stands
+from muniment.operations.observing import in_thread
 from muniment.operations.seals import commitments, sealed_by
 from muniment.operations.service import Service, close, content
 from muniment.oversight.event_store import EventStore, Kept
@@ -40,8 +40,8 @@ async def record_sessions(service: Service, store: EventStore, grant: str) -> bo
 
     False while there is one that may go on, or whose events are not in the log yet.
     """
-    settled = True
-    for session, batches in await asyncio.to_thread(_unrecorded, service, store, grant):
+    settled, looking = True, service.observing.looking
+    for session, batches in await in_thread(looking, _unrecorded, service, store, grant):
         if batches is None:
             settled = False
         else:
@@ -126,7 +126,7 @@ async def _record(
         events=len(session.numbers),
         actions=session.actions,
         failed=session.failed,
-        root=await asyncio.to_thread(_root, store, session),
+        root=await in_thread(service.observing.looking, _root, store, session),
         batches=tuple(batch.index for batch in batches),
     )
     draft = record.draft(

@@ -10,7 +10,8 @@ from muniment.oversight.link import GrantWindow
 _ALWAYS: Final = frozenset(
     {"session.opened", "access.changed", "credential.issued", "logging.changed", "elevated"}
 )
-_OWN_TYPE: Final = ("deployment", "incident.opened", "incident.closed")
+_OWN_TYPE: Final = frozenset({"deployment", "incident.opened", "incident.closed"})
+_CONCERNING: Final = _ALWAYS | _OWN_TYPE
 
 
 class Accounts(Protocol):
@@ -42,7 +43,7 @@ def fact_of(kept: Kept, window: GrantWindow | None, accounts: Accounts) -> Fact 
     event = kept.event
     if event is None or event.type == "other":
         return None
-    if not kept.link.strength and event.type not in (*_ALWAYS, *_OWN_TYPE):
+    if not kept.link.strength and event.type not in _CONCERNING:
         return None
     ref = f"{kept.source}#{kept.number}"
     if event.type in _OWN_TYPE:
