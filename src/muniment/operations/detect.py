@@ -5,6 +5,7 @@ Nothing is remembered over a restart: detectors see again what lies within their
 they say of it anew is known by the finding that it became then.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -175,6 +176,7 @@ class Detection:
         while self._hits:
             await self._raise(self._hits[0])
             self._hits.popleft()
+            await asyncio.sleep(0)  # thousands may come at once, and others wait for answers
 
     async def _raise(self, hit: Hit) -> None:
         known = self.rules.get(hit.rule)
