@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 
 import click
 import pytest
-from fake_service import ANA, NAMES, decision, rule
+from fake_service import ANA, BO, NAMES, START, case, decision, rule
 
 from muniment.interfaces.cli import screen
 
@@ -83,3 +83,27 @@ def test_an_erased_reason_says_under_which_rule() -> None:
 def test_what_was_typed_about_a_ticket_is_called_a_claim() -> None:
     fields = dict(screen.reason_fields({"text": "fix", "ticket": "OPS-1", "incident": ""}))
     assert fields == {"reason": "fix", "claims": "ticket OPS-1 (typed, not looked up)"}
+
+
+@pytest.mark.parametrize(("sponsor", "told"), [(BO, ["bo"]), (None, [])])
+def test_a_case_names_the_human_for_whom_an_agent_asked(
+    sponsor: str | None, told: list[str]
+) -> None:
+    actor = {"principal": ANA, "type": "agent", "sponsor": sponsor, "assurance": "session"}
+    asked = {
+        "index": 7,
+        "kind": "access:requested",
+        "at": START,
+        "observed": None,
+        "record": {
+            "actor": actor,
+            "resource": "orders",
+            "role": "readwrite",
+            "seconds": 1800,
+            "emergency": False,
+        },
+        "sections": {},
+    }
+    printed = map(click.unstyle, screen.case_lines(case(timeline=[asked]), NOW))
+    lines = [each.split() for each in printed]
+    assert [line[2] for line in lines if line[:2] == ["acts", "for"]] == told

@@ -292,6 +292,8 @@ def _facts(case: Json, names: Names, now: datetime) -> Iterator[tuple[str, str]]
     first = case["timeline"][0]
     yield "state", standing(case, now)
     yield "asked", f"{who(names, case['requester'])}: {wanted(case)} for {text(case['seconds'])}"
+    sponsor = first["record"]["actor"]["sponsor"]
+    yield "acts for", who(names, sponsor) if sponsor else ""
     yield from reason_fields(first["sections"].get("reason"))
     if case["emergency"]:
         marked = "still to be reviewed" if case["marked"] else "reviewed"
