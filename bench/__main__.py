@@ -24,6 +24,7 @@ NAMES = (
     "publishing",
     "detect",
     "events",
+    "observe",
 )
 
 
