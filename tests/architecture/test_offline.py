@@ -18,6 +18,7 @@ import pytest
 
 from muniment.testing.cases import WrittenCase, WrittenLog
 from muniment.testing.vouching import Vouchers
+from muniment.testing.written_events import write_events
 
 HOOK = """
 import os, sys
@@ -87,6 +88,7 @@ class Files:
     witnessed: str
     policy: str
     root: str
+    events: str
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
     contents["witnessed.json"] = vouchers.export(written, case.id)
     contents["witnesses"] = vouchers.policy.encode()
     contents["root.pem"] = vouchers.authority.issuer.pem
+    sent = [b"SELECT %d" % number for number in range(5)]
+    contents["events.json"] = write_events(written, sent, shown={1, 2}, erased={0, 2})
     for name, data in contents.items():
         (folder / name).write_bytes(data)
     yield Files(*(str(folder / name) for name in contents))
@@ -150,6 +154,14 @@ def test_replay_touches_nothing_but_the_files_of_its_arguments(files: Files) -> 
     assert done.returncode == 0, done.stderr
     assert "2 of 2 decisions recomputed" in done.stdout
     assert done.stderr.splitlines()[-1] == "loaded cedarpy"
+
+
+def test_the_check_of_events_touches_nothing_but_the_files_of_its_arguments(files: Files) -> None:
+    for without in ("", "orjson"):
+        done = run(RUN, without, "events", "check", files.events, "--log-key", files.key)
+        assert done.returncode == 0, done.stderr
+        assert "SELECT 1" in done.stdout
+        assert done.stderr.splitlines()[-1] == "loaded "
 
 
 def test_the_hook_of_this_test_catches_what_it_should(files: Files, tmp_path: Path) -> None:

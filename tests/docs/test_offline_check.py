@@ -16,6 +16,7 @@ from muniment.evidence.proof import Receipt
 from muniment.evidence.verdict import PROVES
 from muniment.testing.cases import WrittenCase, WrittenLog
 from muniment.testing.vouching import Vouchers
+from muniment.testing.written_events import write_events
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "check-evidence-offline.md"
 TOOLS = ("bash", "jq", "xxd", "openssl", "sha256sum")
@@ -42,6 +43,9 @@ def evidence(tmp_path: Path) -> Path:
     (folder / "witnessed.json").write_bytes(vouchers.export(written, case.id))
     (folder / "witnesses").write_text(vouchers.policy)
     (folder / "tsa-root.pem").write_bytes(vouchers.authority.issuer.pem)
+    sent = [b'{"message":"SELECT %d"}' % number for number in range(7)]
+    events = write_events(written, sent, shown={2, 4, 5}, erased={1, 3, 4})
+    (folder / "events.json").write_bytes(events)
     written.close()
     return folder
 
@@ -64,12 +68,14 @@ def test_every_step_holds_for_a_bundle_that_holds(evidence: Path) -> None:
     done = follow(evidence, blocks())
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SELF-WITNESSED, COMPLETE" in done.stdout
-    assert done.stdout.count("Signature Verified Successfully") == 2
+    assert done.stdout.count("Signature Verified Successfully") == 3
     assert "WITNESSED 2/3, TIME-STAMPED 2026-11-22T03:00:01Z" in done.stdout
     assert "Time stamp: Nov 22 03:00:00 2026 GMT" in done.stdout
     assert "Verification: OK" in done.stdout + done.stderr
     assert "all records are under the signed root" in done.stdout
     assert "NOT" not in done.stdout.partition("Signature Verified")[2]
+    assert 'event 2 of orders-log came as \'{"message":"SELECT 2"}\'' in done.stdout
+    assert "event 4 of orders-log came, and was erased" in done.stdout
 
 
 def test_the_page_has_the_sentences_that_the_commands_print() -> None:
@@ -117,3 +123,25 @@ def test_a_step_without_our_code_finds_what_was_changed(
     done = follow(evidence, [step for step in blocks() if "muniment verify" not in step])
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
+
+
+def other_words(event: dict[str, Any]) -> None:
+    event["raw"] = "U0VMRUNUIDE="
+
+
+def other_number(event: dict[str, Any]) -> None:
+    event["number"] = 5
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("change", [other_words, other_number])
+def test_a_few_lines_of_python_find_an_event_that_was_changed(
+    evidence: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    path = evidence / "events.json"
+    value = json.loads(path.read_text())
+    change(value["records"][0]["events"][0])
+    path.write_text(json.dumps(value, separators=(",", ":")))
+    done = follow(evidence, [step for step in blocks() if "muniment " not in step])
+    assert done.returncode != 0
+    assert "of orders-log is NOT what came" in done.stdout + done.stderr

@@ -6,7 +6,7 @@ that was erased the commitment is shown: so it is named, and not left out in sil
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -132,7 +132,7 @@ def _of_places(
     sealed, waiting = _sealed(service, store, places)
     if waiting:
         raise Conflict(f"{waiting[0]}: {_SOON}")
-    return _file(service, store, sealed)
+    return assemble(service.log, store, sealed)
 
 
 def _of_case(service: Service, store: EventStore, case: str) -> EventsProved:
@@ -144,7 +144,7 @@ def _of_case(service: Service, store: EventStore, case: str) -> EventsProved:
     sealed, waiting = _sealed(service, store, places)
     if not sealed:
         raise Conflict(f"{waiting[0]}: {_SOON}")
-    return _file(service, store, sealed, len(waiting))
+    return assemble(service.log, store, sealed, len(waiting))
 
 
 def _linked(
@@ -211,10 +211,10 @@ def _sealed(
 # --- the file ---------------------------------------------------------------------------------
 
 
-def _file(
-    service: Service, store: EventStore, sealed: dict[int, list[Place]], waiting: int = 0
+def assemble(
+    log: Log, store: EventStore, sealed: Mapping[int, Sequence[Place]], waiting: int = 0
 ) -> EventsProved:
-    log = service.log
+    """The file with these events, in their order, by the index of the log's record of each."""
     covering = log.store.checkpoint_at_or_after(max(sealed) + 1)
     if covering is None:
         raise LogInvalid(f"no checkpoint covers entry {max(sealed)}")
