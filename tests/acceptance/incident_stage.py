@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,13 +99,14 @@ def staged(
     *,
     before: Sequence[str] = (),
     settings: str = "",
+    rules: Mapping[str, str] | None = None,
     log: Path | None = None,
     logins: Sequence[str] = (),
     tier: str = "prod",
     password: str = "",
 ) -> Iterator[Stage]:
     """
-    `before` is what stood at the target before Muniment came. `log` is where its log is read, if
+    `before` is what stood at the target before Muniment came, `rules` go to the policy. `log` is where its log is read, if
     that is not where the server writes it. `logins` are those of `settings`. `password` is that of
     the connector at every target.
     """
@@ -120,6 +121,8 @@ def staged(
         path = log or server.log_files()[0].parent / "*.json"
         file = folder / "muniment.toml"
         source = _SOURCE.format(resource=RESOURCE, path=path)
+        for name, text in (rules or {}).items():
+            (folder / "policy/policies" / name).write_text(text)
         starter = file.read_text().replace('tier = "prod"', f'tier = "{tier}"')
         file.write_text(f"{starter}{_PEOPLE}{source}{settings}")
         everybody = ("ana", "bo", "admin", "aud", "privacy", *logins)
