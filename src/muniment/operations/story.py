@@ -14,12 +14,14 @@ from muniment.access.source_seen import SourceSeen
 from muniment.evidence import moment
 from muniment.operations.observe_sessions import case_of
 from muniment.operations.observing import Source
+from muniment.operations.seals import sealed_by
 from muniment.operations.service import Service
 from muniment.oversight.event_store import EventStore, Kept
 from muniment.oversight.sessions import SessionSeen, assemble
 
-#: events of one grant, and lines of one session, that are shown; the rest is counted
-MOST_EVENTS, MOST_LINES = 10_000, 200
+#: events of one grant that are looked at: whoever asks waits for it, and beyond them it is said
+#: that there are more; and lines of one session that are shown, beyond which they are counted
+MOST_EVENTS, MOST_LINES = 2000, 200
 #: findings that are looked through for those about several cases
 MOST_FINDINGS: Final = 1000
 #: so long before and after a grant a deployment or an incident counts as near
@@ -31,16 +33,17 @@ _MOST_AROUND: Final = 200
 def observed(service: Service, case: AccessCase) -> dict[str, Any]:
     """What sources say of a grant, and what came of it. Empty lists where nothing is observed."""
     store = service.observing.store
+    kept = [] if store is None else store.of_grant(case.id, limit=MOST_EVENTS)
     return {
-        "sessions": [] if store is None else _sessions(service, store, case),
+        "sessions": [] if store is None else _sessions(service, store, kept),
+        "cut": len(kept) == MOST_EVENTS,
         "around": [] if store is None else _around(store, case),
         "findings": _findings(service, case),
         "coverage": coverage(service, case.requested.resource, case.starts, case.ended_at),
     }
 
 
-def _sessions(service: Service, store: EventStore, case: AccessCase) -> list[dict[str, Any]]:
-    kept = store.of_grant(case.id, limit=MOST_EVENTS)
+def _sessions(service: Service, store: EventStore, kept: list[Kept]) -> list[dict[str, Any]]:
     by_place = {(each.source, each.number): each for each in kept}
     return [
         _session(service, store, session, [by_place[session.source, n] for n in session.numbers])
@@ -51,7 +54,8 @@ def _sessions(service: Service, store: EventStore, case: AccessCase) -> list[dic
 def _session(
     service: Service, store: EventStore, session: SessionSeen, kept: list[Kept]
 ) -> dict[str, Any]:
-    recorded = case_of(service, session)
+    recorded, shown = case_of(service, session), kept[:MOST_LINES]
+    indexes = sealed_by(store, session.source, [each.number for each in shown])
     return {
         "source": session.source,
         "session": session.session,
@@ -68,17 +72,17 @@ def _session(
         "actions": session.actions,
         "failed": session.failed,
         "events": len(kept),
-        "lines": [_line(store, each) for each in kept[:MOST_LINES]],
+        "lines": [_line(each, index) for each, index in zip(shown, indexes, strict=True)],
         "record": f"{recorded}/0" if service.log.head(recorded) is not None else None,
     }
 
 
-def _line(store: EventStore, kept: Kept) -> dict[str, Any]:
+def _line(kept: Kept, index: int | None) -> dict[str, Any]:
     """One event, with the index of the log's entry that has its commitment; None: not yet."""
     line: dict[str, Any] = {
         "source": kept.source,
         "number": kept.number,
-        "index": store.sealed_by(kept.source, kept.number),
+        "index": index,
     }
     if kept.event is None:
         return {**line, "erased": True}
@@ -105,7 +109,11 @@ def _around(store: EventStore, case: AccessCase) -> list[dict[str, Any]]:
     found = store.between(start - NEAR, end + NEAR, types=_AROUND, limit=_MOST_AROUND)
     here = [each for each in found if each.resource in ("", case.requested.resource)]
     return [
-        {**_line(store, each), "resource": each.resource, "near": _near(each, start, end)}
+        {
+            **_line(each, store.sealed_by(each.source, each.number)),
+            "resource": each.resource,
+            "near": _near(each, start, end),
+        }
         for each in here
         if each.event is not None
     ]
