@@ -59,12 +59,19 @@ class Stage(Installation):
 
     def headers(self, word: bytes) -> list[str]:
         """The records of the log in which a word stands, as the database has them."""
-        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as connection:
+        database = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
+        with contextlib.closing(database) as connection:
             found = [bytes(data) for (data,) in connection.execute("SELECT header FROM entries")]
         return [each.decode() for each in found if word in each]
 
     def reload(self) -> None:
         _operate("reload", "--dir", str(self.folder))
+
+    def disable(self, login: str) -> None:
+        head = f"[people.{login}]\n"
+        text = self.settings.read_text()
+        self.settings.write_text(text.replace(head, f"{head}active = false\n"))
+        self.reload()
 
     def stop(self) -> None:
         """To its end: nobody has the database open any more."""

@@ -1,5 +1,6 @@
 """Whoever has the files makes himself an approver, then others; then he rewrites the database."""
 
+import contextlib
 import dataclasses
 import json
 import secrets
@@ -95,12 +96,12 @@ def changed(database: Path, to: Path, *statements: str) -> Path:
     """A copy in which somebody with the disk has taken the fences away, and done this."""
     to.mkdir()
     shutil.copytree(database.parent, to, dirs_exist_ok=True)
-    with sqlite3.connect(to / database.name) as connection:
+    with contextlib.closing(sqlite3.connect(to / database.name)) as connection:
         for fence in _FENCES:
             connection.execute(f"DROP TRIGGER {fence}")
         for statement in statements:
             assert connection.execute(statement).rowcount > 0
-    connection.close()
+        connection.commit()
     return to / database.name
 
 
@@ -158,9 +159,8 @@ def test_a_record_that_is_edited_is_named(
     database = changed(taken, tmp_path / "copy", edit)
     told = audit(stage, database, "after")
     assert told["verdict"] == "INVALID"
-    with sqlite3.connect(taken) as connection:
+    with contextlib.closing(sqlite3.connect(taken)) as connection:
         (index,) = connection.execute(pick).fetchone()
-    connection.close()
     assert told["bad"]["index"] == index
 
 

@@ -79,9 +79,7 @@ def left(cases: dict[str, str]) -> set[str]:
 def rotated(stage: Stage, archive: PostgresServer, cases: dict[str, str]) -> None:
     """The second target does not answer; and ana's account, which leaked, is disabled."""
     archive.stop()
-    text = stage.settings.read_text()
-    stage.settings.write_text(text.replace("[people.ana]\n", "[people.ana]\nactive = false\n"))
-    stage.reload()
+    stage.disable("ana")
     until(
         lambda: unproven(stage),
         lambda seen: len(seen) == _THERE and all(each["reason"] for each in seen),
