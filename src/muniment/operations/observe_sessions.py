@@ -83,12 +83,14 @@ def case_of(service: Service, session: SessionSeen) -> str:
 def _is_over(service: Service, session: SessionSeen) -> bool:
     if session.is_over:
         return True
-    grant, now = service.registry.grants.get(session.grant), service.now()
-    if grant is None:
-        return now - session.last > QUIET
-    # a target whose clock is ahead would have us wait for as long
-    last = session.last if session.last <= now else grant.until
-    return grant.ended and now - last > QUIET
+    grant = service.registry.grants.get(session.grant)
+    if grant is not None and not grant.ended:
+        return False
+    now, last = service.now(), session.last
+    if last > now:  # the target's clock is ahead, and we do not wait for as long
+        case, _ = service.read(session.grant)
+        last = case.ended_at or case.until or now
+    return now - last > QUIET
 
 
 def _batches(service: Service, store: EventStore, session: SessionSeen) -> tuple[Entry, ...] | None:
