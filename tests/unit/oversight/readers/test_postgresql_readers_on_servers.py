@@ -196,9 +196,12 @@ def test_moments_are_those_of_the_server_in_an_odd_zone(server: PostgresServer) 
     assert abs(found[-1].at.timestamp() - log.stat().st_mtime) < 60
 
 
+@pytest.mark.deep
+@pytest.mark.parametrize("server", ["debian"], indirect=True)
 def test_pgaudit_says_what_a_block_hides(server: PostgresServer) -> None:
-    if server.binaries.name != "debian" or not pgaudit(server.binaries.major):
-        pytest.skip("pgaudit is not installed: postgresql-15-pgaudit")
+    if not pgaudit(server.binaries.major):
+        missing = pytest.fail if os.environ.get("MUNIMENT_REQUIRE_TARGETS") == "1" else pytest.skip
+        missing("pgaudit is not installed: postgresql-15-pgaudit")
     with psycopg.connect(server.superuser_dsn, autocommit=True) as admin:
         admin.execute("DO $$ BEGIN EXECUTE 'CREATE ' || 'ROLE backdoor SUPERUSER'; END $$")
         admin.execute("GRANT app_ro TO backdoor")
