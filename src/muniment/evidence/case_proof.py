@@ -26,6 +26,7 @@ from muniment.evidence.case_index import Place, look_up
 from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.keys import ReadersKeys, named
 from muniment.evidence.note import parse_note
+from muniment.evidence.proof_fields import count_of, fields_of, hash_of, list_of, path_of, text_of
 from muniment.evidence.record import Header, check_case_id
 from muniment.evidence.verify import Proved
 
@@ -35,9 +36,7 @@ INDEXED: Final = "log:indexed"
 MAX_LAG: Final = 1 << 20
 #: a header, a note, and three paths
 MAX_PROOF_FILE: Final = 256 * 1024
-_MAX_PATH: Final = 64
 _MAX_PLACES: Final = 2
-_HASH: Final = 64
 _MAX_DEPTH: Final = 5
 
 
@@ -77,18 +76,18 @@ class CaseProof:
         value = canonical.decode(data, max_bytes=MAX_PROOF_FILE, max_depth=_MAX_DEPTH)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise NotCanonical(f"this is no proof of the format `{FORMAT}`")
-        form = _fields(value, ("format", "case", "checkpoint", "indexed", "places"))
-        indexed = _fields(form["indexed"], ("index", "header", "proof"))
-        header = _text(indexed["header"])
+        form = fields_of(value, ("format", "case", "checkpoint", "indexed", "places"))
+        indexed = fields_of(form["indexed"], ("index", "header", "proof"))
+        header = text_of(indexed["header"])
         if not header.isascii():
             raise NotCanonical("a header that is not ASCII")
         return cls(
-            case=check_case_id(_text(form["case"])),
-            checkpoint=_text(form["checkpoint"]).encode(),
-            index=_count(indexed["index"]),
+            case=check_case_id(text_of(form["case"])),
+            checkpoint=text_of(form["checkpoint"]).encode(),
+            index=count_of(indexed["index"]),
             header=header.encode(),
-            proof=_path(indexed["proof"]),
-            places=tuple(_place(each) for each in _list(form["places"], _MAX_PLACES)),
+            proof=path_of(indexed["proof"]),
+            places=tuple(_place(each) for each in list_of(form["places"], _MAX_PLACES)),
         )
 
 
@@ -129,16 +128,16 @@ def verify(data: bytes, key: ReadersKeys) -> Shown:
         raise ProofInvalid("the checkpoint carries signatures of other keys")
     header = _indexed(proof, checkpoint)
     size, cases, root = (header.body.get(name) for name in ("size", "cases", "root"))
-    if not 0 < _count(size) <= proof.index:
+    if not 0 < count_of(size) <= proof.index:
         raise ProofInvalid(f"entry {proof.index} speaks of entries that come after it")
-    place = look_up(proof.case, proof.places, _count(cases), _hash(root))
+    place = look_up(proof.case, proof.places, count_of(cases), hash_of(root))
     return Shown(
         case=proof.case,
         checkpoint=checkpoint,
-        size=_count(size),
+        size=count_of(size),
         at=header.at,
         index=proof.index,
-        cases=_count(cases),
+        cases=count_of(cases),
         place=place,
     )
 
@@ -195,45 +194,11 @@ def _place_value(place: Place) -> dict[str, Any]:
 
 
 def _place(value: object) -> Place:
-    form = _fields(value, ("case", "position", "leaf", "index", "proof"))
+    form = fields_of(value, ("case", "position", "leaf", "index", "proof"))
     return Place(
-        case=check_case_id(_text(form["case"])),
-        position=_count(form["position"]),
-        leaf=_hash(form["leaf"]),
-        index=_count(form["index"]),
-        proof=_path(form["proof"]),
+        case=check_case_id(text_of(form["case"])),
+        position=count_of(form["position"]),
+        leaf=hash_of(form["leaf"]),
+        index=count_of(form["index"]),
+        proof=path_of(form["proof"]),
     )
-
-
-def _fields(value: object, names: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(value, dict) or value.keys() != set(names):
-        raise NotCanonical(f"not exactly the fields {', '.join(names)}")
-    return value
-
-
-def _list(value: object, most: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > most:
-        raise NotCanonical(f"no list of at most {most}")
-    return value
-
-
-def _path(value: object) -> tuple[bytes, ...]:
-    return tuple(_hash(each) for each in _list(value, _MAX_PATH))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise NotCanonical(f"no text: `{value!r:.40}`")
-    return value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise NotCanonical(f"no count: `{value!r:.40}`")
-    return value
-
-
-def _hash(value: object) -> bytes:
-    if not isinstance(value, str) or len(value) != _HASH or value.strip("0123456789abcdef"):
-        raise NotCanonical(f"not 32 bytes in lower-case hex: `{value!r:.70}`")
-    return bytes.fromhex(value)

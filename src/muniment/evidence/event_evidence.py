@@ -31,6 +31,7 @@ from muniment.evidence.checkpoint import Checkpoint, open_checkpoint
 from muniment.evidence.event_batch import EventProof
 from muniment.evidence.keys import LOG_STARTED, ReadersKeys, named
 from muniment.evidence.note import parse_note
+from muniment.evidence.proof_fields import count_of, fields_of, hash_of, list_of, path_of, text_of
 from muniment.evidence.record import Header
 
 FORMAT: Final = "muniment-event-evidence/v1"
@@ -38,8 +39,6 @@ RECEIVED: Final = "events:received"
 #: events of one file, with the erased ones, and its bytes
 MAX_EVENTS: Final = 1_000
 MAX_EVIDENCE: Final = 16 << 20
-_MAX_PATH: Final = 64
-_HASH: Final = 64
 #: the path of an event, in its batch, in the list of them, in the file
 _MAX_DEPTH: Final = 6
 
@@ -106,12 +105,12 @@ class EventEvidence:
         value = canonical.decode(data, max_bytes=MAX_EVIDENCE, max_depth=_MAX_DEPTH)
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise NotCanonical(f"this is no evidence of the format `{FORMAT}`")
-        form = _fields(value, ("format", "checkpoint", "started", "records"))
-        started = _fields(form["started"], ("header", "proof"))
+        form = fields_of(value, ("format", "checkpoint", "started", "records"))
+        started = fields_of(form["started"], ("header", "proof"))
         found = cls(
-            checkpoint=_text(form["checkpoint"]).encode(),
+            checkpoint=text_of(form["checkpoint"]).encode(),
             started=_placed(0, started),
-            batches=tuple(_batch(each) for each in _list(form["records"], MAX_EVENTS)),
+            batches=tuple(_batch(each) for each in list_of(form["records"], MAX_EVENTS)),
         )
         _check_order(found.batches)
         return found
@@ -172,7 +171,7 @@ def _under(placed: Placed, checkpoint: Checkpoint, kind: str) -> Header:
 
 def _shown(batch: Batch, log_id: bytes, checkpoint: Checkpoint) -> Iterator[ShownEvent]:
     header = _under(batch.record, checkpoint, RECEIVED)  # step 4
-    source = _text(header.body.get("source"))
+    source = text_of(header.body.get("source"))
 
     def shown(number: int, raw: bytes | None) -> ShownEvent:
         return ShownEvent(
@@ -195,10 +194,10 @@ def _shown(batch: Batch, log_id: bytes, checkpoint: Checkpoint) -> Iterator[Show
 
 
 def _check_gone(gone: Gone, header: Header) -> None:
-    start, count = _count(header.body.get("start")), _count(header.body.get("count"))
+    start, count = count_of(header.body.get("start")), count_of(header.body.get("count"))
     if not start <= gone.number < start + count:
         raise ProofInvalid(f"event {gone.number} is not in the batch of `{header.id}`")
-    expected = _hash(header.body.get("root"))
+    expected = hash_of(header.body.get("root"))
     event_batch.verify(gone.commitment, gone.number - start, count, gone.path, expected)
 
 
@@ -253,59 +252,25 @@ def _batch_value(batch: Batch) -> dict[str, Any]:
 
 
 def _batch(value: object) -> Batch:
-    form = _fields(value, ("index", "header", "proof", "events", "erased"))
+    form = fields_of(value, ("index", "header", "proof", "events", "erased"))
     return Batch(
-        record=_placed(_count(form["index"]), form),
-        events=tuple(EventProof.read(each) for each in _list(form["events"], MAX_EVENTS)),
-        erased=tuple(_gone(each) for each in _list(form["erased"], MAX_EVENTS)),
+        record=_placed(count_of(form["index"]), form),
+        events=tuple(EventProof.read(each) for each in list_of(form["events"], MAX_EVENTS)),
+        erased=tuple(_gone(each) for each in list_of(form["erased"], MAX_EVENTS)),
     )
 
 
 def _gone(value: object) -> Gone:
-    form = _fields(value, ("number", "commitment", "path"))
+    form = fields_of(value, ("number", "commitment", "path"))
     return Gone(
-        number=_count(form["number"]),
-        commitment=_hash(form["commitment"]),
-        path=_path(form["path"]),
+        number=count_of(form["number"]),
+        commitment=hash_of(form["commitment"]),
+        path=path_of(form["path"]),
     )
 
 
 def _placed(index: int, form: dict[str, Any]) -> Placed:
-    header = _text(form["header"])
+    header = text_of(form["header"])
     if not header.isascii():
         raise NotCanonical("a header that is not ASCII")
-    return Placed(index=index, header=header.encode(), proof=_path(form["proof"]))
-
-
-def _fields(value: object, names: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(value, dict) or value.keys() != set(names):
-        raise NotCanonical(f"not exactly the fields {', '.join(names)}")
-    return value
-
-
-def _list(value: object, most: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) > most:
-        raise NotCanonical(f"no list of at most {most}")
-    return value
-
-
-def _path(value: object) -> tuple[bytes, ...]:
-    return tuple(_hash(each) for each in _list(value, _MAX_PATH))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise NotCanonical(f"no text: `{value!r:.40}`")
-    return value
-
-
-def _count(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise NotCanonical(f"no count: `{value!r:.40}`")
-    return value
-
-
-def _hash(value: object) -> bytes:
-    if not isinstance(value, str) or len(value) != _HASH or value.strip("0123456789abcdef"):
-        raise NotCanonical(f"not 32 bytes in lower-case hex: `{value!r:.70}`")
-    return bytes.fromhex(value)
+    return Placed(index=index, header=header.encode(), proof=path_of(form["proof"]))
