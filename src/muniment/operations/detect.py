@@ -65,6 +65,8 @@ class Detection:
     _next: int = 0
     _row: int = 0
     _begun: bool = False
+    #: what was there before we began was looked at: whatever is found from now on is news
+    _caught_up: bool = False
     _windows: GrantWindows | None = None
     _accounts: dict[str, AccountsOf] = field(default_factory=dict)
     #: what was found and is not raised yet
@@ -89,6 +91,7 @@ class Detection:
         while more:
             more = await in_thread(looking, self._see_more)
             await self._raise_all()
+        self._caught_up = True
         await record_counted(self.service)
         await self._record_sessions()
 
@@ -192,8 +195,14 @@ class Detection:
         )
 
     def _is_known(self, hit: Hit) -> bool:
-        """Whether it was raised before: what is seen again after a restart is no news."""
-        return any(self._is_known_as(hit, key) for key in (hit.key, CROWD))
+        """
+        Whether it was raised before: what is seen again after a restart is no news.
+
+        Only then, or where another node may have seen it: what comes late, or by a clock that is
+        behind, happened before the last that was seen, and is none the less new.
+        """
+        seen_again = not self._caught_up or self.service.shared
+        return seen_again and any(self._is_known_as(hit, key) for key in (hit.key, CROWD))
 
     def _is_known_as(self, hit: Hit, key: str) -> bool:
         number = findings.newest_of(self.service, hit.rule, key)

@@ -50,7 +50,10 @@ class GrantWindows:
         return None if grant is None else self.by_id(grant)
 
     def of_account(self, resource: str, account: str, at: datetime) -> tuple[GrantWindow, ...]:
-        found = (self.by_id(case) for case in self._cases_of(account))
+        cases = self._cases_of(account)
+        if not cases:
+            return ()
+        found = (self.by_id(case) for case in cases)
         return tuple(
             window
             for window in found

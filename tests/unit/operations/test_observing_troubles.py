@@ -327,9 +327,10 @@ def rules_raised(scenario: Scenario) -> list[str]:
     return [rule for rule in found if rule != "control-changed"]
 
 
-async def change(scenario: Scenario, name: str) -> None:
+async def change(scenario: Scenario, name: str, **more: Any) -> None:
     """What detectors have to say something about."""
-    await take(scenario, said(scenario, "access.changed", "postgres", action="GRANT", object=name))
+    more = {"action": "GRANT", "object": name, **more}
+    await take(scenario, said(scenario, "access.changed", "postgres", **more))
 
 
 async def test_what_was_found_while_the_log_was_down_is_raised_once_it_is_back(
@@ -349,6 +350,22 @@ async def test_what_was_found_while_the_log_was_down_is_raised_once_it_is_back(
     await watching.look()
     assert rules_raised(watched) == ["role-written-by-others"]
     assert watching._row == 2
+
+
+async def test_what_is_new_counts_though_it_happened_before_the_last_that_was_found(
+    watched: Scenario,
+) -> None:
+    watching = detection(watched)
+    await watching.look()
+    await change(watched, "backdoor")
+    await watching.look()
+    for late in (60, 0):
+        await change(watched, "backdoor", at=watched.service.now() - late * MINUTE)
+        await watching.look()
+    ((case, tally),) = watched.service.pace.findings.items()
+    assert (tally.count, rules_raised(watched)) == (2, ["role-written-by-others"])
+    await detection(watched).look()  # after a restart none of it is
+    assert watched.service.pace.findings[case].count == 2
 
 
 async def test_what_could_not_be_read_is_seen_the_next_time(
