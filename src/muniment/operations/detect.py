@@ -27,14 +27,15 @@ from muniment.oversight.event_store import EventStore, Kept
 from muniment.oversight.fact import Fact
 from muniment.oversight.observed import fact_of
 from muniment.oversight.recorded import Recorded
+from muniment.oversight.sessions import OVER
 from muniment.oversight.watch import Watch
 
 #: records and events that are seen in one look
 MOST_ENTRIES, MOST_EVENTS = 2_000, 5_000
 #: how far back activity at targets is seen again after a restart
 ACTIVITY: Final = timedelta(days=7)
-#: seconds after which the sessions of a grant are looked at if nothing more was heard of it; then
-#: twice as long each time while they go on, and at most the second
+#: seconds after which the sessions of a grant are looked at once one of them is over; then twice as
+#: long each time while others go on, and at most the second
 SETTLES, PATIENCE = 5.0, 300.0
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ class Detection:
     _accounts: dict[str, AccountsOf] = field(default_factory=dict)
     #: what was found and is not raised yet
     _hits: deque[Hit] = field(default_factory=deque)
-    #: grants that something was heard of: when their sessions are looked at, in elapsed seconds,
-    #: and how long the next wait is
+    #: grants whose sessions go on: when they are looked at, in elapsed seconds, and how long the
+    #: next wait is
     _touched: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     async def look(self) -> None:
@@ -146,8 +147,7 @@ class Detection:
         self.around.learn(kept)
         grant, window = kept.link.grant, None
         if grant:
-            due = self.service.log.clock.elapsed() + SETTLES
-            self._touched[grant] = (due, 2 * SETTLES)
+            self._touch(grant, kept)
             window = self._windows.by_id(grant) if self._windows is not None else None
         accounts = self._accounts.get(kept.source)
         if accounts is None:
@@ -155,6 +155,13 @@ class Detection:
         told = fact_of(kept, window, accounts)
         if told is not None:
             self._hits.extend(self.watch.see(told))
+
+    def _touch(self, grant: str, kept: Kept) -> None:
+        """All its events are looked at for it: soon where a session is over, else now and then."""
+        is_over = kept.event is not None and kept.event.type in OVER
+        if is_over or grant not in self._touched:
+            due = self.service.log.clock.elapsed() + SETTLES
+            self._touched[grant] = (due, 2 * SETTLES)
 
     def _show(self, facts: Iterable[Fact]) -> None:
         for told in facts:

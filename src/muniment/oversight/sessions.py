@@ -14,7 +14,8 @@ DOING: Final = frozenset(
     {"statement", "elevated", "access.changed", "call", "error", "credential.issued",
      "logging.changed"}
 )  # fmt: skip
-_OVER: Final = frozenset({"session.closed", "session.killed"})
+#: and that a session is over
+OVER: Final = frozenset({"session.closed", "session.killed"})
 #: every standing, the worst last
 WORSE: Final = ("known", "within", "early", "elsewhere", "late", "unknown", "nobody")
 
@@ -109,7 +110,7 @@ class _Making:
                 self._clients[event.client] = at
         if event.type == "session.opened":
             self._opened = event.at if self._opened is None else min(self._opened, event.at)
-        elif event.type in _OVER:
+        elif event.type in OVER:
             self._closed = event.at if self._closed is None else max(self._closed, event.at)
             self._killed = self._killed or event.type == "session.killed"
 

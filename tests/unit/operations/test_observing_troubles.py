@@ -13,7 +13,7 @@ import pytest
 from muniment.access import records
 from muniment.errors import LogUnavailable, Unavailable
 from muniment.evidence import event_batch
-from muniment.operations import findings, observe
+from muniment.operations import detect, findings, observe
 from muniment.operations.around import Around
 from muniment.operations.detect import Detection, RuleSet
 from muniment.operations.grant_windows import GrantWindows
@@ -431,6 +431,33 @@ async def test_others_have_their_turn_while_thousands_of_hits_are_raised(
     await looking
     assert watched.service.log.size == size + MOST_RAISED + 1  # the rest is counted in one
     assert turns > len(sent)
+
+
+async def test_a_session_that_goes_on_is_looked_at_now_and_then_and_soon_once_it_is_over(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching, looked = detection(watched), 0
+
+    async def counted(*given: Any) -> bool:
+        nonlocal looked
+        looked += 1
+        return await record_sessions(*given)
+
+    monkeypatch.setattr("muniment.operations.detect.record_sessions", counted)
+    await watching.look()
+    picked = await watched.granted()
+    for _ in range(60):  # a statement every ten seconds
+        await take(watched, said(watched, "statement", account_of(picked)))
+        await watching.look()
+        watched.clock.advance(timedelta(seconds=10))
+    assert 3 < looked < 8
+    await take(watched, said(watched, "session.closed", account_of(picked)))
+    await observe.seal(watched.service)
+    await watching.look()
+    watched.clock.advance(timedelta(seconds=detect.SETTLES))
+    await watching.look()
+    (row,) = watched.service.projections.cases(kind="session", about=picked.case.id)
+    assert row.state == "within"
 
 
 # --- much of it
