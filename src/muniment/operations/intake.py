@@ -8,7 +8,7 @@ from datetime import UTC
 from traceback import extract_tb
 from typing import Final
 
-from muniment.errors import Unreadable
+from muniment.errors import Conflict, Unavailable, Unreadable
 from muniment.evidence import event_batch
 from muniment.operations.grant_windows import JOINING, GrantWindows
 from muniment.operations.observing import Source, Taken
@@ -19,6 +19,8 @@ from muniment.oversight.link import Correlator, Link
 
 #: bugs of readers that are told of; the next one may be anything
 _MOST_TOLD: Final = 1000
+#: times that others may add before us: each time their events are kept
+_TRIES: Final = 20
 _log = logging.getLogger(__name__)
 
 
@@ -36,8 +38,26 @@ class Intake:
         windows = GrantWindows(service=self.service, store=self.store)
         self._correlator = Correlator(self.service.prefix, windows)
 
-    def take(self, source: Source, sent: Sequence[bytes], cursor: str | None) -> Taken:
-        """Durable, with the cursor, when it returns. Raises `Unavailable`: then nothing is kept."""
+    def take(
+        self, source: Source, sent: Sequence[bytes], cursor: str | None, after: str | None = None
+    ) -> Taken:
+        """
+        Durable, with the cursor, when it returns. Raises `Unavailable`: then nothing is kept.
+
+        And `Conflict` where the source's cursor is not `after`: another node has read on.
+        """
+        for _ in range(_TRIES):
+            try:
+                return self._take(source, sent, cursor, after)
+            except Conflict:
+                if after is not None and after != (self.store.state(source.name).cursor or ""):
+                    raise
+        raise Unavailable(f"other nodes keep adding to `{source.name}`; try again")
+
+    def _take(
+        self, source: Source, sent: Sequence[bytes], cursor: str | None, after: str | None
+    ) -> Taken:
+        """Raises `Conflict` where another node adds at the same moment."""
         start = self.store.state(source.name).next
         coming = _Coming(self, source, start, len(sent))
         for raw in sent:
@@ -59,6 +79,7 @@ class Intake:
                 rejected=rejected,
                 cursor=cursor,
                 at=self.service.now(),
+                after=after,
             )
         )
         return Taken(kept=len(coming.arrived), rejected=rejected)

@@ -30,18 +30,24 @@ _log = logging.getLogger(__name__)
 
 
 async def take(
-    service: Service, source: str, sent: Sequence[bytes], cursor: str | None = None
+    service: Service,
+    source: str,
+    sent: Sequence[bytes],
+    cursor: str | None = None,
+    *,
+    after: str | None = None,
 ) -> Taken:
     """
     Keep what a source sent; durable with the cursor when it returns. Nothing is a sign of life.
 
-    Raises `NotFound` for a source that nobody declared, and `Unavailable`: then nothing was kept,
-    and the same may be sent again.
+    Raises `NotFound` for a source that nobody declared; `Conflict` where its cursor is not `after`,
+    empty for none: another node has read on; and `Unavailable`: then nothing was kept, and the same
+    may be sent again.
     """
     known, intake = source_of(service, source), service.observing.intake
     if intake is None:
         raise Unavailable("nothing is observed here: there is no store of events")
-    taken: Taken = await _in_turn(service, intake.take, known, sent, cursor)
+    taken: Taken = await _in_turn(service, intake.take, known, sent, cursor, after)
     seen = service.registry.sources.get(source)
     if seen is None:
         service.observing.kept_up = -EVERY  # from when on it is covered is to be known soon

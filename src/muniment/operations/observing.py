@@ -53,7 +53,9 @@ class Taken:
 class TakesIn(Protocol):
     """See `operations.intake`."""
 
-    def take(self, source: Source, sent: Sequence[bytes], cursor: str | None) -> Taken: ...
+    def take(
+        self, source: Source, sent: Sequence[bytes], cursor: str | None, after: str | None = None
+    ) -> Taken: ...
 
 
 def _one_thread() -> Executor:

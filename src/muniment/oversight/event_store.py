@@ -94,14 +94,14 @@ class Raw:
 
 def check_goes_on(chunk: Chunk, following: int, cursor: str | None) -> None:
     """For a store, under its lock. Raises `Conflict` unless the chunk goes on where it is."""
+    if chunk.after is not None and chunk.after != (cursor or ""):
+        raise Conflict(
+            f"`{chunk.source}` was read on by somebody else; read its state, and go on from there"
+        )
     if chunk.start != following:
         raise Conflict(
             f"the next event of `{chunk.source}` has the number {following}, and not "
             f"{chunk.start}: somebody else has added; read its state, and go on from there"
-        )
-    if chunk.after is not None and chunk.after != (cursor or ""):
-        raise Conflict(
-            f"`{chunk.source}` was read on by somebody else; read its state, and go on from there"
         )
 
 

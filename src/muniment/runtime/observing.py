@@ -74,8 +74,15 @@ class ServiceIntake:
 
     service: Service
 
-    async def take(self, source: str, records: Sequence[bytes], cursor: str | None = None) -> Taken:
-        return await observe.take(self.service, source, records, cursor)
+    async def take(
+        self,
+        source: str,
+        records: Sequence[bytes],
+        cursor: str | None = None,
+        *,
+        after: str | None = None,
+    ) -> Taken:
+        return await observe.take(self.service, source, records, cursor, after=after)
 
     def cursor(self, source: str) -> str | None:
         store = self.service.observing.store

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from muniment.errors import Unavailable, Unreadable
+from muniment.errors import Conflict, Unavailable, Unreadable
 from muniment.oversight.event import MAX_RECORD, Event, Reader, ReaderSettings
 
 
@@ -85,12 +85,19 @@ class FakeIntake:
         )
 
     async def take(
-        self, source: str, records: Sequence[bytes], cursor: str | None = None
+        self,
+        source: str,
+        records: Sequence[bytes],
+        cursor: str | None = None,
+        *,
+        after: str | None = None,
     ) -> Counted:
         self.takes += 1
         if self.unavailable:
             self.unavailable -= 1
             raise Unavailable("not now")
+        if after not in {None, self.cursor(source) or ""}:
+            raise Conflict(f"`{source}` was read on by somebody else")
         kept = [each for each in records if self._reads(each)]
         with self._database:
             self._database.execute("BEGIN")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from muniment.access import check, records
-from muniment.errors import NotFound, Unavailable, Unreadable
+from muniment.errors import Conflict, NotFound, Unavailable, Unreadable
 from muniment.evidence import event_batch, moment
 from muniment.evidence.bundle import Bundle
 from muniment.evidence.record import Header
@@ -21,8 +21,10 @@ from muniment.operations.observe_sessions import case_of, record_sessions, sessi
 from muniment.operations.observing import Observing, Source
 from muniment.operations.story import observed
 from muniment.oversight.event import Event, Key, ReaderSettings
+from muniment.oversight.event_store import Chunk
 from muniment.testing.events_in_memory import EventsInMemory
 from muniment.testing.scenario import Scenario
+from muniment.testing.trial_events import chunk
 
 MINUTE = timedelta(minutes=1)
 
@@ -114,6 +116,48 @@ async def test_what_a_source_sent_is_kept_with_its_cursor_and_linked(watched: Sc
         "within",
         "orders-prod",
     )
+
+
+class Contended(EventsInMemory):
+    """Where another node adds at the same moment, and is faster."""
+
+    def __init__(self, *chunks: Chunk) -> None:
+        super().__init__()
+        self.others = list(chunks)
+
+    def add(self, chunk: Chunk) -> None:
+        if self.others:
+            super().add(self.others.pop(0))
+        super().add(chunk)
+
+
+async def test_events_that_another_node_was_faster_than_are_numbered_behind_its_own(
+    watched: Scenario,
+) -> None:
+    store = observe_with(watched, Contended(chunk(0, 3), chunk(3, 4)))
+    sent = [line(watched, "other")]
+    await observe.take(watched.service, "orders-log", sent)
+    raw = store.raw("orders-log", 7)
+    assert raw is not None
+    committed = event_batch.commitment(
+        watched.service.log.log_id, raw.salt, "orders-log", 7, sent[0]
+    )
+    assert store.commitments("orders-log", 7, 9) == [committed]
+    observe_with(watched, Contended(*(chunk(n, 1) for n in range(100))))
+    with pytest.raises(Unavailable, match="other nodes keep adding"):
+        await observe.take(watched.service, "orders-log", sent)
+
+
+async def test_what_another_node_has_read_already_is_not_taken_again(watched: Scenario) -> None:
+    ahead = chunk(0, 1, cursor="a", after="")
+    store = observe_with(watched, Contended(ahead))
+    sent = [line(watched, "other")]
+    for _ in range(2):  # it overtakes us; and it was there before us
+        with pytest.raises(Conflict, match="read on by somebody else"):
+            await observe.take(watched.service, "orders-log", sent, "a", after="")
+    await observe.take(watched.service, "orders-log", sent, "b", after="a")
+    state = store.state("orders-log")
+    assert (state.next, state.cursor) == (2, "b")
 
 
 async def test_a_source_that_nobody_declared_is_not_heard(watched: Scenario) -> None:

@@ -5,8 +5,10 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -315,10 +317,15 @@ class Slow(FakeIntake):
     """Lets others run before it keeps anything."""
 
     async def take(
-        self, source: str, records: Sequence[bytes], cursor: str | None = None
+        self,
+        source: str,
+        records: Sequence[bytes],
+        cursor: str | None = None,
+        *,
+        after: str | None = None,
     ) -> Counted:
         await asyncio.sleep(0)
-        return await super().take(source, records, cursor)
+        return await super().take(source, records, cursor, after=after)
 
 
 async def test_the_same_delivery_twice_at_once_is_kept_once() -> None:
@@ -326,3 +333,67 @@ async def test_the_same_delivery_twice_at_once_is_kept_once() -> None:
     one = door(intake, GITHUB)
     found = await asyncio.gather(*(one.deliver(b"one", "delivery-1") for _ in range(5)))
     assert sorted(each.kept for each in found) == [0, 0, 0, 0, 1]
+
+
+# --- several nodes -------------------------------------------------------------------------------
+
+
+@dataclass
+class Overtaken(FakeIntake):
+    """Others are faster: each of these is done between the look at the cursor and a take."""
+
+    faster: list[Callable[[], Awaitable[Posted]]] = field(default_factory=list)
+    is_others: bool = False
+
+    async def take(
+        self,
+        source: str,
+        records: Sequence[bytes],
+        cursor: str | None = None,
+        *,
+        after: str | None = None,
+    ) -> Counted:
+        if self.faster and not self.is_others:
+            self.is_others = True
+            await self.faster.pop()()
+            self.is_others = False
+        return await super().take(source, records, cursor, after=after)
+
+
+async def test_a_delivery_at_another_node_is_remembered_as_well_as_ours() -> None:
+    intake = Overtaken()
+    here, there = door(intake, GITHUB), door(intake, GITHUB)
+    intake.faster = [partial(there.deliver, b"two", "delivery-2")]
+    assert await here.deliver(b"one", "delivery-1") == Posted(kept=1)
+    assert intake.kept("x") == [b"two", b"one"]
+    for delivery in ("delivery-1", "delivery-2"):
+        assert (await there.deliver(b"again", delivery)).known
+
+
+async def test_the_same_delivery_at_two_nodes_at_once_is_kept_once() -> None:
+    intake = Overtaken()
+    here, there = door(intake, GITHUB), door(intake, GITHUB)
+    intake.faster = [partial(there.deliver, b"one", "delivery-1")]
+    assert await here.deliver(b"one", "delivery-1") == Posted(known=True)
+    assert intake.kept("x") == [b"one"]
+
+
+async def test_counts_of_senders_at_two_nodes_lose_nothing_and_say_a_loss_once() -> None:
+    intake = Overtaken()
+    here, there = door(intake), door(intake)
+    await here.push(b"1", "prn_a", 1)
+    intake.faster = [partial(there.push, b"3", "prn_b", 1), partial(there.push, b"2", "prn_c", 1)]
+    assert await here.push(b"5", "prn_a", 5) == Posted(kept=1)
+    assert intake.misses == [("x", "count", 3)]
+    assert json.loads(intake.cursor("x") or "")["sent"] == {"prn_a": 5, "prn_b": 1, "prn_c": 1}
+    assert (await there.push(b"5", "prn_a", 5)).known
+    assert intake.kept("x") == [b"1", b"2", b"3", b"5"]
+
+
+async def test_whoever_is_always_overtaken_is_told_to_send_it_again() -> None:
+    intake = Overtaken()
+    here, there = door(intake, GITHUB), door(intake, GITHUB)
+    intake.faster = [partial(there.deliver, b"x", f"delivery-{n}") for n in range(100)]
+    with pytest.raises(Unavailable, match="send it again"):
+        await here.deliver(b"mine", "delivery-mine")
+    assert b"mine" not in intake.kept("x")

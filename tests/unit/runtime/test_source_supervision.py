@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import pytest
 
 from muniment.errors import ConfigInvalid, LogUnavailable, NotFound, Unavailable
 from muniment.runtime.source_section import SourceSection
-from muniment.runtime.sources import Intake, Transport
+from muniment.runtime.sources import Intake, Transport, pause
+from muniment.runtime.sources.file import File
 from muniment.runtime.sources.supervision import FIRST_WAIT, LONGEST_WAIT, LOOK, Sources
 from muniment.runtime.sources.transports import transport_of
-from muniment.testing.fake_intake import FakeIntake
+from muniment.testing.fake_intake import Counted, FakeIntake
 
 FILE = {"kind": "file", "reader": "lines", "path": "app.log"}
 SYSLOG = {"kind": "syslog", "reader": "lines", "listen": "127.0.0.1:0"}
@@ -275,3 +276,61 @@ def test_an_endpoint_that_is_no_address_is_refused(tmp_path: Path) -> None:
     (made,) = sections(one=section).values()
     with pytest.raises(ConfigInvalid, match=r"sources\.one\.endpoint"):
         transport_of("one", made, tmp_path)
+
+
+# --- several nodes -------------------------------------------------------------------------------
+
+
+@dataclass
+class Lost(FakeIntake):
+    """Keeps what it is given; of every third piece that it says so, nobody hears."""
+
+    async def take(
+        self,
+        source: str,
+        records: Sequence[bytes],
+        cursor: str | None = None,
+        *,
+        after: str | None = None,
+    ) -> Counted:
+        found = await super().take(source, records, cursor, after=after)
+        if self.takes % 3 == 0:
+            raise Unavailable("the connection is lost")
+        return found
+
+
+@pytest.mark.parametrize("intake", [FakeIntake, Lost])
+async def test_two_nodes_that_both_believe_to_lead_read_every_line_once(
+    tmp_path: Path, intake: type[FakeIntake]
+) -> None:
+    """As after a pause of one of them: the store knows better who is where."""
+    shared, path = intake(), tmp_path / "app.log"
+    path.write_text("")
+
+    async def soon(stop: asyncio.Event, seconds: float) -> None:
+        await pause(stop, min(seconds, 0.002))
+
+    def make(name: str, section: SourceSection, folder: Path) -> Transport:
+        return File(name, str(section.path), folder, from_start=True, pause=soon)
+
+    nodes = [
+        Sources(
+            sections(app={**FILE, "begin": "start"}), shared, lambda _: True, tmp_path, make=make,
+            pause=soon,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    for node in nodes:
+        await node.start()
+    lines = [b"line %d" % n for n in range(300)]
+    with path.open("ab", buffering=0) as log:
+        for start in range(0, len(lines), 10):
+            log.write(b"".join(each + b"\n" for each in lines[start : start + 10]))
+            await shared.until("app", start + 5)
+    found = await shared.until("app", len(lines))
+    for node in nodes:
+        await node.stop()
+    assert found == lines == shared.kept("app")
+    assert shared.misses == []
+    restarts = [line for node in nodes for line in node.metrics() if "restarts_total{" in line]
+    assert not all(line.endswith(" 0") for line in restarts)  # they did meet

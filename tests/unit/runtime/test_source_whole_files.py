@@ -102,12 +102,17 @@ async def test_a_cursor_forgets_files_that_are_removed() -> None:
 async def test_a_large_file_is_taken_in_pieces_and_goes_on_in_its_middle() -> None:
     class Interrupted(FakeIntake):
         async def take(
-            self, source: str, records: Sequence[bytes], cursor: str | None = None
+            self,
+            source: str,
+            records: Sequence[bytes],
+            cursor: str | None = None,
+            *,
+            after: str | None = None,
         ) -> Counted:
             if self.takes == 1:
                 stop.set()
                 self.unavailable = 1
-            return await super().take(source, records, cursor)
+            return await super().take(source, records, cursor, after=after)
 
     shelf, intake, stop = Files(), Interrupted(), asyncio.Event()
     lines = [b"%d" % n for n in range(12_000)]

@@ -34,11 +34,20 @@ class Taken(Protocol):
 class Intake(Protocol):
     """Where records go."""
 
-    async def take(self, source: str, records: Sequence[bytes], cursor: str | None = None) -> Taken:
+    async def take(
+        self,
+        source: str,
+        records: Sequence[bytes],
+        cursor: str | None = None,
+        *,
+        after: str | None = None,
+    ) -> Taken:
         """
         Read, link and keep them; durable with the cursor when it returns. None is a sign of life.
 
-        Raises `Unavailable`; then nothing was kept, and the same may be sent again.
+        Raises `Unavailable`; then nothing was kept, and the same may be sent again. Raises
+        `Conflict` where the cursor is not `after`, empty for none: another node has read on, or it
+        was kept although the answer was lost.
         """
         ...
 
@@ -88,7 +97,8 @@ async def hand_on(
     """
     Until it was taken: what is in our hands may be nowhere else any more.
 
-    False if it is to stop before that; then nothing of it was kept.
+    False if it is to stop before that; then nothing of it was kept. `Conflict` is for whoever runs
+    the transport: it begins anew, where the cursor is by then.
     """
     wait, said = FIRST_WAIT, ""
     while True:

@@ -391,7 +391,7 @@ class File:
         self._pause = pause
 
     async def run(self, intake: Intake, stop: asyncio.Event) -> None:
-        cursor = intake.cursor(self._source)
+        cursor = await asyncio.to_thread(intake.cursor, self._source)
         tail = Tail(self._pattern, partial(intake.reader, self._source), cursor)
         try:
             if cursor is None and not self._from_start:

@@ -79,7 +79,7 @@ class Journald:
         self._quiet = quiet
 
     async def run(self, intake: Intake, stop: asyncio.Event) -> None:
-        cursor = intake.cursor(self._source)
+        cursor = await asyncio.to_thread(intake.cursor, self._source)
         if cursor is None and not self._from_start:
             cursor = await self._newest()
             if not await hand_on(intake, self._source, [], cursor, stop, self._pause):

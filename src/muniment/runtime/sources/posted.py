@@ -5,13 +5,13 @@ import contextlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
-from muniment.errors import Malformed, TooMany, Unauthenticated
+from muniment.errors import Conflict, Malformed, TooMany, Unauthenticated, Unavailable
 from muniment.runtime.sources import MAX_RECORDS, Intake
 from muniment.runtime.sources.signatures import Signature
 
@@ -22,6 +22,8 @@ MAX_WAITING: Final = 16
 #: deliveries of a webhook that are known again, and senders whose counts are
 REMEMBERED, MAX_SENDERS = 500, 64
 _VERSION: Final = 1
+#: times that another node may be faster: each time it has kept something
+_TRIES: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +83,26 @@ class Door:
         """
         async with self._turn:
             records = await self._records(body)
-            counts = _counts(self.intake.cursor(self.source))
-            before = counts.get(sender)
-            if total is None:
-                return await self._take(records, None if not counts else _sent(counts))
-            if total < len(records):
+            if total is not None and total < len(records):
                 raise Malformed("it has sent more with this body than it says it has sent in all")
-            if records and total == before:
-                return Posted(known=True)
-            lost = 0 if before is None else total - len(records) - before
-            if lost > 0:
-                await self.intake.missed(self.source, "count", count=lost)
-            counts.pop(sender, None)
-            counts[sender] = total
-            return await self._take(records, _sent(counts))
+            said = 0
+
+            async def attempt(cursor: str | None) -> Posted:
+                nonlocal said
+                counts = _counts(cursor)
+                if total is None:
+                    return await self._take(records, None if not counts else _sent(counts), cursor)
+                before = counts.pop(sender, None)
+                if records and total == before:
+                    return Posted(known=True)
+                lost = 0 if before is None else total - len(records) - before
+                if lost > said:
+                    await self.intake.missed(self.source, "count", count=lost - said)
+                    said = lost
+                counts[sender] = total
+                return await self._take(records, _sent(counts), cursor)
+
+            return await self._until_it_stands(attempt)
 
     def look_at(self, headers: Mapping[str, str]) -> None:
         """Before its body is read. Raises `Unauthenticated` for what is not signed; counted."""
@@ -113,13 +121,26 @@ class Door:
 
     async def deliver(self, body: bytes, delivery: str) -> Posted:
         """A body whose signature was checked. Raises `Malformed` and `Unavailable`."""
-        async with self._turn:
-            seen = _deliveries(self.intake.cursor(self.source))
-            digest = sha256(delivery.encode()).hexdigest()[:20]
+        digest = sha256(delivery.encode()).hexdigest()[:20]
+
+        async def attempt(cursor: str | None) -> Posted:
+            seen = _deliveries(cursor)
             if digest in seen:
                 return Posted(known=True)
-            records = await self._records(body)
-            return await self._take(records, _seen([*seen, digest]))
+            return await self._take(await self._records(body), _seen([*seen, digest]), cursor)
+
+        async with self._turn:
+            return await self._until_it_stands(attempt)
+
+    async def _until_it_stands(self, attempt: Callable[[str | None], Awaitable[Posted]]) -> Posted:
+        """With what was posted so far, also at other nodes: again for as long as one is faster."""
+        for _ in range(_TRIES):
+            cursor = await asyncio.to_thread(self.intake.cursor, self.source)
+            try:
+                return await attempt(cursor)
+            except Conflict:
+                continue
+        raise Unavailable("the same source is posted to at other nodes all the time; send it again")
 
     async def _records(self, body: bytes) -> list[bytes]:
         if not body.strip():
@@ -130,8 +151,10 @@ class Door:
             raise Malformed(f"a body has at most {MAX_RECORDS:,} records; send it in parts")
         return records
 
-    async def _take(self, records: Sequence[bytes], cursor: str | None) -> Posted:
-        taken = await self.intake.take(self.source, records, cursor)
+    async def _take(
+        self, records: Sequence[bytes], cursor: str | None, before: str | None
+    ) -> Posted:
+        taken = await self.intake.take(self.source, records, cursor, after=before or "")
         return Posted(kept=taken.kept, rejected=taken.rejected)
 
 

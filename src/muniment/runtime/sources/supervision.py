@@ -2,6 +2,8 @@
 Keep the transports of all sources running: what fails is begun anew, and takes nothing down.
 
 What is to be fetched is fetched by one of several nodes; what is sent to us comes to any of them.
+Who fetches says with each piece from which cursor it went on: a node that was taken for dead, and
+was not, is refused, and begins anew where the other one is.
 """
 
 import asyncio
@@ -53,20 +55,35 @@ class _Watched:
     counts: Counter[str] = field(default_factory=Counter)
     #: why nothing comes at the moment; empty while all is well
     failing: str = ""
+    #: where its transport is by our knowledge, empty at the very beginning; None: it never asked
+    _at: str | None = None
 
-    async def take(self, source: str, records: Sequence[bytes], cursor: str | None = None) -> Taken:
+    async def take(
+        self,
+        source: str,
+        records: Sequence[bytes],
+        cursor: str | None = None,
+        *,
+        after: str | None = None,
+    ) -> Taken:
         try:
-            taken = await self.intake.take(source, records, cursor)
+            taken = await self.intake.take(
+                source, records, cursor, after=self._at if after is None else after
+            )
         except Unavailable as error:
             self.failing = str(error)
             raise
         self.failing = ""
+        if self._at is not None and cursor is not None:
+            self._at = cursor
         self.counts["kept"] += taken.kept
         self.counts["rejected"] += taken.rejected
         return taken
 
     def cursor(self, source: str) -> str | None:
-        return self.intake.cursor(source)
+        found = self.intake.cursor(source)
+        self._at = found or ""
+        return found
 
     async def missed(self, source: str, why: str, *, count: int | None = None) -> None:
         self.counts["missed"] += 1

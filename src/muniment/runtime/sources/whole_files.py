@@ -139,7 +139,7 @@ class WholeFiles:
                 await self._pause(stop, self._every)
 
     async def _begin(self, intake: Intake) -> Read:
-        cursor = intake.cursor(self._source)
+        cursor = await asyncio.to_thread(intake.cursor, self._source)
         if cursor is None:
             read = Read()
             if not self._from_start:
