@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import httpx
 import psycopg
 import pytest
 
-from acceptance.conftest import PROGRAM, RESOURCE, Installation, _operate, _prepare, _token
+from acceptance.conftest import LOGINS, PROGRAM, RESOURCE, Installation, _operate, _prepare, _token
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
 #: seconds within which what happened has to be seen, recorded and raised
@@ -26,9 +28,6 @@ SOON = 40.0
 _PEOPLE = """
 [people.aud]
 groups = ["auditors"]
-
-[people.privacy]
-groups = ["privacy-officers"]
 
 [drift]
 every = "1d"
@@ -132,14 +131,16 @@ def staged(
             (folder / "policy/policies" / name).write_text(text)
         starter = file.read_text().replace('tier = "prod"', f'tier = "{tier}"')
         file.write_text(f"{starter}{_PEOPLE}{source}{settings}")
-        everybody = ("ana", "bo", "admin", "aud", "privacy", *logins)
-        tokens = {login: _token(folder, login) for login in everybody}
+        everybody = (*LOGINS, "aud", *logins)
+        with ThreadPoolExecutor() as threads:
+            made = threads.map(partial(_token, folder), everybody)
+            tokens = dict(zip(everybody, made, strict=True))
         with serving(folder, password, base / "serve.log") as (process, url):
-            made = Stage(
+            stage = Stage(
                 folder=folder, url=url, tokens=tokens, server=server, desk=desk, process=process
             )
-            until(lambda: made.headers(b'"events:received"'), bool)
-            yield made
+            until(lambda: stage.headers(b'"events:received"'), bool)
+            yield stage
 
 
 @contextlib.contextmanager

@@ -14,12 +14,17 @@ from acceptance.incident_stage import Stage, staged
 pytestmark = [pytest.mark.target, pytest.mark.deep]
 
 _RULE: Final = "keep-26-months"
+_PRIVACY: Final = """
+[people.privacy]
+groups = ["privacy-officers"]
+"""
 _NEVER: Final = "prn_" + "a" * 26
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with staged(tmp_path_factory.mktemp("erased")) as made:
+    base = tmp_path_factory.mktemp("erased")
+    with staged(base, settings=_PRIVACY, logins=["privacy"]) as made:
         yield made
 
 
