@@ -85,7 +85,7 @@ async def missed(service: Service, source: str, why: str, *, count: int | None =
             since=state.received or (seen.newest if seen is not None else now),
             count=count,
         )
-        await _append(service, source, record, now)
+        await _append(service, source, record, now, _head(service, source))
 
     await until_it_stands(attempt)
 
@@ -171,6 +171,8 @@ _TURNS: Final = ("silence", "resumed")
 
 
 async def _seal(service: Service, store: EventStore, source: str) -> int:
+    # before anything else is: what another node records meanwhile would be recorded once more
+    head = _head(service, source)
     state: SourceState = await _in_turn(service, store.state, source)
     seen = service.registry.sources.get(source)
     if seen is not None and seen.next > state.sealed:
@@ -195,7 +197,7 @@ async def _seal(service: Service, store: EventStore, source: str) -> int:
         first=first,
         last=last,
     )
-    appended = await _append(service, source, record, now)
+    appended = await _append(service, source, record, now, head)
     index = appended.entries[0].index
     await _in_turn(service, store.seal, source, stop, state.rejected, index)
     return stop - state.sealed
@@ -218,10 +220,15 @@ def _remember(service: Service, store: EventStore, source: str, sealed: int) -> 
                 store.seal(source, record.start + record.count, rejected, index)
 
 
-async def _append(service: Service, source: str, record: Record, now: datetime) -> Appended:
-    """Raises `Stale` where something was appended to the source's case meanwhile."""
+def _head(service: Service, source: str) -> bytes | None:
+    return service.log.head(case_of(service.log.log_id, source))
+
+
+async def _append(
+    service: Service, source: str, record: Record, now: datetime, head: bytes | None
+) -> Appended:
+    """Raises `Stale` where something was appended to the source's case since it had this head."""
     case = case_of(service.log.log_id, source)
-    head = service.log.head(case)
     return await service.append(
         Proposal(drafts=(record.draft(case, now),), reads={case: head}, gives=False, urgent=True)
     )
