@@ -12,6 +12,7 @@ from muniment.errors import Conflict, Unavailable, Unreadable
 from muniment.evidence import event_batch
 from muniment.operations.grant_windows import JOINING, GrantWindows
 from muniment.operations.observing import Source, Taken
+from muniment.operations.seals import remember
 from muniment.operations.service import Service
 from muniment.oversight.event import MAX_RECORD, TYPES, Event, Key, Reader
 from muniment.oversight.event_store import Arrived, Chunk, EventStore
@@ -58,7 +59,7 @@ class Intake:
         self, source: Source, sent: Sequence[bytes], cursor: str | None, after: str | None
     ) -> Taken:
         """Raises `Conflict` where another node adds at the same moment."""
-        start = self.store.state(source.name).next
+        start = self._next(source.name)
         coming = _Coming(self, source, start, len(sent))
         for raw in sent:
             try:
@@ -83,6 +84,14 @@ class Intake:
             )
         )
         return Taken(kept=len(coming.arrived), rejected=rejected)
+
+    def _next(self, source: str) -> int:
+        """Number of its next event: also where the store was lost, and the log has more."""
+        state, seen = self.store.state(source), self.service.registry.sources.get(source)
+        if seen is None or seen.next <= state.next:
+            return state.next
+        remember(self.service, self.store, source, state.sealed)
+        return self.store.state(source).next
 
     def link(self, event: Event, resource: str) -> Link:
         """The grant that it belongs to, as far as is known by now."""

@@ -16,9 +16,9 @@ from muniment.access.records import Record
 from muniment.errors import LogUnavailable, MunimentError, NotFound, Unavailable
 from muniment.evidence import event_batch
 from muniment.evidence.append import Appended, Proposal
-from muniment.evidence.record import Header
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.observing import Source, Taken, case_of, in_thread
+from muniment.operations.seals import remember
 from muniment.operations.service import Service
 from muniment.oversight.event_store import EventStore, SourceState
 
@@ -177,7 +177,7 @@ async def _seal(service: Service, store: EventStore, source: str) -> int:
     seen = service.registry.sources.get(source)
     if seen is not None and seen.next > state.sealed:
         # what we recorded just before a crash; or events that were lost with the store
-        await _in_turn(service, _remember, service, store, source, state.sealed)
+        await _in_turn(service, remember, service, store, source, state.sealed)
         state = await _in_turn(service, store.state, source)
     stop = min(state.next, state.sealed + MOST_SEALED)
     nothing_new = stop == state.sealed and state.rejected == state.rejected_sealed
@@ -205,19 +205,6 @@ async def _seal(service: Service, store: EventStore, source: str) -> int:
 
 def _root(store: EventStore, source: str, start: int, stop: int) -> bytes:
     return event_batch.root(store.commitments(source, start, stop))
-
-
-def _remember(service: Service, store: EventStore, source: str, sealed: int) -> None:
-    """Let the store know of every batch that the log has and it does not."""
-    rejected = 0
-    for index, data in service.log.store.case(
-        case_of(service.log.log_id, source), service.log.size
-    ):
-        record = records.parse(Header.parse(data))
-        if isinstance(record, records.EventsReceived):
-            rejected += record.rejected
-            if record.start + record.count > sealed:
-                store.seal(source, record.start + record.count, rejected, index)
 
 
 def _head(service: Service, source: str) -> bytes | None:

@@ -1,8 +1,12 @@
-"""Which entries of the log have the commitments of events, and these commitments, in bulk."""
+"""Which entries of the log have the commitments of events, and what the store knows of that."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from muniment.access import records
+from muniment.evidence.record import Header
+from muniment.operations.observing import case_of
+from muniment.operations.service import Service
 from muniment.oversight.event_store import EventStore
 
 #: commitments that are read at a time
@@ -30,6 +34,19 @@ def sealed_by(store: EventStore, source: str, numbers: Sequence[int]) -> list[in
             found[middle] = store.sealed_by(source, numbers[middle])
             stretches += ((low, middle), (middle, high))
     return found
+
+
+def remember(service: Service, store: EventStore, source: str, sealed: int) -> None:
+    """Let the store know of every batch that the log has and it does not."""
+    rejected = 0
+    for index, data in service.log.store.case(
+        case_of(service.log.log_id, source), service.log.size
+    ):
+        record = records.parse(Header.parse(data))
+        if isinstance(record, records.EventsReceived):
+            rejected += record.rejected
+            if record.start + record.count > sealed:
+                store.seal(source, record.start + record.count, rejected, index)
 
 
 def commitments(store: EventStore, source: str, numbers: Sequence[int]) -> Iterator[bytes]:

@@ -232,6 +232,22 @@ async def test_what_was_kept_is_not_asked_for_again_because_a_silence_ends(
     assert [gap.why for _, gap in seen.gaps] == ["silence", "resumed"]
 
 
+async def test_no_number_is_given_twice_though_the_store_was_lost(watched: Scenario) -> None:
+    await take(watched, *[said(watched, "other")] * 5)
+    await observe.seal(watched.service)
+    observing(watched, EventsInMemory())  # a new, empty one
+    await take(watched, *[said(watched, "other")] * 2)
+    store = stored(watched)
+    assert [each.number for each in store.after(0)] == [5, 6]
+    assert store.sealed_by("orders-log", 5) is None
+    assert await observe.seal(watched.service) == 2
+    case = watched.service.registry.sources["orders-log"].case
+    last = watched.records(case)[-1]
+    assert isinstance(last, records.EventsReceived)
+    assert (last.start, last.count) == (5, 2)
+    assert last.root == event_batch.root(store.commitments("orders-log", 5, 7))
+
+
 async def test_a_source_that_is_declared_no_more_is_recorded_to_its_last_event(
     watched: Scenario,
 ) -> None:
