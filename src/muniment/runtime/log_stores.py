@@ -13,6 +13,7 @@ from typing import Protocol
 
 from muniment.errors import ConfigInvalid, LogUnavailable
 from muniment.evidence.store import ErasureLedger, HeadStore, LogStore, SharedHeadStore
+from muniment.oversight.event_store import EventStore
 from muniment.oversight.siem import Cursors
 from muniment.ports import Halt, Projections
 from muniment.runtime.settings import Settings, read_secret
@@ -77,6 +78,35 @@ def open_postgresql(folder: Path, section: StoreSection) -> PostgreSQLStores:
         return _in_postgresql(folder, section, held)
 
 
+class EventDatabase(EventStore, Protocol):
+    """Where events lie in PostgreSQL."""
+
+    def lacks_for_erasing(self) -> list[str]:
+        """What stands in the way of erasing anything from the server's files."""
+        ...
+
+
+def open_event_database(folder: Path, section: StoreSection) -> EventDatabase | None:
+    """What sources said; None where no database of `[store]` is for it. Raises likewise."""
+    if section.events is None:
+        return None
+    with _driver():
+        from muniment.stores.postgresql.events import PostgreSQLEventStore  # noqa: PLC0415 (an extra)
+    conninfo = read_secret(section.events, "store.events", folder).reveal()
+    return PostgreSQLEventStore(conninfo, node_name(), section.lease.total_seconds())
+
+
+@contextlib.contextmanager
+def _driver() -> Iterator[None]:
+    """The driver is an extra, which a log in files does not need."""
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigInvalid(
+            f"`[store]` needs `{error.name}`: pip install 'muniment[postgresql]'"
+        ) from error
+
+
 @contextlib.contextmanager
 def reading(folder: Path, settings: Settings) -> Iterator[LogStore]:
     """The log, to look at beside a running service; of files nothing is made or migrated."""
@@ -109,19 +139,14 @@ def _in_files(folder: Path, settings: Settings, held: contextlib.ExitStack) -> L
 def _in_postgresql(
     folder: Path, section: StoreSection, held: contextlib.ExitStack
 ) -> PostgreSQLStores:
-    try:
-        # the driver is an extra, which a log in files does not need
-        from muniment.stores.postgresql import erasing, transfer  # noqa: PLC0415 (see above)
+    with _driver():
+        from muniment.stores.postgresql import erasing, transfer  # noqa: PLC0415 (an extra)
         from muniment.stores.postgresql.heads import (  # noqa: PLC0415 (see above)
             SharedHalt,
             SharedHeads,
             SharedLedger,
         )
         from muniment.stores.postgresql.store import PostgreSQLStore  # noqa: PLC0415 (see above)
-    except ImportError as error:
-        raise ConfigInvalid(
-            f"`[store]` needs `{error.name}`: pip install 'muniment[postgresql]'"
-        ) from error
     lease = section.lease.total_seconds()
     log = read_secret(section.log, "store.log", folder).reveal()
     remembered = read_secret(section.heads, "store.heads", folder).reveal()

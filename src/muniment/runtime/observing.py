@@ -13,20 +13,29 @@ from muniment.operations.service import Service
 from muniment.oversight.event import Reader, ReaderSettings
 from muniment.oversight.event_store import EventStore
 from muniment.oversight.readers import reader
+from muniment.runtime.log_stores import open_event_database
 from muniment.runtime.settings import Settings
 from muniment.runtime.source_section import SourceSection
 from muniment.stores.events import SQLiteEventStore
 
 
 def open_events(folder: Path, settings: Settings) -> EventStore | None:
-    """The store; None where no source is declared and nothing was ever kept."""
+    """
+    The store; None where no source is declared and nothing was ever kept.
+
+    Raises `ConfigInvalid` or `LogUnavailable` saying what to do.
+    """
+    if settings.store is not None:
+        found = open_event_database(folder, settings.store)
+        if found is None and settings.sources:
+            raise ConfigInvalid(
+                "`sources` beside `[store]` need `store.events`, a PostgreSQL database for what "
+                "they say; the SQL of `muniment migrate --sql events` makes its tables"
+            )
+        return found
     path = folder / settings.paths.events
     if not settings.sources and not path.exists():
         return None
-    if settings.store is not None:
-        raise ConfigInvalid(
-            "`sources` are for a log in files so far: with `[store]`, leave them out"
-        )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SQLiteEventStore(path)
 

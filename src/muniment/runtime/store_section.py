@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from muniment.runtime.setting_values import Length, Reference
 
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(minutes=1)
-#: the names of the two databases, as `setup_sql` knows them
+#: the names of the databases, as `setup_sql` knows them
 LOG: Final = "log"
 HEADS: Final = "heads"
+EVENTS: Final = "events"
 
 
 class StoreSection(BaseModel):
@@ -23,6 +24,8 @@ class StoreSection(BaseModel):
     log: Reference
     #: a database on another server, that remembers the newest head and what was erased; likewise
     heads: Reference
+    #: a database for what `sources` say, on whichever server; likewise
+    events: Reference | None = None
     #: how long a node that was stopped or cut off may hold up the others
     lease: Length = timedelta(seconds=5)
 

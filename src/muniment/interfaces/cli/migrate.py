@@ -28,7 +28,7 @@ PAGE = "docs/how-to/several-nodes.md"
 @click.option(
     "--sql",
     "kind",
-    type=click.Choice(["log", "heads"]),
+    type=click.Choice(["log", "heads", "events"]),
     help="Print what makes that database, or brings it up to date; run it there as its owner.",
 )
 @click.option(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from muniment.operations import stamp
 from muniment.operations.publishing import WitnessRules
 from muniment.ports import Outbound
 from muniment.runtime import clock
-from muniment.runtime.log_stores import open_postgresql
+from muniment.runtime.log_stores import open_event_database, open_postgresql
 from muniment.runtime.outbound import CheckedOutbound
 from muniment.runtime.publishing import read_publishing
 from muniment.runtime.settings import Settings
@@ -30,6 +30,8 @@ async def look(settings: Settings, folder: Path) -> list[dict[str, Any]]:
     asked: dict[str, Awaitable[str]] = {}
     if settings.store is not None:
         asked["`[store]`"] = asyncio.to_thread(_store, folder, settings.store)
+        if settings.store.events is not None:
+            asked["`store.events`"] = asyncio.to_thread(_events, folder, settings.store)
     rules = publishing.rules
     for witness in rules.policy.witnesses if rules is not None else ():
         if witness.url is not None and rules is not None:
@@ -48,7 +50,19 @@ def _store(folder: Path, section: StoreSection) -> str:
         tail, head, lacks = stores.database.tail(), stores.heads.read(), stores.lacks_for_erasing()
     if tail is None or head is None:
         return "is ready, and holds no log yet: `muniment migrate` moves one there"
-    what = f"holds {tail.size} entries"
+    return _with_lacks(f"holds {tail.size} entries", lacks)
+
+
+def _events(folder: Path, section: StoreSection) -> str:
+    database = open_event_database(folder, section)
+    if database is None:
+        return "is not named"
+    with contextlib.closing(database):
+        count, lacks = len(database.states()), database.lacks_for_erasing()
+    return _with_lacks(f"holds what {count} sources said", lacks)
+
+
+def _with_lacks(what: str, lacks: Sequence[str]) -> str:
     return f"{what}; nothing can be erased there before: {'; '.join(lacks)}" if lacks else what
 
 

@@ -52,7 +52,9 @@ _READ_SEGMENTS: LiteralString = """
            count(*) FILTER (WHERE substr(name, 9, 16) > segment)
       FROM pg_ls_waldir(), current WHERE name ~ '^[0-9A-F]{24}'
 """
-_MAY: Final = "run the SQL of `muniment migrate --sql log` again, as a superuser"
+_MAY: Final = "run the SQL of `muniment migrate --sql {}` again, as a superuser"
+#: what is erased from each table, and the kind of its database
+_ERASED: Final = {"sections": ("section", "log"), "contents": ("event", "events")}
 _RECYCLES: Final = "`ALTER SYSTEM SET wal_recycle = off; SELECT pg_reload_conf()`"
 
 
@@ -61,11 +63,11 @@ def shelf_of(index: int) -> int:
     return index // _RUN % _SHELVES
 
 
-def lacks_for_erasing(connections: Connections) -> list[str]:
+def lacks_for_erasing(connections: Connections, kind: str = "log") -> list[str]:
     """What stands in the way of erasing anything from the server's files: what to do about it."""
     with connections.lent() as session:
         removes, may = session.rows(_READ_READY)[0]
-    return [*([] if removes else [_RECYCLES]), *([] if may else [_MAY])]
+    return [*([] if removes else [_RECYCLES]), *([] if may else [_MAY.format(kind)])]
 
 
 def finish_erasures(connections: Connections) -> None:
@@ -109,7 +111,7 @@ def _rewritten(
             session.execute(_GIVE_UP, (str(int(100 * connections.lease)),))
             for shelf in shelves:
                 _rewrite(session, table, shelf)
-            _remove_segments(session)
+            _remove_segments(session, table)
             with surely(session):
                 yield session
     finally:
@@ -124,8 +126,9 @@ def _rewrite(session: Session, table: LiteralString, shelf: int) -> None:
         # a statement of any session in this database may still see them, mostly for milliseconds
         threading.Event().wait(0.1)
     raise LogUnavailable(
-        "an erased section is still in the database's files: a backup, a long transaction, a "
-        "prepared one or a replication slot can still see it; end that, and erase it again"
+        f"an erased {_ERASED[table][0]} is still in the database's files: a backup, a long "
+        "transaction, a prepared one or a replication slot can still see it; end that, and erase "
+        "it again"
     )
 
 
@@ -147,15 +150,17 @@ def _rows_kept(session: Session, table: LiteralString, shelf: int) -> int:
     finally:
         session.remove_notice_handler(hear)
     if not counts:
-        why = ": ".join(["a shelf of sections cannot be rewritten", *warnings])
-        raise LogUnavailable(f"{why}; {_MAY}")
+        what, kind = _ERASED[table]
+        why = ": ".join([f"a shelf of {what}s cannot be rewritten", *warnings])
+        raise LogUnavailable(f"{why}; {_MAY.format(kind)}")
     return sum(counts)
 
 
-def _remove_segments(session: Session) -> None:
+def _remove_segments(session: Session, table: str) -> None:
+    what, kind = _ERASED[table]
     if session.rows("SELECT current_setting('wal_recycle')")[0][0] != "off":
         raise LogUnavailable(
-            "an erased section is still in the server's write-ahead log, as old files of it are "
+            f"an erased {what} is still in the server's write-ahead log, as old files of it are "
             f"used again: {_RECYCLES}, then erase it again"
         )
     try:
@@ -164,12 +169,12 @@ def _remove_segments(session: Session) -> None:
         before, _ = session.rows(_READ_SEGMENTS)[0]
     except errors.InsufficientPrivilege as error:
         raise LogUnavailable(
-            f"an erased section is still in the server's write-ahead log "
-            f"({error.diag.message_primary}): {_MAY}"
+            f"an erased {what} is still in the server's write-ahead log "
+            f"({error.diag.message_primary}): {_MAY.format(kind)}"
         ) from None
     if before:
         raise LogUnavailable(
-            "an erased section is still in the server's write-ahead log: a replication slot, the "
+            f"an erased {what} is still in the server's write-ahead log: a replication slot, the "
             "archiver, `wal_keep_size` or `summarize_wal` keeps old files of it; look at "
             "pg_replication_slots and pg_stat_archiver, then erase it again"
         )

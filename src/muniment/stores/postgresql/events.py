@@ -42,7 +42,7 @@ from muniment.stores.postgresql.connections import (
     commit,
     rolled_back_on_error,
 )
-from muniment.stores.postgresql.erasing import finish_shelves
+from muniment.stores.postgresql.erasing import finish_shelves, lacks_for_erasing
 from muniment.stores.postgresql.event_reading import shelf_of
 from muniment.stores.postgresql.setup import check_fences, check_schema
 
@@ -146,6 +146,10 @@ class PostgreSQLEventStore:
 
     def close(self) -> None:
         self.connections.close()
+
+    def lacks_for_erasing(self) -> list[str]:
+        """What stands in the way of erasing anything from the server's files: what to do."""
+        return lacks_for_erasing(self.connections, "events")
 
     # --- taking in ---------------------------------------------------------------------------
 
