@@ -133,10 +133,12 @@ level: low
         what, weakens = fact.text("what"), fact.flag("weakens")
         if what == "principal:enrolled" and not weakens:
             return
-        by = fact.text("changed_by")
+        by, about = fact.text("changed_by"), fact.text("about")
+        # each of those who may decide more is a finding: one who is known must not hide another
+        key = ":".join(filter(None, (what, by, about, day(fact.at))))
         yield self.hit(
             fact,
-            f"{what}:{by}:{day(fact.at)}",
+            key,
             f"{by} changed a control ({what})" + (", which is weaker now" if weakens else ""),
             severity="high" if weakens else self.rule.severity,
             subjects=(),
