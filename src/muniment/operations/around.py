@@ -24,8 +24,8 @@ from muniment.oversight.recorded import Reason, Usage
 from muniment.oversight.sessions import used
 
 _INCIDENTS: Final = ("incident.opened", "incident.closed")
-#: incidents of one resource that are remembered as open
-_MOST_OPEN: Final = 1000
+#: incidents of one resource that are remembered as open, and resources that have some
+_MOST_OPEN, _MOST_RESOURCES = 1000, 10_000
 
 
 @dataclass(kw_only=True)
@@ -71,6 +71,8 @@ class Around:
         """An incident that a source tells of."""
         event = kept.event
         if event is None or event.type not in _INCIDENTS:
+            return
+        if kept.resource not in self._incidents and len(self._incidents) >= _MOST_RESOURCES:
             return
         known = self._incidents.setdefault(kept.resource, {})
         name = event.session or event.object

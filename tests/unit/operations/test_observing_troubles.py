@@ -13,7 +13,7 @@ import pytest
 from muniment.access import records
 from muniment.errors import LogUnavailable, Unavailable
 from muniment.evidence import event_batch
-from muniment.operations import detect, findings, observe
+from muniment.operations import around, detect, findings, observe
 from muniment.operations.around import Around
 from muniment.operations.detect import Detection, RuleSet
 from muniment.operations.grant_windows import GrantWindows
@@ -329,13 +329,15 @@ def detection(scenario: Scenario) -> Detection:
     assert store is not None
     live = [each for each in BUILT_IN if each.rule.id not in SCANNED]
     windows = GrantWindows(service=service, store=store)
-    around = Around(service=service, correlator=Correlator(service.prefix, windows))
+    surroundings = Around(service=service, correlator=Correlator(service.prefix, windows))
     rules = {
         each.rule.id: RuleSet(rule=each.rule, thresholds=thresholds(each.rule, {})) for each in live
     }
     rules[FAILED.id] = RuleSet(rule=FAILED, thresholds={})
-    watch, recorded = Watch(live, {}, WorkingDays()), Recorded(world=around)
-    return Detection(service=service, watch=watch, rules=rules, around=around, recorded=recorded)
+    watch, recorded = Watch(live, {}, WorkingDays()), Recorded(world=surroundings)
+    return Detection(
+        service=service, watch=watch, rules=rules, around=surroundings, recorded=recorded
+    )
 
 
 def rules_raised(scenario: Scenario) -> list[str]:
@@ -405,6 +407,33 @@ async def test_what_could_not_be_read_is_seen_the_next_time(
             await watching.look()
     await watching.look()
     assert "use-outside-window" in rules_raised(watched)
+
+
+async def test_what_was_there_before_is_seen_though_the_store_did_not_answer_at_first(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await change(watched, "backdoor")
+    watching = detection(watched)
+    for method in ("between", "after"):
+        with monkeypatch.context() as patched:
+            patched.setattr(stored(watched), method, down)
+            with pytest.raises(Unavailable):
+                await watching.look()
+    await watching.look()
+    assert rules_raised(watched) == ["role-written-by-others"]
+
+
+async def test_incidents_of_ever_new_resources_fill_no_memory(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(around, "_MOST_RESOURCES", 3)
+    watching, now = detection(watched), watched.service.now()
+    for type, left in (("incident.opened", 3), ("statement", 3), ("incident.closed", 0)):
+        sent = [said(watched, type, resource=f"r{number}", object="INC-1") for number in range(5)]
+        await take(watched, *sent, source="trail")
+        await watching.look()
+        known = [each for each in range(5) if watching.around.incident(f"r{each}", now)]
+        assert len(known) == left
 
 
 async def test_what_can_never_be_read_keeps_nothing_behind_it_from_being_seen(
