@@ -17,9 +17,19 @@ from muniment.evidence.merkle import Frontier
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.store import LogStore
 from muniment.evidence.tree import StoredTree
+from muniment.oversight.event_store import EventStore
 from muniment.runtime.backup import public_key, read_vkey
-from muniment.runtime.log_stores import LogStores, PostgreSQLStores, find_database, open_postgresql
+from muniment.runtime.log_stores import (
+    LogStores,
+    PostgreSQLStores,
+    find_database,
+    open_event_database,
+    open_postgresql,
+)
+from muniment.runtime.move_events import MovedEvents, move_events
 from muniment.runtime.settings import Settings, read_settings
+from muniment.runtime.store_section import StoreSection
+from muniment.stores.events import SQLiteEventStore
 from muniment.stores.head_file import MOVED, HaltFile, HeadFile, LedgerFile
 from muniment.stores.one_server import OneServer
 from muniment.stores.read_only import ReadOnlyStore
@@ -41,6 +51,8 @@ class Moved:
     remembered: Checkpoint | None
     #: where it says that the files sign nothing any more
     left: Path
+    #: what sources said, copied; None where there is nothing, or an earlier try has moved it
+    events: MovedEvents | None = None
 
     @property
     def size(self) -> int:
@@ -58,12 +70,37 @@ def migrate(folder: Path) -> Moved:
     if settings.store is None:
         raise ConfigInvalid("nothing names where to: set `[store]` in `muniment.toml` first")
     database = find_database(folder, settings)
-    with _held(database), contextlib.closing(open_postgresql(folder, settings.store)) as stores:
+    with contextlib.ExitStack() as held:
+        held.enter_context(_held(database))
+        events = _open_events(folder, settings, settings.store, held)
+        stores = held.enter_context(contextlib.closing(open_postgresql(folder, settings.store)))
         head = stores.heads.read()
-        return _move(_Files.of(folder, settings, database, head), stores, head)
+        return _move(_Files.of(folder, settings, database, head), stores, head, events)
 
 
-def _move(files: "_Files", stores: PostgreSQLStores, head: bytes | None) -> Moved:
+def _open_events(
+    folder: Path, settings: Settings, section: StoreSection, held: contextlib.ExitStack
+) -> tuple[EventStore, EventStore] | None:
+    """Where what sources said lies, and where it is to lie; None where there is nothing."""
+    path = folder / settings.paths.events
+    if not path.exists():
+        return None
+    new = open_event_database(folder, section)
+    if new is None:
+        raise ConfigInvalid(
+            f"what sources said lies in `{path}`: name a database to move it to, `store.events`, "
+            "whose tables the SQL of `muniment migrate --sql events` makes"
+        )
+    held.callback(new.close)
+    return held.enter_context(contextlib.closing(SQLiteEventStore(path))), new
+
+
+def _move(
+    files: "_Files",
+    stores: PostgreSQLStores,
+    head: bytes | None,
+    events: tuple[EventStore, EventStore] | None,
+) -> Moved:
     if (why := stores.halted.why()) is not None:
         raise LogInvalid(why)
     remembered = _check_beginning(files, head)
@@ -72,6 +109,9 @@ def _move(files: "_Files", stores: PostgreSQLStores, head: bytes | None) -> Move
     moved = _check_same(files, stores)
     for erasure in files.ledger.erasures():
         stores.ledger.add(*erasure)
+    told = None
+    if events is not None and files.halt.why() is None:  # else it was done by an earlier try
+        told = move_events(*events, stores.database)
     # the files sign nothing any more, and only then others may sign: never both
     files.halt.keep(MOVED, files.note)
     with stores.heads.lock():
@@ -83,6 +123,7 @@ def _move(files: "_Files", stores: PostgreSQLStores, head: bytes | None) -> Move
         copied=copied,
         remembered=remembered,
         left=files.halt.path,
+        events=told,
     )
 
 

@@ -79,6 +79,7 @@ def _json(moved: "Moved") -> dict[str, Any]:
             "erased": found.erased,
             "documents": found.documents,
         },
+        "events": moved.events.events if moved.events is not None else None,
         "remembered": moved.remembered.size if moved.remembered is not None else None,
         "files_say": str(moved.left),
     }
@@ -96,6 +97,11 @@ def _lines(moved: "Moved") -> Iterator[str]:
         f"  {found.cases:,} cases, {found.checkpoints:,} checkpoints, {found.sections:,} sections "
         f"({found.erased:,} erased) and {found.documents:,} documents were read there and hold"
     )
+    if moved.events is not None:
+        yield (
+            f"what {moved.events.sources:,} sources said, {moved.events.events:,} events, lies in "
+            "`store.events`; nothing is erased from the file any more: delete it"
+        )
     yield f"the head store of `store.heads` remembers size {moved.size:,}"
     yield f"the files sign nothing any more, and never again: `{moved.left}` says so"
     yield f"next: muniment serve, on this folder and on copies of it; see {PAGE}"
