@@ -84,6 +84,8 @@ def coverage(observed: Json | None) -> Iterator[str]:
     """What is known of what is known."""
     if observed is None:
         return
+    if observed.get("cut"):
+        yield faint("there are more events of this grant than are shown")
     if not observed["coverage"]:
         yield faint("no source tells what is done there: see `[sources]` in muniment.toml")
         return
