@@ -82,6 +82,19 @@ class Stage(Installation):
         headers = {"Authorization": f"Bearer {self.tokens[as_]}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
+    def proved_events(self, *which: str) -> list[dict[str, Any]]:
+        """What sources sent, bit for bit, checked offline as soon as the log has all of it."""
+
+        def prove() -> tuple[str, bool]:
+            file = f"events-{time.monotonic_ns()}.proof"
+            done = self.muniment("events", "prove", *which, "-o", file, "--json", as_="aud")
+            return file, done.returncode == 0 and json.loads(done.stdout)["waiting"] == 0
+
+        file, _ = until(prove, lambda proved: bool(proved[1]))
+        check = self.json("events", "check", file, "--log-key", str(self.log_key))
+        found: list[dict[str, Any]] = check["events"]
+        return found
+
     def findings(self, rule: str, words: str = "") -> list[dict[str, Any]]:
         """Of a rule, as soon as there are any, with these words in what they say."""
         found: list[dict[str, Any]] = until(lambda: self._findings(rule, words), bool)

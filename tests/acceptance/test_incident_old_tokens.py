@@ -113,6 +113,12 @@ def test_what_was_read_before_stays_and_what_comes_after_is_read(
     assert any("VALUES (1)" in each["detail"] for each in lines)
 
 
+def test_what_the_target_has_no_more_can_be_proved(stage: Stage, live: Any, deleted: None) -> None:
+    assert "VALUES (1)" not in stage.server.log_files()[0].read_text()
+    proved = stage.proved_events("--case", live["case"])
+    assert any("VALUES (1)" in each["text"] for each in proved)
+
+
 def test_the_gap_is_raised(stage: Stage, deleted: None) -> None:
     (finding,) = stage.findings("control-changed", "lost records")
     assert (finding["severity"], finding["state"]) == ("medium", "open")

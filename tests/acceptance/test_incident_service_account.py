@@ -64,7 +64,11 @@ def test_the_targets_log_says_whose_account_gave_it_out(
     told = said(finding)
     assert told["detail"] == "postgres CREATE ROLE reports"
     (event,) = told["evidence"]
-    assert event.startswith("orders-log#")
+    source, _, number = event.partition("#")
+    (proved,) = stage.proved_events(source, number)
+    line = json.loads(proved["text"])
+    assert line["user"] == "postgres"
+    assert "CREATE ROLE reports LOGIN" in line["message"]
 
 
 def test_the_use_of_an_id_that_no_grant_has_is_a_finding_of_its_own(
