@@ -58,6 +58,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "the signing key": "keep it in a safe of its own: whoever has it can sign another history",
     "the head store": "it tells an older copy from the true log; a copy of it would be as old",
     "the erasure ledger": "it tells what a copy must not bring back; keep it with the head store",
+    "what sources said, if it lies in `store.events`": "have PostgreSQL back up that database too",
     "the spool": "it holds what the log does not have yet, and is emptied into it",
     f"secrets that {FILE} refers to": "they never leave where you keep them",
 }

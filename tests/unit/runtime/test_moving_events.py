@@ -15,7 +15,10 @@ from muniment.oversight.event_store import Chunk, EventStore
 from muniment.runtime import move_events as moving
 from muniment.runtime.move_events import MovedEvents, move_events
 from muniment.stores.events import SQLiteEventStore
+from muniment.stores.postgresql.events import PostgreSQLEventStore
 from muniment.testing.cases import WrittenLog
+from muniment.testing.log_servers import DURABLE, make_database
+from muniment.testing.postgres_server import PostgresServer
 from muniment.testing.trial_events import (
     AT,
     MUN_A,
@@ -50,6 +53,14 @@ def old(tmp_path: Path, held: ExitStack) -> SQLiteEventStore:
 @pytest.fixture
 def new(tmp_path: Path, held: ExitStack) -> SQLiteEventStore:
     return held.enter_context(closing(SQLiteEventStore(tmp_path / "new.db")))
+
+
+@pytest.fixture
+def shared(tmp_path: Path, held: ExitStack) -> EventStore:
+    """In PostgreSQL."""
+    server = held.enter_context(PostgresServer.start(tmp_path / "server", settings=DURABLE))
+    conninfo, _ = make_database(server, "events", "events")
+    return held.enter_context(closing(PostgreSQLEventStore(conninfo, "new")))
 
 
 def seal(log: WrittenLog, store: EventStore | None, start: int, count: int, rejected: int) -> int:
@@ -107,6 +118,14 @@ def test_everything_is_in_the_new_place_under_its_number(
     move_events(old, new, log.store)  # once more
     check_same(old, new)
     new.add(chunk(82, 1, after="at the end"))
+
+
+@pytest.mark.target
+def test_so_it_is_in_postgresql(old: SQLiteEventStore, shared: EventStore, log: WrittenLog) -> None:
+    fill(old, log)
+    for _ in range(2):
+        move_events(old, shared, log.store)
+        check_same(old, shared)
 
 
 class Failing(SQLiteEventStore):
