@@ -97,13 +97,16 @@ class Stage(Installation):
 
     def findings(self, rule: str, words: str = "") -> list[dict[str, Any]]:
         """Of a rule, as soon as there are any, with these words in what they say."""
-        found: list[dict[str, Any]] = until(lambda: self._findings(rule, words), bool)
-        return found
+        with self.api("aud") as api:
+            found = until(lambda: _findings(api, rule, words), bool)
+        return [self.json("findings", "show", each, as_="aud") for each in found]
 
-    def _findings(self, rule: str, words: str) -> list[dict[str, Any]]:
-        listed = self.json("findings", "--rule", rule, as_="aud")["findings"]
-        found = [self.json("findings", "show", each["finding"], as_="aud") for each in listed]
-        return [each for each in found if words in said(each)["summary"]]
+
+def _findings(api: httpx.Client, rule: str, words: str) -> list[str]:
+    """Looked for without a command, as it is done again and again."""
+    listed = api.get("/v1/findings", params={"rule": rule}).raise_for_status().json()["findings"]
+    found = (api.get(f"/v1/findings/{each['finding']}").json() for each in listed)
+    return [each["finding"] for each in found if words in said(each)["summary"]]
 
 
 def require_postgresql() -> None:
