@@ -130,6 +130,11 @@ class AccountsOf:
     around: Around
     source: str
 
+    @property
+    def declared(self) -> bool:
+        source = self.around.service.observing.sources.get(self.source)
+        return source is not None and bool(source.standing_accounts)
+
     def is_standing(self, account: str) -> bool:
         source = self.around.service.observing.sources.get(self.source)
         return source is not None and source.is_standing(account)

@@ -69,6 +69,7 @@ STANDINGS: Final = {
     "elsewhere": "with the key of a grant for another resource",
     "unknown": "with an id of our form that the log does not have",
     "nobody": "under nobody's grant",
+    "undeclared": "under nobody's grant, at a source that declares no accounts that need none",
     "known": "under nobody's grant, by an account that is declared to need none",
 }
 

@@ -17,6 +17,11 @@ _CONCERNING: Final = _ALWAYS | _OWN_TYPE
 class Accounts(Protocol):
     """What is known of the accounts of one source's targets, and of who holds grants there."""
 
+    @property
+    def declared(self) -> bool:
+        """Whether anybody has said which accounts are there without a grant."""
+        ...
+
     def is_standing(self, account: str) -> bool:
         """It is declared to be there without a grant."""
         ...
@@ -54,8 +59,11 @@ def fact_of(kept: Kept, window: GrantWindow | None, accounts: Accounts) -> Fact 
         }
         return Fact(type=event.type, at=event.at, ref=ref, values=about)
     standing = kept.link.standing
-    if not kept.link.strength and accounts.is_standing(event.account):
-        standing = "known"
+    if not kept.link.strength:
+        if accounts.is_standing(event.account):
+            standing = "known"
+        elif not accounts.declared:
+            standing = "undeclared"
     values: dict[str, Value] = {
         "source": kept.source,
         "event": event.type,

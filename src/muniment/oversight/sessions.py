@@ -17,7 +17,7 @@ DOING: Final = frozenset(
 #: and that a session is over
 OVER: Final = frozenset({"session.closed", "session.killed"})
 #: every standing, the worst last
-WORSE: Final = ("known", "within", "early", "elsewhere", "late", "unknown", "nobody")
+WORSE: Final = ("known", "undeclared", "within", "early", "elsewhere", "late", "unknown", "nobody")
 
 
 @dataclass(frozen=True, kw_only=True)

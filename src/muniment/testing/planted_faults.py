@@ -120,6 +120,11 @@ def _role_write(scene: _Scene, at: datetime, _: random.Random) -> None:
     scene.act(at, event="access.changed", account="postgres", link="", standing="nobody")
 
 
+def _let_in(scene: _Scene, at: datetime, rng: random.Random) -> None:
+    account = rng.choice(("backdoor", "old_dba", "root"))
+    scene.act(at, event="session.opened", account=account, link="", standing="nobody")
+
+
 def _own(scene: _Scene, at: datetime, rng: random.Random) -> None:
     chain = f" per_x-{scene.tag} per_y-{scene.tag} "
     if rng.choice((True, False)):
@@ -264,6 +269,7 @@ def _unseen(scene: _Scene, at: datetime, _: random.Random) -> None:
 FAULTS: Final[Mapping[str, Plant]] = {
     "access-without-grant": _drift,
     "use-outside-window": _outside,
+    "use-without-grant": _let_in,
     "role-written-by-others": _role_write,
     "own-approval": _own,
     "break-glass-used": _glass,

@@ -46,6 +46,7 @@ def observing(scenario: Scenario, store: EventStore) -> None:
         reader=PlainReader(ReaderSettings(prefix="mun")),
         make_reader=partial(PlainReader, ReaderSettings(prefix="mun")),
         own_accounts=("muniment_connector",),
+        standing_accounts=("app_*",),
     )
     scenario.service.observing = Observing(
         store=store,
@@ -182,6 +183,19 @@ async def test_a_role_that_somebody_else_makes_is_found_and_our_own_work_is_not(
     await send(watched, "access.changed", "postgres", action="CREATE ROLE", object="backdoor")
     await watching.look()
     assert raised(watched) == {"role-written-by-others": "open"}
+
+
+async def test_whoever_is_let_in_under_nobodys_grant_is_found_where_that_is_declared(
+    watched: Scenario,
+) -> None:
+    watching = detection(watched)
+    for account in ("app_orders", "muniment_connector"):
+        await send(watched, "session.opened", account)
+    await watching.look()
+    assert raised(watched) == {}
+    await send(watched, "session.opened", "old_dba")
+    await watching.look()
+    assert raised(watched) == {"use-without-grant": "open"}
 
 
 async def test_sessions_are_recorded_as_detectors_go_along(watched: Scenario) -> None:

@@ -138,7 +138,17 @@ def _warnings(settings: Any) -> list[str]:
     unlinked = settings.notices and settings.server.public_url is None
     return [
         *(["server.public_url is not set: notices hold no link"] if unlinked else []),
+        *_undeclared(settings),
         *_unprepared(settings),
+    ]
+
+
+def _undeclared(settings: Any) -> list[str]:
+    return [
+        f"sources.{name}: no `standing_accounts`: name what needs no grant, so that the use of "
+        "any other account is found"
+        for name, source in settings.sources.items()
+        if source.resource and not source.standing_accounts
     ]
 
 

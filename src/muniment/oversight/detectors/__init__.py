@@ -29,6 +29,7 @@ from muniment.oversight.detectors.two_addresses import TwoAddresses
 from muniment.oversight.detectors.unusual_duration import UnusualDuration
 from muniment.oversight.detectors.unusual_hour import UnusualHour
 from muniment.oversight.detectors.use_outside_window import UseOutsideWindow
+from muniment.oversight.detectors.use_without_grant import UseWithoutGrant
 from muniment.oversight.detectors.weak_reason import WeakReason
 
 #: where packages of others name theirs
@@ -38,6 +39,7 @@ GROUP: Final = "muniment.detectors"
 BUILT_IN: Final[tuple[type[Detector], ...]] = (
     AccessWithoutGrant,
     UseOutsideWindow,
+    UseWithoutGrant,
     RoleWrittenByOthers,
     OwnApproval,
     BreakGlassUsed,
