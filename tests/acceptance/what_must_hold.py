@@ -77,7 +77,10 @@ def settled(cluster: Cluster, load: Load) -> Settled:
 
 def _open_cases(cluster: Cluster) -> int:
     with psycopg.connect(cluster.databases.log_admin) as admin:
-        rows = admin.execute("SELECT count(*) FROM muniment.cases WHERE NOT closed").fetchall()
+        # what detectors find in such a time stays open until a person has looked
+        rows = admin.execute(
+            "SELECT count(*) FROM muniment.cases WHERE NOT closed AND kind <> 'finding'"
+        ).fetchall()
         return int(rows[0][0])
 
 
