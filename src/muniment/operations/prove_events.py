@@ -18,7 +18,6 @@ from muniment.errors import (
     NotCanonical,
     NotFound,
     NotPermitted,
-    Unavailable,
 )
 from muniment.evidence import event_batch
 from muniment.evidence.event_batch import EventProof
@@ -112,7 +111,7 @@ def _check_permitted(service: Service, caller: Caller, case: str | None) -> None
 
 def _store(service: Service) -> EventStore:
     if service.observing.store is None:
-        raise Unavailable("nothing is observed here: there is no store of events")
+        raise NotFound("nothing is observed here: there is no event to prove")
     return service.observing.store
 
 

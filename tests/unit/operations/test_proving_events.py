@@ -16,7 +16,6 @@ from muniment.errors import (
     NotFound,
     NotPermitted,
     ProofInvalid,
-    Unavailable,
 )
 from muniment.evidence import event_evidence
 from muniment.evidence.event_evidence import Shown
@@ -210,7 +209,7 @@ async def test_what_never_came_is_not_found(watched: Scenario, picked: PickedUp)
 
 async def test_without_a_store_of_events_none_is_shown(watched: Scenario) -> None:
     watched.service.observing.store = None
-    with pytest.raises(Unavailable, match="nothing is observed here"):
+    with pytest.raises(NotFound, match="nothing is observed here"):
         await proved(watched, "aud", 0)
 
 
