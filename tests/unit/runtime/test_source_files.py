@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from muniment.errors import Unavailable
 from muniment.oversight.event import MAX_RECORD
+from muniment.runtime.sources import found
 from muniment.runtime.sources.file import LINGER, MAX_OPEN, File, Tail
 from muniment.testing.fake_intake import FakeIntake, Lines
 
@@ -291,6 +293,37 @@ def test_an_older_file_that_was_read_may_be_removed(log: Path, reading: Reading)
     old.unlink()
     reading.begin_anew()
     assert (reading.look(), reading.losses) == ([], 0)
+
+
+@pytest.mark.parametrize("moment", range(1, 4))
+def test_a_rotation_while_names_are_read_hides_no_file(
+    log: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Of each look a different part is over when all files get other names."""
+    write(log, "one")
+    reading.look()
+    log.rename(log.with_name("app.log.1"))
+    write(log, "two")
+    reading.look()
+    reading.clock.now += LINGER  # whoever wrote to the first has gone
+
+    asked = 0
+
+    def rotating(pattern: str, *, recursive: bool) -> list[str]:
+        nonlocal asked
+        asked += 1
+        names = glob(pattern, recursive=recursive)
+        if asked == moment:
+            log.with_name("app.log.1").rename(log.with_name("app.log.2"))
+            log.rename(log.with_name("app.log.1"))
+            write(log, "three")
+        return names
+
+    monkeypatch.setattr(found, "glob", rotating)
+    reading.begin_anew()
+    reading.look()
+    assert reading.lines == [b"one", b"two", b"three"]
+    assert reading.losses == 0
 
 
 def test_an_inode_that_is_used_again_is_another_file(log: Path, reading: Reading) -> None:

@@ -68,7 +68,7 @@ class _Open:
     #: when it was last changed, by its own clock, in nanoseconds
     changed: int
     size: int
-    #: when it was last seen to have grown, in elapsed seconds
+    #: when it was last seen to have grown, or to be gone, in elapsed seconds
     grew: float
     #: the name is one that was asked for, not what a rotation makes of it
     asked: bool
@@ -171,12 +171,21 @@ class Tail:
         found = find(self._pattern)
         for id, each in self._open.items():
             there = found.get(id)
+            if there is None and not each.gone:
+                each.grew = self._elapsed()  # whoever moves it away may still write to it
             each.gone = there is None
             if there is not None:
                 each.path, each.asked = there.path, there.asked
         unknown = {id: there for id, there in found.items() if id not in self._open}
+        self._find_again(unknown)
         if self._left:
+            # it may have been cut off after we looked around: now its copy is there
+            unknown |= {
+                id: there for id, there in find(self._pattern).items() if id not in self._open
+            }
             self._find_again(unknown)
+            self._lost = self._lost or any(place.open for place in self._left)
+            self._left.clear()
         for each in cut:
             self._begin_anew(each, unknown)
         self._close_read()
@@ -211,7 +220,7 @@ class Tail:
                         break
                     os.close(fd)
             else:
-                self._lost = self._lost or place.open
+                self._left.append(place)
 
     def _meet(self, id: FileId, there: Found) -> None:
         """A file that was not there before."""
@@ -238,13 +247,14 @@ class Tail:
         """
         for id, each in self._open.items():
             # what was moved away is not copied back to its name: there a new file begins
-            begins = there.asked and (each.gone or not each.asked)
-            if begins or there.size > os.fstat(each.fd).st_size:
+            if there.asked and (each.gone or not each.asked):
                 continue
-            mine, other = (places.window(one, there.size) for one in (fd, each.fd))
-            # where the other is cut off at this moment, the next look knows more
-            if mine == other or len(other) < len(mine):
-                return id
+            if there.size <= os.fstat(each.fd).st_size:
+                mine, other = (places.window(one, there.size) for one in (fd, each.fd))
+                if mine == other:
+                    return id
+            if os.fstat(each.fd).st_size < each.size or not each.place.is_in(each.fd):
+                return id  # cut off since we looked at it: the next look knows more
         return None
 
     def _keep(self, place: Place, fd: int, there: Found) -> None:

@@ -13,6 +13,8 @@ from muniment.runtime.sources.places import FileId
 
 #: names that are looked at
 MAX_FILES: Final = 10_000
+#: looks, at most, until two see the same
+_LOOKS: Final = 50
 _COMPRESSED: Final = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".Z")
 
 
@@ -30,6 +32,19 @@ class Found:
 
 def find(pattern: str) -> dict[FileId, Found]:
     """Every plain file once. Raises `Unavailable` for too many."""
+    # a file that is renamed while names are read may be missed under both: whoever takes it for
+    # gone reads it twice. What two looks saw alike, no rotation was moving.
+    found = _seen(pattern)
+    for _ in range(_LOOKS):
+        before, found = found, _seen(pattern)
+        if {id: there.path for id, there in before.items()} == {
+            id: there.path for id, there in found.items()
+        }:
+            break
+    return found
+
+
+def _seen(pattern: str) -> dict[FileId, Found]:
     found: dict[FileId, Found] = {}
     for path, asked in _names(pattern):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
