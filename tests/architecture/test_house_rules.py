@@ -18,7 +18,6 @@ EMPTY_NAMES = {"utils", "util", "core", "manager", "base", "helpers", "helper", 
 MAX_LINES = 500
 #: longer ones, each with its reason and its own limit
 LONGER = {
-    "src/muniment/access/records.py": 1000,  # every record kind in one typed place
     "src/muniment/ports.py": 560,  # all that we ask of the outside, on one page
     "src/muniment/testing/postgres_server.py": 600,  # no reason: to be split
 }

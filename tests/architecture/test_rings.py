@@ -35,7 +35,7 @@ BREACHES = {
         "policy/obligations.py", "import time", "touch neither clock, network nor database",
     ),
     "an inner room opens a database": (
-        "access/records.py", "import sqlite3", "touch neither clock, network nor database",
+        "access/records/record.py", "import sqlite3", "touch neither clock, network nor database",
     ),
     "a store knows an operation": (
         "stores/head_file.py", "from muniment.operations import approve", "imports point inwards",
