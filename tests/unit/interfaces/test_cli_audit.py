@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from muniment.errors import LogInvalid
 from muniment.interfaces.cli import audit as audit_cli
-from muniment.interfaces.cli import verify as verify_cli
 from muniment.interfaces.cli.audit import audit_command
+from muniment.interfaces.verifier import outcome as verify_words
 from muniment.testing.cases import WrittenCase, WrittenLog
 
 
@@ -48,7 +48,7 @@ def test_a_log_is_found_by_its_file_or_its_folder(
 def test_the_sentence_on_what_was_not_proved_is_wrapped_like_that_of_verify(
     written: WrittenLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_cli, "wrapped", lambda sentence: f"wrapped: {sentence}")
+    monkeypatch.setattr(verify_words, "wrapped", lambda sentence: f"wrapped: {sentence}")
     result = run(written, tmp_path / "data")
     assert result.output.splitlines()[-1].startswith("wrapped: Not proved: ")
 

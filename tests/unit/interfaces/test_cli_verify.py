@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from muniment.evidence.proof import Receipt
-from muniment.interfaces.cli.verify import examine, replay_command, verify_command
+from muniment.interfaces.cli.verify import replay_command, verify_command
+from muniment.interfaces.verifier.outcome import examine
 from muniment.policy.decide import Decision
 from muniment.testing.cases import WrittenCase, WrittenLog
 

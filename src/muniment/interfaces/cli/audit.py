@@ -37,13 +37,13 @@ from muniment.interfaces.cli import tile_audit
 from muniment.interfaces.cli.remembered import RememberedHead, default_path
 from muniment.interfaces.cli.tile_audit import Examined, examine
 from muniment.interfaces.cli.tile_sources import Source, TileFolder
-from muniment.interfaces.cli.trust import FILE, reader, trusting, vouched_json
-from muniment.interfaces.cli.verify import (
-    LOG_KEY,
+from muniment.interfaces.cli.trust import FILE, reader, trusting
+from muniment.interfaces.cli.verify import LOG_KEY, read_head
+from muniment.interfaces.verifier.outcome import (
     compared_json,
     mark,
-    read_head,
     styled,
+    vouched_json,
     words,
 )
 from muniment.stores.read_only import ReadOnlyStore

@@ -17,8 +17,10 @@ from muniment.evidence.bundle import MAX_BUNDLE
 from muniment.evidence.case_proof import MAX_PROOF_FILE, Completeness, Shown
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.record import check_case_id
-from muniment.interfaces.cli.trust import FILE, read
-from muniment.interfaces.cli.verify import LOG_KEY, mark, wrapped
+from muniment.interfaces.cli.trust import FILE
+from muniment.interfaces.cli.verify import LOG_KEY
+from muniment.interfaces.verifier.given import read
+from muniment.interfaces.verifier.outcome import mark, wrapped
 
 NOT_PROVED = (
     "that the index leaves out no record (`audit --full` makes each index anew)",

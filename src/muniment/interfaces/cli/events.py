@@ -17,8 +17,10 @@ from muniment.evidence import event_evidence, moment
 from muniment.evidence.event_evidence import MAX_EVIDENCE, Shown, ShownEvent
 from muniment.evidence.note import VerifierKey
 from muniment.interfaces.cli.screen import beginning, clean
-from muniment.interfaces.cli.trust import FILE, read
-from muniment.interfaces.cli.verify import LOG_KEY, mark, wrapped
+from muniment.interfaces.cli.trust import FILE
+from muniment.interfaces.cli.verify import LOG_KEY
+from muniment.interfaces.verifier.given import read
+from muniment.interfaces.verifier.outcome import mark, wrapped
 
 NOT_PROVED: Final = (
     "that the source told the truth: who can write into it can lie in it",

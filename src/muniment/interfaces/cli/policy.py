@@ -10,7 +10,7 @@ from muniment.access.window import text as length
 from muniment.errors import NotFound, PolicyInvalid
 from muniment.interfaces.cli import client, screen
 from muniment.interfaces.cli.screen import json_option, length_option
-from muniment.interfaces.cli.verify import mark
+from muniment.interfaces.verifier.outcome import mark
 
 if TYPE_CHECKING:
     from muniment.policy.bundle import Bundle

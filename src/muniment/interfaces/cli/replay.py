@@ -21,7 +21,7 @@ from muniment.errors import PolicyInvalid
 from muniment.evidence.bundle import Erased, Section
 from muniment.evidence.record import Sealed
 from muniment.evidence.store import Entry
-from muniment.interfaces.cli.verify import Outcome, mark
+from muniment.interfaces.verifier.outcome import Outcome, mark
 from muniment.policy import bundle as policy_bundle
 from muniment.policy.bundle import Bundle as Policy
 from muniment.policy.decide import Decision

@@ -6,34 +6,23 @@ that their arguments name: no network, no database, no clock.
 """
 
 import json
-import shutil
-import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 from cryptography.x509 import Certificate
 
-from muniment.access import check
 from muniment.access.check import Checked
-from muniment.errors import BundleInvalid, EvidenceError, NoteInvalid
+from muniment.errors import NoteInvalid
 from muniment.evidence import verdict as grades
-from muniment.evidence import verify as steps
-from muniment.evidence.bundle import MAX_BUNDLE
-from muniment.evidence.keys import ReadersKeys, named
-from muniment.evidence.note import MAX_NOTE_BYTES, VerifierKey
-from muniment.evidence.proof import MAX_RECEIPT_BYTES, Receipt
-from muniment.evidence.verdict import NOBODY, Compared, Reader, Verdict, Vouched
+from muniment.evidence.keys import named
+from muniment.evidence.note import VerifierKey
 from muniment.evidence.witness_policy import WitnessPolicy
-from muniment.interfaces.cli.trust import FILE, parse_key, read, reader, trusting, vouched_json
+from muniment.interfaces.cli.trust import FILE, as_parameter, parse_key, reader, trusting
+from muniment.interfaces.verifier import given
+from muniment.interfaces.verifier.outcome import examine, meets
 
-TITLES: Mapping[int, str] = {**steps.STEPS, **check.STEPS}
 #: what a reader can demand beyond consistency
 REQUIRABLE = (*grades.REQUIRABLE, "complete", "replay")
-_RECEIPT = b"c2sp.org/tlog-proof@"
 
 
 def log_keys(
@@ -47,13 +36,8 @@ def log_keys(
 
 def read_head(path: Path) -> bytes:
     """A checkpoint, or the one inside a receipt that came with a credential."""
-    data = read(path, max(MAX_NOTE_BYTES, MAX_RECEIPT_BYTES))
-    if not data.startswith(_RECEIPT):
-        return data
-    try:
-        return Receipt.parse(data).checkpoint
-    except EvidenceError as error:
-        raise click.BadParameter(f"`{path}` is a receipt that cannot be read: {error}") from error
+    with as_parameter():
+        return given.read_head(path)
 
 
 LOG_KEY = click.option(
@@ -100,8 +84,9 @@ def verify_command(
 ) -> None:
     """Verify an evidence bundle offline: FILE against the log's public key."""
     whom = reader(log_key, witnesses, own_witnesses, tsa_roots)
-    outcome = examine(file, log_key, heads, whom)
-    unmet = [name for name in required if not _meets(outcome, name)]
+    with as_parameter():
+        outcome = examine(file, log_key, heads, whom)
+    unmet = [name for name in required if not meets(outcome, name, _replays)]
     if as_json:
         click.echo(json.dumps(outcome.json(unmet), indent=2))
     else:
@@ -135,7 +120,8 @@ def replay_command(
     """Recompute the decisions of an evidence bundle from the policy inside it."""
     from muniment.interfaces.cli import replay
 
-    outcome = examine(file, log_key, heads)
+    with as_parameter():
+        outcome = examine(file, log_key, heads)
     decisions = replay.replay_all(outcome.checked) if outcome.checked is not None else []
     if as_json:
         click.echo(json.dumps(replay.as_json(outcome, decisions), indent=2))
@@ -148,226 +134,8 @@ def replay_command(
     ctx.exit(0 if holds else 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What verification came to: the checked bundle, or the step that failed."""
-
-    file: Path
-    checked: Checked | None
-    failed: BundleInvalid | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        return self.checked.verdict if self.checked is not None else Verdict.INVALID
-
-    @property
-    def vouched(self) -> Vouched | None:
-        return self.checked.proved.vouched if self.checked is not None else None
-
-    @property
-    def holds(self) -> bool:
-        """Consistent, and comparable with every head that the reader gave."""
-        return self.checked is not None and not (
-            self.verdict is Verdict.DIVERGED or self.checked.proved.not_shown
-        )
-
-    def lines(self, unmet: Sequence[str] = ()) -> Iterator[str]:
-        """For people; the last line says what was not proved."""
-        yield f"{self.file}"
-        yield ""
-        yield from self.step_lines()
-        yield ""
-        yield from self.closing_lines(unmet)
-
-    def step_lines(self) -> Iterator[str]:
-        if self.checked is None:
-            yield from self._failed_lines()
-            return
-        passed = {step.number: step for step in self.checked.steps}
-        for number, title in TITLES.items():
-            if number in passed:
-                yield _line("✓", number, title, passed[number].detail)
-            else:
-                yield _line("✗", number, title, "")
-                yield from _divergence(self.checked.proved.compared)
-        if words := list(grades.seen(self.checked.proved.vouched)):
-            yield ""
-        for line in words:
-            yield wrapped(line, indent="     ")
-        unseen = list(self.checked.unseen)
-        if unseen:
-            yield ""
-        for record, name, answer in unseen:
-            yield f"     section `{name}` of {record}: {click.style(answer, fg='yellow')}"
-
-    def closing_lines(self, unmet: Sequence[str]) -> Iterator[str]:
-        if self.checked is None:
-            yield f"{styled(Verdict.INVALID)}: {self.failed}"
-            yield from words(Verdict.INVALID, None)
-            return
-        for kept in self.checked.proved.not_shown:
-            yield _bad(
-                f"NOT SHOWN: the file proves nothing about your head of size {kept.size}; "
-                "have it exported again with `--head FILE`"
-            )
-        for name in unmet:
-            yield _bad(f"REQUIRED, and does not hold: {name}")
-        yield f"{styled(self.verdict, self.vouched)}, {self.checked.completeness}"
-        yield from words(self.verdict, self.vouched, self.checked.not_proved)
-
-    def _failed_lines(self) -> Iterator[str]:
-        at = self.failed.step if self.failed is not None else 1
-        for number, title in TITLES.items():
-            if number < at:
-                yield _line("✓", number, title, "")
-            elif number == at:
-                yield _line("✗", number, title, "")
-                yield _bad(f"        {_without_step(self.failed)}")
-            else:
-                yield _line("·", number, title, "")
-
-    def json(self, unmet: Sequence[str] = ()) -> dict[str, Any]:
-        value: dict[str, Any] = {
-            "file": str(self.file),
-            "verdict": self.verdict.value,
-            "holds": self.holds and not unmet,
-            "unmet": list(unmet),
-        }
-        if self.checked is None:
-            failed = self.failed.step if self.failed is not None else None
-            return {**value, "failed_step": failed, "reason": _without_step(self.failed)}
-        proved = self.checked.proved
-        return {
-            **value,
-            "case": proved.case_id,
-            "state": self.checked.state,
-            "complete": proved.closed_at is not None,
-            "closed_at": proved.closed_at,
-            "as_of": proved.as_of,
-            "log": {
-                "origin": proved.checkpoint.origin,
-                "id": proved.log_id.hex(),
-                "size": proved.checkpoint.size,
-                "root": proved.checkpoint.root.hex(),
-            },
-            "heads": [compared_json(one) for one in proved.compared],
-            "grade": grades.headline(self.verdict, proved.vouched),
-            **vouched_json(proved.vouched),
-            "steps": [
-                {"step": step.number, "title": step.title, "detail": step.detail}
-                for step in self.checked.steps
-            ],
-            "unseen": [
-                {"record": record, "section": name, "answer": answer}
-                for record, name, answer in self.checked.unseen
-            ],
-            "proved": list(grades.proves(self.verdict, proved.vouched)),
-            "not_proved": list(self.checked.not_proved),
-        }
-
-
-def examine(
-    file: Path, key: ReadersKeys, heads: Iterable[Path], reader: Reader = NOBODY
-) -> Outcome:
-    """All twelve steps over a file."""
-    notes = [read_head(path) for path in heads]
-    try:
-        return Outcome(file, check.verify(read(file, MAX_BUNDLE), key, notes, reader))
-    except BundleInvalid as failed:
-        return Outcome(file, None, failed)
-
-
-def _meets(outcome: Outcome, requirement: str) -> bool:
-    if outcome.checked is None:
-        return False
-    if requirement in grades.REQUIRABLE:
-        return grades.meets(requirement, outcome.verdict, outcome.vouched)
-    if requirement == "complete":
-        return outcome.checked.proved.closed_at is not None
+def _replays(checked: Checked) -> bool:
     # only here does verification need the policy engine
     from muniment.interfaces.cli.replay import replay_all
 
-    return all(decision.replayed for decision in replay_all(outcome.checked))
-
-
-# --- how it looks -----------------------------------------------------------------------------
-
-
-def wrapped(sentence: str, indent: str = "") -> str:
-    """One sentence, broken at spaces to a terminal's width; elsewhere one line, to be searched."""
-    width = _columns()
-    if width is None:
-        return indent + sentence
-    lines = textwrap.wrap(
-        sentence,
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent + "  " if indent else "",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join(lines)
-
-
-def _columns() -> int | None:
-    """Of a terminal; None where there is none."""
-    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
-
-
-def words(
-    verdict: Verdict, vouched: Vouched | None, not_proved: Iterable[str] = ()
-) -> Iterator[str]:
-    """The last lines: what it proves and what it does not, in words for a report."""
-    nothing = verdict in (Verdict.INVALID, Verdict.DIVERGED)
-    yield wrapped(
-        " ".join(["Proved: nothing." if nothing else "Proved:", *grades.proves(verdict, vouched)])
-    )
-    phrases = grades.not_proved(verdict, vouched) if nothing else not_proved
-    yield wrapped(f"Not proved: {'; '.join(phrases)}.")
-
-
-_COLOURS = {"✓": "green", "✗": "red", "·": "bright_black"}
-#: what stands before the title of a step, and how wide the longest is
-_MARGIN, _TITLE = 8, 70
-_PLAIN = {"✓": "ok", "✗": "NO", "·": "--"}
-
-
-def mark(sign: str) -> str:
-    """The sign in its colour; words where the terminal cannot show it."""
-    try:
-        sign.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return click.style(_PLAIN[sign], fg=_COLOURS[sign])
-    return click.style(sign, fg=_COLOURS[sign])
-
-
-def _line(sign: str, number: int, title: str, detail: str) -> str:
-    columns = _columns()
-    if columns is not None and detail and _MARGIN + _TITLE + 2 + len(detail) > columns:
-        return f"  {mark(sign)} {number:2}  {title}\n{wrapped(detail, ' ' * (_MARGIN + 1))}"
-    return f"  {mark(sign)} {number:2}  {title:<{_TITLE}}  {detail}".rstrip()
-
-
-def _bad(text: str) -> str:
-    return click.style(text, fg="red")
-
-
-def styled(verdict: Verdict, vouched: Vouched | None = None) -> str:
-    bad = verdict in (Verdict.INVALID, Verdict.DIVERGED)
-    return click.style(grades.headline(verdict, vouched), fg="red" if bad else "green", bold=True)
-
-
-def _without_step(failed: BundleInvalid | None) -> str:
-    return str(failed).partition(": ")[2]
-
-
-def _divergence(compared: Iterable[Compared]) -> Iterator[str]:
-    for one in compared:
-        if one.shown is not None and not one.agrees:
-            yield _bad(f"        you kept: size {one.kept.size}, root {one.kept.root.hex()}")
-            yield _bad(f"        the file: size {one.kept.size}, root {one.shown.hex()}")
-
-
-def compared_json(one: Compared) -> dict[str, Any]:
-    shown = one.shown.hex() if one.shown is not None else None
-    return {"size": one.kept.size, "kept": one.kept.root.hex(), "shown": shown}
+    return all(decision.replayed for decision in replay_all(checked))
