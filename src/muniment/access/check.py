@@ -154,6 +154,8 @@ class _Bench:
                     self._check_document(entry, named)
                 case records.FindingRaised(definition=named):
                     self._check_document(entry, named)
+                case records.EvidenceMeasured(definition=named):
+                    self._check_document(entry, named)
                 case _:
                     pass
 

@@ -154,6 +154,19 @@ RECORDS: tuple[Record, ...] = (
     records.ReviewAnswered(
         actor=HUMAN, reviewer=HUMAN.principal, person=HUMAN.persons[0], verdict="justified"
     ),
+    records.EvidenceMeasured(
+        actor=records.SERVICE,
+        definition=digest("weaknesses"),
+        size=4712,
+        grants=310,
+        weak=12,
+        counts={"removal-late": 2, "weak-link": 10},
+        days=30,
+        recent_grants=41,
+        recent_weak=3,
+        recent={"weak-link": 3},
+        log=("no-witnesses",),
+    ),
     records.EvidenceExported(
         actor=HUMAN,
         about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s",

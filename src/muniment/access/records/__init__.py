@@ -51,6 +51,7 @@ from muniment.access.records.directory import (
     TokenEnrolled,
     TokenRevoked,
 )
+from muniment.access.records.health import EvidenceMeasured
 from muniment.access.records.log import (
     ClockStepped,
     KeyAdded,
@@ -108,6 +109,7 @@ __all__ = [
     "EventsMissed",
     "EventsReceived",
     "EvidenceExported",
+    "EvidenceMeasured",
     "ExtensionRequested",
     "FindingAcknowledged",
     "FindingAssigned",

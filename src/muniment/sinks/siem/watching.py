@@ -327,6 +327,33 @@ def _signal(seen: Seen, record: records.SignalReceived) -> Told:
     )
 
 
+def _measured(seen: Seen, record: records.EvidenceMeasured) -> Told:
+    weak = record.recent_weak or record.log
+    status = (2, "Warning") if weak else (1, "Pass")
+    return Told(
+        ocsf=COMPLIANCE,
+        activity=RAISE,
+        message=f"of {record.grants} grants {record.weak} have evidence that is weak in some way",
+        severity=LOW if weak else INFORMATIONAL,
+        status=_NEW if weak else _RESOLVED,
+        fields={
+            "finding_info": {
+                "uid": seen.header.id,
+                "title": "evidence health",
+                "types": ["evidence"],
+            },
+            "compliance": {
+                "control": "evidence that stands up",
+                "status_id": status[0],
+                "status": status[1],
+                "control_parameters": tags(
+                    **{kind: str(count) for kind, count in record.counts.items()}
+                ),
+            },
+        },
+    )
+
+
 KINDS: Final[Mapping[type[records.Record], Callable[..., Told]]] = {
     records.FindingRaised: _raised,
     records.FindingSeen: _seen_again,
@@ -341,6 +368,7 @@ KINDS: Final[Mapping[type[records.Record], Callable[..., Told]]] = {
     records.EventsMissed: _missed,
     records.SessionObserved: _observed,
     records.EvidenceExported: _exported,
+    records.EvidenceMeasured: _measured,
     records.RecordErased: _erased,
     records.NoticeSettled: _notice,
     records.CallbackSettled: _notice,
