@@ -1,6 +1,7 @@
 """A session is stolen and used from a second device: what it did, all it could have, and its end."""
 
 import contextlib
+import os
 import socket
 import socketserver
 import threading
@@ -94,7 +95,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         try:
             probe.bind((_THIEF[0], 0))
         except OSError:
-            pytest.skip(f"this machine does not answer at {_THIEF[0]}")
+            required = os.environ.get("MUNIMENT_REQUIRE_TARGETS") == "1"
+            missing = pytest.fail if required else pytest.skip
+            missing(f"this machine does not answer at {_THIEF[0]}")
     base = tmp_path_factory.mktemp("stolen-session")
     log = base / "shipped.json"
     log.touch()

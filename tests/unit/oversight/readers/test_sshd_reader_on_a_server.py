@@ -106,7 +106,8 @@ def server() -> Iterator[Sshd]:
     program = os.environ.get("MUNIMENT_SSHD", "/usr/sbin/sshd")
     keygen = shutil.which("ssh-keygen")
     if not Path(program).exists() or keygen is None or shutil.which("ssh") is None:
-        pytest.skip("openssh-server and openssh-client are not installed")
+        missing = pytest.fail if os.environ.get("MUNIMENT_REQUIRE_TARGETS") == "1" else pytest.skip
+        missing("openssh-server and openssh-client are not installed")
     # not below the folder of the tests, which an account without rights may not reach
     folder = Path(tempfile.mkdtemp(prefix="muniment-sshd-", dir="/tmp"))
     try:
