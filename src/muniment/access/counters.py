@@ -14,6 +14,9 @@ from muniment.evidence.record import Header
 DIRECTORY = "directory"
 #: moves whenever what files say is put in force
 FILES = "files"
+#: moves whenever a hold is placed or released: no erasure passes one that was recorded before it
+HOLDS = "holds"
+_OF_HOLDS = (records.HoldPlaced.KIND, records.HoldReleased.KIND)
 _OF_FILES = (
     records.ConfigChanged.KIND,
     records.PolicyActivated.KIND,
@@ -43,6 +46,8 @@ def counters(header: Header) -> Iterator[str]:
         yield DIRECTORY
     if header.kind in _OF_FILES:
         yield FILES
+    if header.kind in _OF_HOLDS:
+        yield HOLDS
     if header.kind == records.SessionOpened.KIND and header.body.get("method") == "workload":
         yield token_counter(bytes.fromhex(header.body["token"]))
     if breaks_glass(header):

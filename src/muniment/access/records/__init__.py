@@ -83,6 +83,15 @@ from muniment.access.records.record import (
     SignIn,
     parse,
 )
+from muniment.access.records.retention import (
+    ErasureApproved,
+    ErasureProposed,
+    EventsErased,
+    HoldPlaced,
+    HoldReleased,
+    HoldReleaseRequested,
+    PersonExported,
+)
 
 __all__ = [
     "FOLD",
@@ -106,6 +115,9 @@ __all__ = [
     "Delegation",
     "DriftScanned",
     "EndpointView",
+    "ErasureApproved",
+    "ErasureProposed",
+    "EventsErased",
     "EventsMissed",
     "EventsReceived",
     "EvidenceExported",
@@ -123,6 +135,9 @@ __all__ = [
     "GrantRevoked",
     "GrantUndone",
     "GroupDefined",
+    "HoldPlaced",
+    "HoldReleaseRequested",
+    "HoldReleased",
     "KeyAdded",
     "KeyRetired",
     "LogHeartbeat",
@@ -130,6 +145,7 @@ __all__ = [
     "LogStarted",
     "LogWitnessed",
     "NoticeSettled",
+    "PersonExported",
     "PolicyActivated",
     "PrincipalEnrolled",
     "Record",

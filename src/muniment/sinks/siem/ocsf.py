@@ -22,7 +22,7 @@ from muniment.errors import MunimentError
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.oversight.siem import SiemEvent
-from muniment.sinks.siem import directory, grants, watching
+from muniment.sinks.siem import directory, grants, retention, watching
 from muniment.sinks.siem.case_so_far import CaseSoFar, case_of, further
 from muniment.sinks.siem.shapes import BASE, OTHER, SEVERITIES, Seen, Told, actor, milliseconds
 
@@ -33,6 +33,7 @@ MAPPER: Final = f"ocsf-{OCSF}/1"
 KINDS: Final[Mapping[type[Record], Callable[..., Told]]] = {
     **grants.KINDS,
     **watching.KINDS,
+    **retention.KINDS,
     **directory.KINDS,
 }
 #: their cases are never closed, and an event says nothing of what came before in them
