@@ -103,8 +103,8 @@ class Detection:
         horizon = now - max((each.rule.horizon for each in self.rules.values()), default=ACTIVITY)
         if store is not None:
             self._windows = GrantWindows(service=service, store=store)
-            recent = store.between(now - ACTIVITY, now + ACTIVITY, limit=1)
-            self._row = recent[0].row - 1 if recent else 0
+            # what happened first may have come last, and before it came what is still to be seen
+            self._row = (store.first_row(now - ACTIVITY, now + ACTIVITY) or 1) - 1
         self._next = _first_since(service, horizon)
         if self._next > 0:
             registry = service.registry

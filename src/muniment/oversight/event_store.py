@@ -199,6 +199,10 @@ class EventStore(Protocol):
         """By the moment that the source gives, oldest first: from `since` on, before `until`."""
         ...
 
+    def first_row(self, since: datetime, until: datetime) -> int | None:
+        """Of the events of this time, by their source's clock, the first that came."""
+        ...
+
     def walk(self) -> Iterator[Kept]:
         """All there are, in the order of arrival, in little memory."""
         ...

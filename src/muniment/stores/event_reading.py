@@ -70,6 +70,8 @@ BY_TIME = (
     "SELECT at, row, kind, link FROM events INDEXED BY events_by_time"
     " WHERE at >= ? AND at < ? ORDER BY at, row"
 )
+# in the order of the table: what is asked for is near its end, or a week of it is nearly all
+FIRST_ROW = "SELECT row FROM events NOT INDEXED WHERE at >= ? AND at < ? ORDER BY row LIMIT 1"
 READ_JOINED = "SELECT case_id FROM joined WHERE key = ?"
 
 #: row, kind and link of an event, by their ids
@@ -186,6 +188,11 @@ def between(
             # each is in order by itself; no more is read of them than is asked for
             lines = merge(*(connection.execute(BY_KIND, (kind, since, until)) for kind in kinds))
     return _kept(connection, [line[1:] for line in islice(lines, max(limit, 0))])
+
+
+def first_row(connection: sqlite3.Connection, since: int, until: int) -> int | None:
+    found = connection.execute(FIRST_ROW, (since, until)).fetchone()
+    return None if found is None else int(found[0])
 
 
 def joined(connection: sqlite3.Connection, key: Key) -> str | None:

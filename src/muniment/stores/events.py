@@ -229,6 +229,10 @@ class SQLiteEventStore:
                 limit=limit,
             )  # fmt: skip
 
+    def first_row(self, since: datetime, until: datetime) -> int | None:
+        with self._reading() as connection:
+            return reading.first_row(connection, micros(since), micros(until))
+
     def walk(self) -> Iterator[Kept]:
         row = 0
         while some := self.after(row):

@@ -118,6 +118,19 @@ class EventLookingContract:
         assert numbers(store.between(AT, later)) == [0, 1, 2, 3]
         assert numbers(store.between(AT, later, types=["statement", "error"])) == [0, 1, 2]
 
+    def test_what_came_first_of_a_stretch_of_time_may_not_have_happened_first(
+        self, store: EventStore
+    ) -> None:
+        store.add(of([event(second) for second in (2, 40, 9, 5, 33, 12)]))
+        first, behind, row = AT + timedelta(seconds=5), AT + timedelta(seconds=33), {}
+        for kept in store.walk():
+            row[kept.number] = kept.row
+        assert store.first_row(first, behind) == row[2]
+        store.erase("orders-log", [2])
+        assert store.first_row(first, behind) == row[3]
+        assert store.first_row(AT, AT + timedelta(seconds=2)) is None
+        assert store.first_row(AT, behind) == row[0]
+
     def test_a_walk_takes_little_memory(self, store: EventStore) -> None:
         text = "x" * 2000
         for start in range(0, 6000, 1000):

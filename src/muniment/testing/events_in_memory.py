@@ -148,6 +148,10 @@ class EventsInMemory:
         ]
         return [kept for _, _, kept in sorted(found, key=lambda one: one[:2])[:limit]]
 
+    def first_row(self, since: datetime, until: datetime) -> int | None:
+        found = self.between(since, until, limit=len(self._held))
+        return min((kept.row for kept in found), default=None)
+
     def walk(self) -> Iterator[Kept]:
         yield from [each.kept for each in self._held]
 

@@ -185,6 +185,16 @@ async def test_a_role_that_somebody_else_makes_is_found_and_our_own_work_is_not(
     assert raised(watched) == {"role-written-by-others": "open"}
 
 
+async def test_what_came_while_nobody_looked_is_seen_though_older_events_came_after_it(
+    watched: Scenario,
+) -> None:
+    await send(watched, "access.changed", "postgres", action="CREATE ROLE", object="backdoor")
+    at = watched.service.now() - timedelta(days=3)
+    await send(watched, "statement", "app_orders", at=at)
+    await detection(watched).look()
+    assert raised(watched) == {"role-written-by-others": "open"}
+
+
 async def test_whoever_is_let_in_under_nobodys_grant_is_found_where_that_is_declared(
     watched: Scenario,
 ) -> None:

@@ -67,6 +67,7 @@ BY_RESOURCE: LiteralString = (
     " AND at >= %s AND at < %s ORDER BY at, row LIMIT %s"
 )
 READ_TYPES: LiteralString = "SELECT DISTINCT type FROM counts"
+FIRST_ROW: LiteralString = "SELECT min(row) FROM events WHERE at >= %s AND at < %s"
 READ_JOINED: LiteralString = "SELECT case_id FROM joined WHERE key = %s"
 
 #: row, first row of its block, and link of an event
@@ -180,6 +181,11 @@ def between(
     found = _kept(session, lines[:limit])
     # another resource may have the same mark
     return [kept for kept in found if resource is None or kept.resource == resource]
+
+
+def first_row(session: Session, since: int, until: int) -> int | None:
+    ((row,),) = session.rows(FIRST_ROW, (since, until))
+    return None if row is None else int(row)
 
 
 def joined(session: Session, key: Key) -> str | None:

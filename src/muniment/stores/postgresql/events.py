@@ -256,6 +256,10 @@ class PostgreSQLEventStore:
                 session, micros(since), micros(until), resource=resource, types=types, limit=limit
             )
 
+    def first_row(self, since: datetime, until: datetime) -> int | None:
+        with self._reading() as session:
+            return reading.first_row(session, micros(since), micros(until))
+
     def walk(self) -> Iterator[Kept]:
         row = 0
         while some := self.after(row):
