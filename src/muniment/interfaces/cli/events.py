@@ -4,35 +4,24 @@
 `check` reaches errors, evidence and access only, and opens only the files of its arguments.
 """
 
-import base64
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from muniment.evidence import event_evidence, moment
-from muniment.evidence.event_evidence import MAX_EVIDENCE, Shown, ShownEvent
+from muniment.evidence import event_evidence
+from muniment.evidence.event_evidence import MAX_EVIDENCE
 from muniment.evidence.note import VerifierKey
-from muniment.interfaces.cli.screen import beginning, clean
+from muniment.interfaces.cli.screen import beginning
 from muniment.interfaces.cli.trust import FILE
 from muniment.interfaces.cli.verify import LOG_KEY
+from muniment.interfaces.verifier import event_words
 from muniment.interfaces.verifier.given import read
-from muniment.interfaces.verifier.outcome import mark, wrapped
 
-NOT_PROVED: Final = (
-    "that the source told the truth: who can write into it can lie in it",
-    "that no events were held back, from the log or from this file",
-    "to whose access they belong, beyond what they say themselves",
-    "that the log showed everybody this history",
-)
-_ERASED: Final = "that an event which is called erased is gone everywhere"
 _NUMBERS: Final = re.compile(r"[0-9]{1,15}(-[0-9]{1,15})?", re.ASCII)
 _SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}", re.ASCII)
-#: characters of one event on the screen; a program takes `--json`
-_MOST_SHOWN: Final = 2_000
 
 
 @click.group("events")
@@ -93,75 +82,7 @@ def events_check(file: Path, log_key: tuple[VerifierKey, ...], *, as_json: bool)
     """Check events offline: FILE against the log's public key."""
     shown = event_evidence.verify(read(file, MAX_EVIDENCE), log_key)
     if as_json:
-        click.echo(json.dumps(_json(file, shown), indent=2))
+        click.echo(json.dumps(event_words.as_json(file, shown), indent=2))
         return
-    for line in _lines(file, shown):
+    for line in event_words.lines(file, shown):
         click.echo(line)
-
-
-def _lines(file: Path, shown: Shown) -> Iterator[str]:
-    newest = shown.checkpoint
-    records = len({event.index for event in shown.events})
-    there = [event for event in shown.events if event.raw is not None]
-    gone = len(shown.events) - len(there)
-    yield f"{file}"
-    yield ""
-    yield f"  {mark('✓')}  `{newest.origin}` signed its checkpoint at size {newest.size:,}"
-    yield f"  {mark('✓')}  its records of events are in it: {records:,}"
-    yield f"  {mark('✓')}  events that are under the roots of these records: {len(there):,}"
-    if gone:
-        yield f"  {mark('✓')}  and erased ones, by their commitments alone: {gone:,}"
-    for event in sorted(shown.events, key=lambda one: (one.index, one.number)):
-        yield ""
-        yield from _event(event)
-    yield ""
-    yield wrapped(
-        "Proved: each event is, bit for bit, what was received under its number before the time "
-        "of its record, by the log's clock."
-    )
-    yield wrapped(f"Not proved: {'; '.join(_not_proved(shown))}.")
-
-
-def _event(event: ShownEvent) -> Iterator[str]:
-    at = moment.text(event.at)
-    yield f"  {clean(event.source)} {event.number}, recorded {at} in entry {event.index:,}"
-    if event.raw is None:
-        yield "    erased: what it said is gone, and nothing else can be put in its place"
-        return
-    text = event.raw.decode("utf-8", "replace")
-    yield f"    {clean(text[:_MOST_SHOWN])}"
-    if len(text) > _MOST_SHOWN:
-        yield f"    … and {len(text) - _MOST_SHOWN:,} more characters: see --json"
-
-
-def _not_proved(shown: Shown) -> Iterator[str]:
-    yield from NOT_PROVED
-    if any(event.raw is None for event in shown.events):
-        yield _ERASED
-
-
-def _json(file: Path, shown: Shown) -> dict[str, Any]:
-    return {
-        "file": str(file),
-        "events": [_event_json(event) for event in shown.events],
-        "log": {
-            "origin": shown.checkpoint.origin,
-            "id": shown.log_id.hex(),
-            "size": shown.checkpoint.size,
-            "root": shown.checkpoint.root.hex(),
-        },
-        "not_proved": list(_not_proved(shown)),
-    }
-
-
-def _event_json(event: ShownEvent) -> dict[str, Any]:
-    return {
-        "source": event.source,
-        "number": event.number,
-        "text": None if event.raw is None else event.raw.decode("utf-8", "replace"),
-        "raw": None if event.raw is None else base64.b64encode(event.raw).decode(),
-        "erased": event.raw is None,
-        "record": event.record,
-        "index": event.index,
-        "at": moment.text(event.at),
-    }

@@ -1,0 +1,193 @@
+"""
+`muniment-verify.pyz`: what an auditor runs who installs nothing of ours.
+
+A bare Python and `cryptography` are enough. It opens the files of its arguments and nothing else in
+the world: no network, no database, no clock, no settings. It says what `muniment verify` says, by
+the same steps and with the same exit codes: 0 it holds, 1 it does not, 2 it was called wrongly.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from muniment import __version__
+from muniment.access.check import Checked
+from muniment.errors import EvidenceError, Malformed, MunimentError
+from muniment.evidence import event_evidence
+from muniment.evidence import verdict as grades
+from muniment.evidence.event_evidence import MAX_EVIDENCE
+from muniment.evidence.keys import named
+from muniment.evidence.note import VerifierKey
+from muniment.evidence.verdict import Reader
+from muniment.interfaces.verifier import event_words, given, told
+from muniment.interfaces.verifier.outcome import examine, meets
+
+NAME: Final = "muniment-verify"
+HOLDS, DOES_NOT_HOLD, USAGE = 0, 1, 2
+#: no policy engine comes along: decisions are shown with the rules that they name, not recomputed
+NO_REPLAY: Final = (
+    "policy decisions were NOT replayed: this verifier has no policy engine "
+    "(`muniment replay FILE` recomputes them)"
+)
+_REQUIRABLE: Final = (*grades.REQUIRABLE, "complete")
+_COLOUR: Final = re.compile("\x1b\\[[0-9]+m", re.ASCII)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    parsed = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = parsed.run
+    try:
+        return run(parsed)
+    except EvidenceError as error:
+        print(f"{NAME}: {error}", file=sys.stderr)  # noqa: T201 (this is a command line)
+        return DOES_NOT_HOLD
+    except (Malformed, OSError) as error:
+        print(f"{NAME}: {error}", file=sys.stderr)  # noqa: T201 (as above)
+        return USAGE
+    except MunimentError as error:
+        print(f"{NAME}: {error}", file=sys.stderr)  # noqa: T201 (as above)
+        return DOES_NOT_HOLD
+
+
+def say(lines: Iterable[str]) -> None:
+    """In colour on a terminal, plain elsewhere; never what its encoding cannot show."""
+    coloured = sys.stdout.isatty()
+    encoding = sys.stdout.encoding or "ascii"
+    for line in lines:
+        text = line if coloured else _COLOUR.sub("", line)
+        shown = text.encode(encoding, "replace").decode(encoding)
+        print(shown)  # noqa: T201 (as above)
+
+
+# --- the commands -----------------------------------------------------------------------------
+
+
+def _verify(asked: argparse.Namespace) -> int:
+    keys = _keys(asked.log_key)
+    reader = _reader(asked, keys)
+    outcomes = [examine(path, keys, asked.head, reader) for path in asked.path]
+    held = True
+    values: list[dict[str, Any]] = []
+    for number, outcome in enumerate(outcomes):
+        unmet = [name for name in asked.require if not meets(outcome, name, _no_replay)]
+        held = held and outcome.holds and not unmet
+        if asked.json:
+            values.append(outcome.json(unmet))
+            continue
+        if number:
+            say([""])
+        say(outcome.lines(unmet))
+    if asked.json:
+        whole: Any = values[0] if len(values) == 1 else {"holds": held, "files": values}
+        say([json.dumps(whole, indent=2)])
+    else:
+        say(["", f"Note: {NO_REPLAY}."])
+    return HOLDS if held else DOES_NOT_HOLD
+
+
+def _no_replay(_checked: Checked) -> bool:
+    return False
+
+
+def _show(asked: argparse.Namespace) -> int:
+    keys = _keys(asked.log_key)
+    outcome = examine(asked.path, keys, (), _reader(asked, keys))
+    if outcome.checked is None:
+        say(outcome.lines())
+        return DOES_NOT_HOLD
+    say(told.lines(told.tell(outcome.checked)))
+    say(["", *outcome.closing_lines(())])
+    return HOLDS if outcome.holds else DOES_NOT_HOLD
+
+
+def _events(asked: argparse.Namespace) -> int:
+    shown = event_evidence.verify(given.read(asked.path, MAX_EVIDENCE), _keys(asked.log_key))
+    if asked.json:
+        say([json.dumps(event_words.as_json(asked.path, shown), indent=2)])
+    else:
+        say(event_words.lines(asked.path, shown))
+    return HOLDS
+
+
+# --- its arguments ----------------------------------------------------------------------------
+
+
+def _keys(values: Sequence[str]) -> tuple[VerifierKey, ...]:
+    try:
+        return named([given.parse_key(value) for value in values])
+    except EvidenceError as error:
+        raise Malformed(str(error)) from error
+
+
+def _reader(asked: argparse.Namespace, keys: tuple[VerifierKey, ...]) -> Reader:
+    witnesses = None if asked.witnesses is None else given.read_witnesses(asked.witnesses)
+    return given.trusted(
+        keys,
+        witnesses,
+        given.witness_keys(asked.own_witness),
+        given.authority_roots(asked.tsa_root),
+    )
+
+
+def _file(value: str) -> Path:
+    path = Path(value)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"`{value}` is no file")
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=NAME, description="Verify evidence of Muniment offline, with nothing of it installed."
+    )
+    parser.add_argument("--version", action="version", version=f"{NAME} {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    verify = _command(commands, "verify", _verify, "Verify evidence bundles against the log's key.")
+    verify.add_argument("path", nargs="+", type=_file, metavar="BUNDLE")
+    verify.add_argument(
+        "--head", action="append", default=[], type=_file, metavar="FILE",
+        help="a checkpoint or receipt that you kept; the bundle must not contradict it",
+    )  # fmt: skip
+    verify.add_argument(
+        "--require", action="append", default=[], choices=_REQUIRABLE,
+        help="fail unless this holds as well",
+    )  # fmt: skip
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+
+    show = _command(commands, "show", _show, "Verify one bundle, and show its case in plain text.")
+    show.add_argument("path", type=_file, metavar="BUNDLE")
+
+    events = _command(commands, "events", _events, "Check events against the log's key.")
+    events.add_argument("path", type=_file, metavar="FILE")
+    events.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], words: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=words, description=words)
+    command.set_defaults(run=run)
+    command.add_argument(
+        "--log-key", action="append", required=True, metavar="VKEY|PATH",
+        help="public key of the log, or a file with it; each, if you were given several",
+    )  # fmt: skip
+    command.add_argument(
+        "--witnesses", type=_file, metavar="POLICY",
+        help="witnesses that you trust, and your quorum: a C2SP tlog-policy file",
+    )  # fmt: skip
+    command.add_argument(
+        "--own-witness", action="append", default=[], metavar="VKEY|PATH",
+        help="a witness that whoever runs the log runs, too: it never counts for the quorum",
+    )  # fmt: skip
+    command.add_argument(
+        "--tsa-root", action="append", default=[], type=_file, metavar="PEM",
+        help="root certificate of a time-stamp authority that you trust",
+    )  # fmt: skip
+    return command
