@@ -1,0 +1,182 @@
+"""
+What the documents of a proved campaign say, held to its records: steps 13 to 16 of verification.
+
+Steps 11 and 12 folded its headers. Here its sheets are read, and every record is done once more on
+the items themselves:
+
+13. the sheets give as many items as were recorded, in lines with the recorded root: none was left
+    out, put in or changed;
+14. every item has exactly one outcome, from whoever it was given to; nobody decided on what is
+    about himself, on what he had approved or what he had enrolled; what reviewers said adds up to
+    what their records count, and what was signed and closed counts the same;
+15. every reviewer was an active human in one of the groups that review;
+16. somebody who reviewed nothing signed it, in the group that has to.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from muniment.access import campaign, records
+from muniment.access.campaign import Campaign
+from muniment.access.campaign_items import Items, root_of
+from muniment.errors import FoldInvalid
+from muniment.evidence.steps import failing_as, require
+from muniment.evidence.store import Entry
+
+STEPS: Final[Mapping[int, str]] = {
+    13: "the sheets are those that were recorded: no item is missing",
+    14: "every item has one outcome, from nobody whom it is about; the counts agree",
+    15: "reviewers are in the groups that review",
+    16: "somebody who reviewed nothing signed it",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A campaign with its items, each as its records left it."""
+
+    campaign: Campaign
+    items: Items
+
+
+def replay(entries: Sequence[Entry], documents: Mapping[bytes, bytes]) -> Replayed:
+    """
+    Do every record once more, on the items. `documents` are those that the records name.
+
+    Raises `FoldInvalid` where records and items do not agree.
+    """
+    stands = campaign.fold((entry.header, entry.leaf) for entry in entries)
+    opened = stands.opened
+    items = Items.read((_document(documents, each) for each in opened.sheets), opened.silence)
+    _require(len(items.items) == opened.items, "there are other items than were recorded")
+    _require(root_of(items.lines) == opened.items_root, "the lines are not those of the root")
+    for entry in entries[1:]:
+        step(items, records.parse(entry.header), entry.header.position, documents)
+    return Replayed(campaign=stands, items=items)
+
+
+def step(
+    items: Items, record: records.Record, position: int, documents: Mapping[bytes, bytes]
+) -> None:
+    """One record further. Raises `FoldInvalid`."""
+    match record:
+        case records.ReviewReassigned():
+            lines = _document(documents, record.lines)
+            count = items.reassign(lines, record.to, record.person)
+            _require(count == record.items, "miscounts what was reassigned")
+        case records.ReviewDecided():
+            lines = _document(documents, record.lines)
+            tallies = items.decide(lines, record.reviewer, record.actor.persons, position)
+            _require(dict(tallies) == dict(Counter(record.tallies)), "miscounts the verdicts")
+        case records.ReviewEscalated():
+            _require(len(items.open) == record.open, "miscounts what nobody has looked at")
+            items.over = items.over or record.share == campaign.SHARES[-1]
+        case records.ReviewApplied():
+            items.apply(record.items)
+        case records.CampaignSigned():
+            _require(items.tallies() == record.tallies, "signed other counts than there are")
+        case records.CampaignClosed():
+            _require(items.tallies() == record.tallies, "closed with other counts than there are")
+            _require(items.applied == record.applied, "miscounts what was applied")
+            _require(len(items.owed) == record.outstanding, "miscounts what is outstanding")
+        case _:
+            pass
+
+
+def check(
+    case: Sequence[Entry],
+    entries: Sequence[Entry],
+    documents: Mapping[bytes, bytes],
+) -> list[tuple[int, str]]:
+    """Steps 13 to 16: what was seen, by number. Raises `BundleInvalid`."""
+    with failing_as(13):
+        opened = records.parse(case[0].header)
+        if not isinstance(opened, records.CampaignOpened):
+            raise FoldInvalid("no campaign")
+        items = Items.read((_document(documents, each) for each in opened.sheets), opened.silence)
+    require(13, len(items.items) == opened.items, "there are other items than were recorded")
+    require(13, root_of(items.lines) == opened.items_root, "the lines are not those of the root")
+    with failing_as(14):
+        for entry in case[1:]:
+            step(items, records.parse(entry.header), entry.header.position, documents)
+    rule = _rule(documents, opened)
+    reviewers = _check_reviewers(case, entries, rule)
+    signer = _check_signer(case, entries, rule)
+    tallies = ", ".join(f"{count} {word}" for word, count in items.tallies().items() if count)
+    return [
+        (13, f"{len(items.items):,} items in {len(opened.sheets)} sheets"),
+        (14, tallies or "no items"),
+        (15, f"{reviewers} reviewers"),
+        (16, signer),
+    ]
+
+
+def _check_reviewers(
+    case: Sequence[Entry], entries: Sequence[Entry], rule: Mapping[str, Any]
+) -> int:
+    """That none of them was barred was seen with the items; here, that he was whom he says."""
+    seen = set[str]()
+    for entry in case:
+        record = records.parse(entry.header)
+        if isinstance(record, records.ReviewDecided):
+            enrolled = _enrolled(entry, entries, record.reviewer, 15)
+            may = {rule.get("reviewers"), rule.get("fallback")} & {*enrolled.groups}
+            require(15, bool(may), f"`{entry.header.id}`: the reviewer is in no group that reviews")
+            same = enrolled.person == record.person
+            require(15, same, f"`{entry.header.id}`: the reviewer is enrolled as somebody else")
+            seen.add(record.person)
+    return len(seen)
+
+
+def _check_signer(case: Sequence[Entry], entries: Sequence[Entry], rule: Mapping[str, Any]) -> str:
+    for entry in case:
+        record = records.parse(entry.header)
+        if isinstance(record, records.CampaignSigned):
+            enrolled = _enrolled(entry, entries, record.actor.principal, 16)
+            in_group = rule.get("sign_off") in enrolled.groups
+            require(16, in_group, "whoever signed is not in the group that signs")
+            require(16, enrolled.person == record.person, "whoever signed is somebody else")
+            return f"`{record.actor.principal}`, by {record.actor.assurance}"
+    return "nobody has yet"
+
+
+def _enrolled(
+    entry: Entry, entries: Sequence[Entry], principal: str, number: int
+) -> records.PrincipalEnrolled:
+    """As the record follows it: an active human."""
+    for each in entries:
+        if each.leaf in entry.header.follows and each.header.case == principal:
+            enrolled = records.parse(each.header)
+            if isinstance(enrolled, records.PrincipalEnrolled):
+                holds = enrolled.active and enrolled.type == "human"
+                require(number, holds, f"`{entry.header.id}` is by no active human")
+                return enrolled
+    require(number, False, f"`{entry.header.id}` does not follow its actor's enrolment")
+    raise AssertionError
+
+
+def _rule(documents: Mapping[bytes, bytes], opened: records.CampaignOpened) -> Mapping[str, Any]:
+    with failing_as(15):
+        try:
+            rule = json.loads(_document(documents, opened.definition))
+        except (ValueError, RecursionError) as error:
+            raise FoldInvalid("the rule of the campaign cannot be read") from error
+        named = ("reviewers", "fallback", "sign_off")
+        same = isinstance(rule, dict) and all(rule.get(n) == getattr(opened, n) for n in named)
+        _require(same, "the rule of the campaign is another than was recorded")
+        return dict(rule)
+
+
+def _document(documents: Mapping[bytes, bytes], name: bytes) -> bytes:
+    found = documents.get(name)
+    if found is None:
+        raise FoldInvalid(f"the document `{name.hex()}` is not here")
+    return found
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise FoldInvalid(otherwise)

@@ -1,0 +1,275 @@
+"""
+The items of a campaign, one line each, and what becomes of each of them.
+
+Lines lie in sheets, which are documents of `campaign:opened`; what reviewers say of items lies in
+documents of `review:decided` and `review:reassigned`. All of them are canonical JSON, a line per
+item, and hold ids only. Here they are read, and held to one another: by the operations before
+anything is recorded, and by whoever verifies, from nothing but what was recorded.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from muniment.errors import FoldInvalid
+from muniment.evidence import canonical, merkle
+from muniment.evidence.record import MAX_DOCUMENT
+
+#: what a reviewer may say
+VERDICTS: Final = ("keep", "revoke", "reduce", "abstain")
+#: nobody looked: never counted as kept
+NOT_REVIEWED: Final = "not-reviewed"
+OUTCOMES: Final = (*VERDICTS, NOT_REVIEWED)
+#: what an item may be: somebody may ask for a role; somebody may approve; a rule; a grant
+WHAT: Final = ("access", "approver", "policy", "grant")
+#: bytes of all sheets, so that a bundle has room for what was decided
+MOST_BYTES: Final = 40 * 1024 * 1024
+#: a sheet is a document
+_SHEET: Final = MAX_DOCUMENT - 1024
+_REQUIRED: Final = {"item", "what", "barred", "reviewer", "person", "live"}
+
+
+def write(lines: Iterable[bytes]) -> list[bytes]:
+    """The sheets of these lines, as few as there can be. Raises `FoldInvalid` for too much."""
+    sheets, room, total = list[list[bytes]](), 0, 0
+    for line in lines:
+        size = len(line) + 1
+        total += size
+        if size > _SHEET or total > MOST_BYTES:
+            raise FoldInvalid("more items than one campaign can hold: narrow its scope")
+        if size > room:
+            sheets.append([])
+            room = _SHEET
+        sheets[-1].append(line)
+        room -= size
+    return [b"".join(line + b"\n" for line in sheet) for sheet in sheets]
+
+
+def lines_of(document: bytes) -> list[bytes]:
+    """Raises `FoldInvalid` unless each line ends."""
+    *lines, rest = document.split(b"\n")
+    if rest:
+        raise FoldInvalid("a sheet whose last line does not end")
+    return lines
+
+
+def root_of(lines: Iterable[bytes]) -> bytes:
+    """RFC 6962 root over lines, in their order."""
+    return merkle.root(map(merkle.leaf_hash, lines))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """A verdict that stands."""
+
+    verdict: str
+    #: principal and person id of who gave it
+    reviewer: str
+    person: str
+    seconds: int
+    #: position of its record in the case
+    position: int
+    #: of `reduce`: a smaller role, or a shorter time in seconds
+    to: str = ""
+
+
+@dataclass(slots=True)
+class Item:
+    """One line, and what became of it."""
+
+    number: int
+    line: bytes = field(repr=False)
+    what: str
+    #: whether there is something that would have to be taken away
+    live: bool
+    #: persons who may not decide on it
+    barred: tuple[str, ...]
+    #: principal id of who is to look; empty: nobody may
+    reviewer: str
+    person: str
+    said: Said | None = None
+    applied: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """All that its line says."""
+        value: dict[str, Any] = json.loads(self.line)
+        return value
+
+    @property
+    def outcome(self) -> str:
+        return self.said.verdict if self.said is not None else NOT_REVIEWED
+
+
+@dataclass(kw_only=True)
+class Items:
+    """All items of one campaign. Advanced by what was recorded, in order."""
+
+    items: list[Item]
+    #: `revoke`: what nobody looked at in time is taken away, and is not reviewed for all that
+    silence: str = "none"
+    #: the time is over
+    over: bool = False
+
+    @classmethod
+    def read(cls, sheets: Iterable[bytes], silence: str) -> "Items":
+        """Raises `FoldInvalid` for what is no sheet."""
+        lines = [line for sheet in sheets for line in lines_of(sheet)]
+        return cls(items=[_item(n, line) for n, line in enumerate(lines)], silence=silence)
+
+    @property
+    def lines(self) -> Iterator[bytes]:
+        return (item.line for item in self.items)
+
+    # --- what was recorded --------------------------------------------------------------------
+
+    def reassign(self, document: bytes, to: str, person: str) -> int:
+        """How many items have another reviewer now. Raises `FoldInvalid`."""
+        numbers = _numbers(document)
+        for number in numbers:
+            item = self._item(number)
+            _require(item.reviewer != to, f"item {number} is with him already")
+            _require(person not in item.barred, f"item {number} is about its new reviewer")
+            _require(not item.applied, f"item {number} was applied already")
+            item.reviewer, item.person, item.said = to, person, None
+        return len(numbers)
+
+    def decide(
+        self, document: bytes, reviewer: str, persons: Sequence[str], position: int
+    ) -> Counter[str]:
+        """
+        Verdicts of one reviewer, counted. A later one of the same item stands for the earlier one.
+
+        Raises `FoldInvalid` where it was not for him to say, or comes too late.
+        """
+        tallies, seen = Counter[str](), set[int]()
+        for line in lines_of(document):
+            number, said = _said(line, reviewer, persons[0] if persons else "", position)
+            item = self._item(number)
+            _require(number not in seen, f"item {number} is decided twice at once")
+            seen.add(number)
+            _require(item.reviewer == reviewer, f"item {number} is not for this reviewer")
+            _require(
+                not set(item.barred) & set(persons),
+                f"item {number} is about its reviewer, or what he did",
+            )
+            _require(not item.applied, f"item {number} was applied already")
+            _require(
+                not (self.over and self.silence == "revoke" and item.said is None),
+                f"the time for item {number} is over",
+            )
+            _require(
+                said.verdict != "reduce" or item.what == "access",
+                f"item {number} is nothing that could be reduced",
+            )
+            item.said = said
+            tallies[said.verdict] += 1
+        _require(bool(seen), "nothing was decided")
+        return tallies
+
+    def apply(self, numbers: Iterable[int]) -> None:
+        """What had to be done with these was done. Raises `FoldInvalid` for what had not to be."""
+        for number in numbers:
+            item = self._item(number)
+            _require(self.is_owed(item), f"with item {number} nothing had to be done")
+            item.applied = True
+
+    # --- how it stands ------------------------------------------------------------------------
+
+    def is_owed(self, item: Item) -> bool:
+        """Whether something is to be done, and was not seen done."""
+        if item.applied or not item.live:
+            return False
+        if item.said is None:
+            return self.over and self.silence == "revoke"
+        return item.said.verdict in ("revoke", "reduce")
+
+    @property
+    def owed(self) -> list[Item]:
+        return [item for item in self.items if self.is_owed(item)]
+
+    @property
+    def open(self) -> list[Item]:
+        """Those that nobody has looked at."""
+        return [item for item in self.items if item.said is None]
+
+    @property
+    def applied(self) -> int:
+        return sum(item.applied for item in self.items)
+
+    def tallies(self) -> dict[str, int]:
+        counted = Counter(item.outcome for item in self.items)
+        return {outcome: counted[outcome] for outcome in OUTCOMES}
+
+    def _item(self, number: int) -> Item:
+        _require(0 <= number < len(self.items), f"there is no item {number}")
+        return self.items[number]
+
+
+def _item(number: int, line: bytes) -> Item:
+    value = _object(line)
+    _require(value.keys() >= _REQUIRED and value["item"] == number, f"line {number} is no item")
+    barred, live = value["barred"], value["live"]
+    _require(value["what"] in WHAT, f"item {number} is of no known kind")
+    _require(type(live) is bool and isinstance(barred, list), f"line {number} is no item")
+    _require(all(isinstance(each, str) for each in barred), f"line {number} is no item")
+    own, reviewer, person = value.get("persons", []), value["reviewer"], value["person"]
+    _require(isinstance(reviewer, str) and isinstance(person, str), f"line {number} is no item")
+    _require(set(own) <= set(barred), f"item {number} lets somebody review himself")
+    _require(not person or person not in barred, f"item {number} is with whom it is about")
+    return Item(
+        number=number,
+        line=line,
+        what=value["what"],
+        live=live,
+        barred=tuple(barred),
+        reviewer=reviewer,
+        person=person,
+    )
+
+
+def _said(line: bytes, reviewer: str, person: str, position: int) -> tuple[int, Said]:
+    value = _object(line)
+    _require(
+        value.keys() == {"item", "verdict", "seconds"} | ({"to"} & value.keys()),
+        "a decision with other fields",
+    )
+    number, verdict, seconds = value["item"], value["verdict"], value["seconds"]
+    to = value.get("to", "")
+    _require(type(number) is int and type(seconds) is int, "a decision without its numbers")
+    _require(verdict in VERDICTS and seconds >= 0, f"`{verdict!a:.40}` as a verdict")
+    _require((verdict == "reduce") == bool(to), "reduce says to what, and nothing else does")
+    _require(isinstance(to, str) and to.isascii(), "reduce says to what")
+    said = Said(
+        verdict=verdict, reviewer=reviewer, person=person, seconds=seconds, position=position, to=to
+    )
+    return number, said
+
+
+def _numbers(document: bytes) -> list[int]:
+    try:
+        value = canonical.decode(document, max_bytes=MAX_DOCUMENT)
+    except Exception as error:
+        raise FoldInvalid("the numbers of items cannot be read") from error
+    if not isinstance(value, list) or not value or any(type(each) is not int for each in value):
+        raise FoldInvalid("the numbers of items are no list")
+    if len({*value}) != len(value):
+        raise FoldInvalid("an item is named twice")
+    return value  # type: ignore[return-value]  # likewise
+
+
+def _object(line: bytes) -> Mapping[str, Any]:
+    try:
+        # the bytes are fixed by a root or a digest: nobody gains by a second form
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise FoldInvalid("a line that is no JSON") from error
+    if not isinstance(value, dict):
+        raise FoldInvalid("a line that is no object")
+    return value
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise FoldInvalid(otherwise)
