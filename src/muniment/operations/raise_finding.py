@@ -304,8 +304,10 @@ def _new(tally: Tally, finding: Finding) -> Tally:
 
 def _parts(known: Iterable[str], tally: Tally, ending: Sequence[str]) -> list[_Part]:
     """At least one. A record ends only what it, or one before it, names."""
-    about, subjects, left = tally.about, tally.subjects, list(ending)
     named, parts = {*known}, list[_Part]()
+    # of what was counted not all may be remembered; whose access ends is named in any case
+    about = tuple(dict.fromkeys((*(each for each in ending if each not in named), *tally.about)))
+    subjects, left = tally.subjects, list(ending)
     while not parts or about or subjects or left:
         named.update(about[:NAMED])
         ends = [case for case in left if case in named][:NAMED]

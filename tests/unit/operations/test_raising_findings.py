@@ -15,11 +15,14 @@ from muniment.access.check import verify
 from muniment.access.finding import Finding
 from muniment.errors import NotPermitted
 from muniment.operations import findings
+from muniment.operations.pace import REMEMBERED
 from muniment.operations.raise_finding import NAMED, raise_finding, record_counted
 from muniment.operations.take_in import ProposedPrincipal
 from muniment.oversight.detector import Hit, Rule, Threshold
 from muniment.testing.scenario import Scenario
 
+#: digits in the letters of a case id
+_BASE32 = str.maketrans("0123456789", "abcdefghij")
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 RULE = Rule(
     id="too-much",
@@ -190,6 +193,20 @@ async def test_a_finding_seen_again_ends_what_it_did_not_name_before_at_once(
     assert read(scenario, case).ends == (first.case.id, second.case.id)
     await scenario.work()
     assert scenario.read(second).closed
+
+
+async def test_whose_access_ends_is_named_however_many_others_were_only_counted(
+    scenario: Scenario,
+) -> None:
+    case = await found(scenario)
+    others = tuple(f"mun_{number:026d}".translate(_BASE32) for number in range(REMEMBERED))
+    await found(scenario, hit(scenario, cases=others))
+    picked = await scenario.granted("ana")
+    seen = hit(scenario, cases=(picked.case.id,))
+    await found(scenario, seen, detector=scenario.caller("eye"), ends=True)
+    finding = read(scenario, case)
+    assert finding.ends == (picked.case.id,)
+    assert len(finding.about) >= REMEMBERED
 
 
 async def test_hostile_text_of_a_target_is_sealed_and_cut(scenario: Scenario) -> None:
