@@ -42,7 +42,7 @@ async def assign(service: Service, caller: Caller, case: str, to: str) -> Findin
     whom = _human(service, to)
 
     def say(finding: Finding, actor: Actor, now: datetime) -> list[Draft]:
-        if set(service.registry.persons(whom)) & set(finding.subjects):
+        if set(service.registry.persons(whom)) & concerned(service, finding):
             raise NotPermitted("nobody deals with a finding that is about him")
         if finding.assigned == whom.id:
             raise Conflict("this finding is assigned to him already")
@@ -164,10 +164,13 @@ def objection(service: Service, caller: Caller, finding: Finding) -> str:
     decision = permit.ask_on_finding(service, caller, "review", finding)
     if decision.outcome != "permit":
         return f"you may not `review` this finding: {'; '.join(decision.why)}"
-    # what was counted and is not recorded yet may name somebody, too
-    tally = service.pace.findings.get(finding.id, Tally())
-    concerned = {*finding.subjects, *tally.subjects}
     persons = set(service.registry.persons(caller.principal))
-    if caller.principal.type != "human" or concerned & persons:
+    if caller.principal.type != "human" or concerned(service, finding) & persons:
         return "somebody whom it is not about has to answer this finding"
     return ""
+
+
+def concerned(service: Service, finding: Finding) -> set[str]:
+    """Whom it is about: what was counted and is not recorded yet may name somebody, too."""
+    tally = service.pace.findings.get(finding.id, Tally())
+    return {*finding.subjects, *tally.subjects}

@@ -14,6 +14,7 @@ from muniment.errors import Conflict, Malformed, NotPermitted
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations import findings, permit
+from muniment.operations.answer_finding import concerned
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.drift import hit_of
 from muniment.operations.drift_look import finding_of
@@ -110,7 +111,7 @@ async def _order(
 def _second(service: Service, caller: Caller, found: Finding, entries: Sequence[Entry]) -> str:
     """Person id of somebody else who has said that he looked."""
     actor = service.actor(caller)
-    if not found.may_be_answered_by(actor):
+    if actor.type != "human" or concerned(service, found) & set(actor.persons):
         raise NotPermitted("a removal is ordered by a human whom the finding is not about")
     if found.state == "closed":
         raise Conflict("this finding was closed already")

@@ -137,6 +137,14 @@ async def test_whoever_was_only_counted_so_far_does_not_close_it(scenario: Scena
     assert scenario.kinds(case)[1] == "finding:seen"
 
 
+async def test_whoever_was_only_counted_so_far_does_not_deal_with_it(scenario: Scenario) -> None:
+    case = await found(scenario, "ana")
+    await found(scenario, "aud")
+    with pytest.raises(NotPermitted):
+        await assign(scenario.service, scenario.caller("sec"), case, "aud")
+    assert scenario.kinds(case) == ["finding:raised"]
+
+
 async def test_what_recurs_after_it_was_closed_is_another_finding(scenario: Scenario) -> None:
     first = await found(scenario)
     await closed(scenario, "sec", first)

@@ -22,6 +22,7 @@ from muniment.operations import drift, drift_look, drift_told, findings
 from muniment.operations.answer_finding import acknowledge, assign, close_finding
 from muniment.operations.drift import Scan
 from muniment.operations.order_removal import order_removal, single_out
+from muniment.operations.pace import Tally
 from muniment.testing.fake_target import FakeConnector
 from muniment.testing.scenario import Scenario
 
@@ -358,6 +359,17 @@ async def test_a_removal_takes_two_people(looked: Scenario, backdoor: str) -> No
     people = {login: looked.caller(login).principal.person for login in ("admin", "aud")}
     assert (record.person, record.seconded) == (people["admin"], people["aud"])
     assert record.about == backdoor
+
+
+async def test_whoever_was_only_counted_so_far_orders_no_removal(
+    looked: Scenario, backdoor: str
+) -> None:
+    await acknowledge(looked.service, looked.caller("aud"), backdoor)
+    admin = looked.caller("admin").principal.person
+    seen = Tally(count=1, seen=looked.service.now(), subjects=(admin,))
+    looked.service.pace.count(backdoor, seen)
+    with pytest.raises(NotPermitted, match="not about"):
+        await order(looked, backdoor)
 
 
 async def test_a_removal_deletes_nothing_and_ends_when_it_is_seen_gone(
