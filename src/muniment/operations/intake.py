@@ -145,14 +145,21 @@ class _Coming:
             if key.kind not in JOINING:
                 continue
             intake.store.join(key, gave.grant)
-            for kept in intake.store.unlinked(key):
-                if kept.event is not None:
-                    link = intake.link(kept.event, kept.resource)
-                    intake.store.relink(kept.source, kept.number, link)
+            self._relink(key)
             for place in self._waiting.pop(key, ()):
                 each = self.arrived[place]
                 link = intake.link(each.event, self._source.resource)
                 self.arrived[place] = replace(each, link=link)
+
+    def _relink(self, key: Key) -> None:
+        """As many as there are: those that are linked wait no more."""
+        intake, seen = self._intake, set[int]()
+        while some := [each for each in intake.store.unlinked(key) if each.row not in seen]:
+            for kept in some:
+                seen.add(kept.row)
+                if kept.event is not None:
+                    link = intake.link(kept.event, kept.resource)
+                    intake.store.relink(kept.source, kept.number, link)
 
 
 def _salts(count: int) -> Iterator[bytes]:

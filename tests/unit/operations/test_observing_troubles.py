@@ -183,6 +183,20 @@ async def test_a_key_leads_on_though_it_was_shown_in_the_same_chunk_before(
     assert [each.number for each in kept] == [0, 1, 2]
 
 
+async def test_a_key_leads_on_for_each_of_many_that_showed_it_before(watched: Scenario) -> None:
+    picked = await watched.granted()
+    key = Key("access-key", "AKIA7")
+    shown = said(watched, "call", keys=(key,))
+    # an id that the log does not have is no grant, whatever else it shows
+    stray = said(watched, "call", keys=(key, Key("account", "mun_" + "a" * 26)))
+    for _ in range(3):
+        await take(watched, *[shown] * 600, stray)
+    await take(watched, said(watched, "credential.issued", account_of(picked), keys=(key,)))
+    kept = stored(watched).of_grant(picked.case.id, limit=3000)
+    assert len(kept) == 3 * 600 + 1
+    assert len(stored(watched).unlinked(key)) == 3
+
+
 async def test_what_is_no_key_that_is_given_out_is_not_looked_up(watched: Scenario) -> None:
     store = stored(watched)
     asked: list[Key] = []
