@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, Final, Protocol, TypeVar
 
 from muniment.errors import Unavailable
+from muniment.operations.surveyed import Surveyed
 from muniment.oversight.event import Reader
 from muniment.oversight.event_store import EventStore
 
@@ -81,6 +82,8 @@ class Observing:
     began: datetime | None = None
     #: when what was kept was last recorded, in elapsed seconds
     kept_up: float = 0.0
+    #: what evidence health has read of the log
+    surveyed: Surveyed = field(default_factory=Surveyed)
 
     def close(self) -> None:
         """What is being taken in is finished first."""

@@ -1,0 +1,226 @@
+"""
+Read the log for evidence health, and see what stands beside it: documents, witnesses, stamps.
+
+The first reading of a long log takes a while: it is done in pieces, so that whoever asks is told
+how far it came, and each later look reads only what is new.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+
+from muniment.access import records
+from muniment.errors import Unavailable
+from muniment.evidence.keys import COMPROMISED
+from muniment.evidence.record import Header
+from muniment.evidence.store import LOST, Published, entry_of
+from muniment.operations import index_cases, publish
+from muniment.operations.service import Service
+from muniment.operations.surveyed import Surveyed
+from muniment.oversight.health import Doubt, Known, Reach, Survey
+from muniment.oversight.population import Line
+
+#: entries that are read at once, and those that are read for somebody who waits
+PIECE: Final = 5000
+MOST_WAITED_FOR: Final = 40_000
+#: so long somebody who waits is kept waiting for another who reads already
+PATIENCE: Final = 5.0
+#: how long witnesses, stamps (beside what their settings say) and the index may take
+_WITNESSES, _STAMPS, _INDEX = timedelta(minutes=10), timedelta(minutes=10), timedelta(hours=2)
+#: sealed contents that are looked for in one look; the others have their turn in the next
+MOST_LOOKED_FOR: Final = 50_000
+#: published checkpoints that are gone through for one that somebody put something to
+_MOST_PUBLISHED: Final = 5000
+
+
+@contextmanager
+def surveyed(service: Service, *, most: int | None = MOST_WAITED_FOR) -> Iterator[Surveyed]:
+    """
+    All that the log says, up to now. Others wait until it is left.
+
+    Raises `Unavailable` where more than `most` entries have to be read first: they are read, and it
+    is asked for again.
+    """
+    kept = service.observing.surveyed
+    if not kept.lock.acquire(timeout=PATIENCE if most is not None else -1):
+        raise Unavailable(_how_far(service, kept.survey))
+    try:
+        read_on(service, kept.survey, most=most)
+        if kept.survey.size < service.log.size and most is not None:
+            raise Unavailable(_how_far(service, kept.survey))
+        yield kept
+    finally:
+        kept.lock.release()
+
+
+def _how_far(service: Service, survey: Survey) -> str:
+    return (
+        f"the log is being read for this: {survey.size:,} of {service.log.size:,} entries so far; "
+        "ask again in a moment"
+    )
+
+
+def read_on(service: Service, survey: Survey, *, most: int | None) -> None:
+    """Up to so many entries; None: all there are."""
+    store, stop = service.log.store, service.log.size
+    if most is not None:
+        stop = min(stop, survey.size + most)
+    while survey.size < stop:
+        start = survey.size
+        for index, data in store.entries(start, min(stop, start + PIECE)):
+            survey.take(index, Header.parse(data))
+        if survey.size == start:
+            raise Unavailable(f"entry {start} cannot be read from the database")
+
+
+def known(service: Service, kept: Surveyed, lines: Iterable[Line]) -> Known:
+    """What is known around these grants."""
+    now = service.now()
+    return Known(
+        now=now,
+        missing=_missing(service, lines),
+        witnessed=_witnessed(service, now),
+        stamped=_stamped(service, now),
+        indexed=_indexed(service, now),
+        doubts=_doubts(service),
+        lost=frozenset(kept.lost),
+    )
+
+
+# --- documents --------------------------------------------------------------------------------
+
+
+def _missing(service: Service, lines: Iterable[Line]) -> frozenset[bytes]:
+    bundles, definitions = set[bytes](), set[bytes]()
+    for line in lines:
+        if line.authorized is not None:
+            bundles.add(line.bundle)
+            definitions |= {line.definition, line.issued_definition}
+    gone = {each for each in bundles if each and not _has_bundle(service, each)}
+    gone |= {each for each in definitions if each and _document(service, each) is None}
+    return frozenset(gone)
+
+
+def _has_bundle(service: Service, digest: bytes) -> bool:
+    """A bundle is there if its manifest is, and every file that it names."""
+    manifest = _document(service, digest)
+    if manifest is None:
+        return False
+    named = (line.partition("  ")[0] for line in manifest.decode().splitlines())
+    return all(_document(service, bytes.fromhex(each)) is not None for each in named)
+
+
+def _document(service: Service, digest: bytes) -> bytes | None:
+    """None also for something else under its name."""
+    content = service.log.store.document(digest)
+    return content if content is not None and sha256(content).digest() == digest else None
+
+
+# --- what covers the log ----------------------------------------------------------------------
+
+
+def _witnessed(service: Service, now: datetime) -> Reach | None:
+    if service.publishing.rules is None:
+        return None
+    size = _newest(service, lambda published: publish.is_witnessed(service, published))
+    return Reach(size=size, settled=_first_since(service, now - _WITNESSES))
+
+
+def _stamped(service: Service, now: datetime) -> Reach | None:
+    authorities = service.publishing.authorities.values()
+    if not authorities:
+        return None
+    wait = max(each.every for each in authorities) + _STAMPS
+    size = _newest(service, lambda published: bool(published.stamps))
+    return Reach(size=size, settled=_first_since(service, now - wait))
+
+
+def _indexed(service: Service, now: datetime) -> Reach:
+    entry, size = service.registry.indexed, 0
+    if entry is not None:
+        record = records.parse(entry.header)
+        size = record.size if isinstance(record, records.LogIndexed) else 0
+    return Reach(size=size, settled=_first_since(service, now - index_cases.EVERY - _INDEX))
+
+
+def _newest(service: Service, has: Callable[[Published], bool]) -> int:
+    """
+    Size of the largest published checkpoint to which this was put; 0 for none among the newest.
+
+    The store goes forwards only: it is begun further and further from the end.
+    """
+    store, looked = service.log.store, 0
+    newest = store.published()
+    if newest is None or has(newest):
+        return 0 if newest is None else newest.size
+    stop, back = newest.size, 64
+    while stop > 1 and looked < _MOST_PUBLISHED:
+        start = at = max(0, newest.size - back)
+        found = 0
+        while looked < _MOST_PUBLISHED:
+            each = store.published_at_or_after(at + 1)
+            if each is None or each.size >= stop:
+                break
+            looked, at = looked + 1, each.size
+            found = each.size if has(each) else found
+        if found:
+            return found
+        stop, back = start + 1, 8 * back
+    return 0
+
+
+def _first_since(service: Service, since: datetime) -> int:
+    """Index of the first entry that is not older: times of the log hardly ever go back."""
+    low, high = 0, service.log.size
+    while low < high:
+        middle = (low + high) // 2
+        ((index, data),) = service.log.store.entries(middle, middle + 1)
+        if entry_of(index, data).header.at < since:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _doubts(service: Service) -> tuple[Doubt, ...]:
+    return tuple(
+        Doubt(start=key.added if key.since is None else key.since, stop=key.retired)
+        for key in service.log.keys.all
+        if key.reason == COMPROMISED and key.retired is not None
+    )
+
+
+# --- sealed content ---------------------------------------------------------------------------
+
+
+def look_for_sealed(service: Service, kept: Surveyed) -> None:
+    """
+    Of each grant the first and the newest sealed content: what a copy lost, it lost in one piece.
+
+    A bounded number; those that are left have their turn the next time.
+    """
+    left = MOST_LOOKED_FOR
+    for case, line in kept.survey.population.lines.items():
+        newest = kept.survey.sealed.get(case)
+        if line.authorized is None or newest is None or kept.looked.get(case) == newest:
+            continue
+        if left <= 0:
+            return
+        for index in {line.first, newest}:
+            left -= 1
+            _look(service, kept, case, index)
+        kept.looked[case] = newest
+
+
+def look_at_one(service: Service, kept: Surveyed, case: str) -> None:
+    """Every sealed content of one case."""
+    for entry in service.log.read_case(case):
+        if entry.header.sections:
+            _look(service, kept, case, entry.index)
+
+
+def _look(service: Service, kept: Surveyed, case: str, index: int) -> None:
+    if LOST in service.log.store.erased(index).values():
+        kept.lost.add(case)
