@@ -174,6 +174,19 @@ RECORDS: tuple[Record, ...] = (
         records=digest("records"),
         disclosed=digest("disclosed"),
     ),
+    records.ArchiveExported(
+        actor=HUMAN,
+        since=AT,
+        until=LATER,
+        resources=("orders-prod",),
+        size=4712,
+        cases=310,
+        beyond=2,
+        listed=digest("list"),
+    ),
+    records.EvidenceRead(
+        actor=HUMAN, what="case", about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s", count=1
+    ),
     records.CallbackSettled(
         actor=records.SERVICE,
         about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s",

@@ -49,6 +49,7 @@ from muniment.access.records.campaigns import (
     ReviewEscalated,
     ReviewReassigned,
 )
+from muniment.access.records.carried_away import ArchiveExported, EvidenceRead
 from muniment.access.records.directory import (
     ConfigChanged,
     Delegation,
@@ -115,6 +116,7 @@ __all__ = [
     "Actor",
     "ApprovalGiven",
     "ApprovalRefused",
+    "ArchiveExported",
     "CallbackSettled",
     "CampaignClosed",
     "CampaignOpened",
@@ -138,6 +140,7 @@ __all__ = [
     "EventsReceived",
     "EvidenceExported",
     "EvidenceMeasured",
+    "EvidenceRead",
     "ExtensionRequested",
     "FindingAcknowledged",
     "FindingAssigned",

@@ -22,7 +22,7 @@ from muniment.errors import MunimentError
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.oversight.siem import SiemEvent
-from muniment.sinks.siem import campaigns, directory, grants, retention, watching
+from muniment.sinks.siem import campaigns, carried_away, directory, grants, retention, watching
 from muniment.sinks.siem.case_so_far import CaseSoFar, case_of, further
 from muniment.sinks.siem.shapes import BASE, OTHER, SEVERITIES, Seen, Told, actor, milliseconds
 
@@ -35,6 +35,7 @@ KINDS: Final[Mapping[type[Record], Callable[..., Told]]] = {
     **watching.KINDS,
     **retention.KINDS,
     **campaigns.KINDS,
+    **carried_away.KINDS,
     **directory.KINDS,
 }
 #: their cases are never closed, and an event says nothing of what came before in them
