@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from muniment.access import records
+from muniment.access import campaigns_seen, records
 from muniment.access.counters import breaks_glass
 from muniment.access.counters import counters as counters  # noqa: PLC0414 (others take it from here)
 from muniment.access.scans import Scans, ordered, scanned
@@ -179,6 +179,7 @@ class Registry:
     witnessed: Witnessed | None = None
     #: of targets: what drift was seen
     scans: Scans = field(default_factory=Scans)
+    campaigns: campaigns_seen.Campaigns = field(default_factory=campaigns_seen.Campaigns)
     #: of each source of events, by its name
     sources: dict[str, SourceSeen] = field(default_factory=dict)
     #: what was recorded of signing keys after the first: leaf hash by log index
@@ -456,6 +457,7 @@ FOLLOWED = (
     "log:witnessed",
     "key:added",
     "key:retired",
+    *campaigns_seen.FOLLOWED,
 )
 
 _MOVES: dict[str, Any] = {
@@ -493,4 +495,5 @@ _MOVES: dict[str, Any] = {
     "clock:stepped": _log,
     "events:received": _source,
     "events:missed": _source,
+    **campaigns_seen.MOVES,
 }

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from muniment.access import records
+from muniment.access.campaigns_seen import Withdrawn
 from muniment.access.case import LIVE, AccessCase
 from muniment.access.registry import Principal
 from muniment.errors import NotFound
@@ -180,12 +181,15 @@ def _by_policy(
     """Asked again where the directory says something else than when it was last decided."""
     chain = list(service.registry.chain(requester))
     decided = [entry.index for entry in entries if _is_decision(entry)]
-    if max(link.index for link in chain) < max(decided, default=-1):
+    taken = [each for link in chain if (each := _taken(service, case, link)) is not None]
+    moved = [*(link.index for link in chain), *(each.index for each in taken)]
+    if max(moved) < max(decided, default=-1):
         return None
     decision = evaluate.decide_again(service, case, entries)
     if decision is not None and evaluate.bears(case, decision):
         return None
-    follows = tuple(dict.fromkeys(link.leaf for link in chain))
+    leaves = (*(link.leaf for link in chain), *(each.leaf for each in taken))
+    follows = tuple(dict.fromkeys(leaves))
     if decision is None or case.state == "authorized":  # an order is out: nothing is decided then
         return Ended(reason="no-longer-allowed", follows=follows)
     role = service.registry.role(case.requested.resource, case.requested.role)
@@ -198,6 +202,12 @@ def _by_policy(
         follows=service.rests_on(requester, role=role).follows,
     )
     return Ended(reason="no-longer-allowed", follows=follows, drafts=(draft,))
+
+
+def _taken(service: Service, case: AccessCase, link: Principal) -> Withdrawn | None:
+    """What a review says of one link of the chain."""
+    asked = case.requested
+    return service.registry.campaigns.taken(link.id, asked.resource, asked.role)
 
 
 def _is_decision(entry: Entry) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from muniment.access.case import AccessCase, Approval, Ask
 from muniment.access.records import PHISHING_RESISTANT, SignIn
-from muniment.access.registry import GLASS_WINDOW, Principal, Role
+from muniment.access.registry import GLASS_WINDOW, Principal, Registry, Role
 from muniment.evidence import moment
 from muniment.operations.service import Service
 from muniment.policy.questions import (
@@ -103,7 +103,14 @@ def access_facts(
             else None
         ),
         mfa=mfa(signed_in, acted_at or now),
+        withdrawn=is_withdrawn(service.registry, principal, role) or None,
     )
+
+
+def is_withdrawn(registry: Registry, principal: Principal, role: Role) -> bool:
+    """Whether a review took this role from him, or from whoever stands behind him."""
+    taken = registry.campaigns.taken
+    return any(taken(link.id, role.resource, role.role) for link in registry.chain(principal))
 
 
 def at_best(now: datetime) -> SignIn:

@@ -2,11 +2,12 @@
 Ask the questions, and say what was decided and why.
 
 A decision is a value, also when it denies. Whatever is uncertain denies: an error inside a rule, an
-input that the engine does not accept, no rule, no maximum duration. Two invariants of the product
-are in code and no policy can lift them; they stand in a decision like rules:
+input that the engine does not accept, no rule, no maximum duration. Three invariants of the
+product are in code and no policy can lift them; they stand in a decision like rules:
 
 - `muniment:actor-chain`: nobody in a request's actor chain approves it;
-- `muniment:sponsor`: an agent asks only on behalf of its own sponsor.
+- `muniment:sponsor`: an agent asks only on behalf of its own sponsor;
+- `muniment:review`: nobody asks for what a review took from him.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,7 +51,8 @@ def _invariant(id: str, title: str) -> Rule:
 
 ACTOR_CHAIN = _invariant("muniment:actor-chain", "Nobody in the actor chain approves the request")
 SPONSOR = _invariant("muniment:sponsor", "An agent asks only on behalf of its own sponsor")
-_INVARIANTS = {rule.id: rule for rule in (ACTOR_CHAIN, SPONSOR)}
+REVIEW = _invariant("muniment:review", "Nobody asks for what a review took from him")
+_INVARIANTS = {rule.id: rule for rule in (ACTOR_CHAIN, SPONSOR, REVIEW)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,7 +143,11 @@ def ask_request(bundle: Bundle, facts: AccessFacts) -> Decision:
     actions = ("breakGlass",) if facts.emergency else ("request", "require")
     # for an agent, the agent and its sponsor are both asked, and obligations are united
     asking = (facts.requester,) if facts.sponsor is None else (facts.requester, facts.sponsor)
-    steps = (*_asked(bundle, shown, actions, asking), *_sponsor_step(facts, actions[0]))
+    steps = (
+        *_asked(bundle, shown, actions, asking),
+        *_sponsor_step(facts, actions[0]),
+        *_review_step(facts, actions[0]),
+    )
     denials = tuple(_denials(bundle, steps))
     if denials:
         return _decision(bundle, facts, shown, steps, outcome="deny", why=denials)
@@ -207,6 +213,11 @@ def _sponsor_step(facts: AccessFacts, action: str) -> tuple[Step, ...]:
     if sponsor is not None and sponsor.id == requester.sponsor:
         return ()
     return (_forbidden(action, requester, SPONSOR),)
+
+
+def _review_step(facts: AccessFacts, action: str) -> tuple[Step, ...]:
+    # INVARIANT: what a review took away stays away until somebody else restores it
+    return (_forbidden(action, facts.requester, REVIEW),) if facts.withdrawn else ()
 
 
 def _forbidden(action: str, principal: PrincipalFacts, invariant: Rule) -> Step:

@@ -166,9 +166,14 @@ class AccessFacts:
     mfa: Mfa | None = None
     ticket: Reference | None = None
     incident: Incident | None = None
+    #: a review took this role from the requester, or from his sponsor; never false: what was not
+    #: taken is not said, as in records from before there were reviews
+    withdrawn: bool | None = None
 
     def __post_init__(self) -> None:
         _check(_MOMENT, self.now, "moment")
+        if self.withdrawn is False:
+            raise Malformed("`withdrawn` is said of what was withdrawn, and of nothing else")
         _check_count(self.break_glass_last_30d, "count of break-glass")
         _check_count(self.seconds, "duration")
         if not self.seconds:

@@ -1,0 +1,98 @@
+"""What the log knows of campaigns now: which are open, what started them, what they took away."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.access import records
+from muniment.evidence.store import Entry
+
+if TYPE_CHECKING:
+    from muniment.access.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenCampaign:
+    """A campaign that is not closed."""
+
+    case: str
+    at: datetime
+    record: records.CampaignOpened
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawn:
+    """That somebody may ask for a role was taken away."""
+
+    case: str
+    leaf: bytes
+    index: int
+    record: records.EligibilityWithdrawn
+
+
+@dataclass
+class Campaigns:
+    """Part of the registry."""
+
+    #: by case id
+    open: dict[str, OpenCampaign] = field(default_factory=dict)
+    #: by rule, and what started it: so that nothing starts the same twice
+    started: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: by rule: when one was last opened
+    newest: dict[str, datetime] = field(default_factory=dict)
+    #: by principal, resource and role
+    withdrawn: dict[tuple[str, str, str], Withdrawn] = field(default_factory=dict)
+
+    def taken(self, principal: str, resource: str, role: str) -> Withdrawn | None:
+        return self.withdrawn.get((principal, resource, role))
+
+
+def _opened(registry: "Registry", entry: Entry, record: records.CampaignOpened) -> None:
+    campaigns, case = registry.campaigns, entry.header.case
+    campaigns.open[case] = OpenCampaign(case=case, at=entry.header.at, record=record)
+    campaigns.newest[record.rule] = entry.header.at
+    if record.occasion:
+        campaigns.started[record.rule, record.occasion] = case
+
+
+def _ended(registry: "Registry", entry: Entry, _record: Any) -> None:
+    registry.campaigns.open.pop(entry.header.case, None)
+
+
+def _withdrawn(registry: "Registry", entry: Entry, record: records.EligibilityWithdrawn) -> None:
+    place = (record.principal, record.resource, record.role)
+    registry.campaigns.withdrawn[place] = Withdrawn(
+        case=entry.header.case, leaf=entry.leaf, index=entry.index, record=record
+    )
+    registry.moved[record.principal] = None
+    for principal in list(registry.principals.values()):
+        if principal.sponsor == record.principal:
+            registry.moved[principal.id] = None
+
+
+def _restored(registry: "Registry", entry: Entry, _record: Any) -> None:
+    taken = registry.campaigns.withdrawn
+    for place, each in list(taken.items()):
+        if each.case == entry.header.case:
+            del taken[place]
+
+
+def _named(_registry: "Registry", _entry: Entry, _record: Any) -> None:
+    """Others follow it: where it lies is all that is kept."""
+
+
+MOVES: Final[Mapping[str, Callable[["Registry", Entry, Any], None]]] = {
+    records.CampaignOpened.KIND: _opened,
+    records.CampaignClosed.KIND: _ended,
+    records.ReviewDecided.KIND: _named,
+    records.ReviewEscalated.KIND: _named,
+    records.EligibilityWithdrawn.KIND: _withdrawn,
+    records.EligibilityRestored.KIND: _restored,
+}
+#: what ends of access, and what is applied, rest on
+FOLLOWED: Final = (
+    records.ReviewDecided.KIND,
+    records.ReviewEscalated.KIND,
+    records.EligibilityWithdrawn.KIND,
+)
