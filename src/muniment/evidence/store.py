@@ -193,6 +193,10 @@ class LogStore(Protocol):
         """
         ...
 
+    def erase_many(self, erasures: Sequence[tuple[int, str, str]]) -> None:
+        """The same for each index, section and rule: all in one transaction, or none of them."""
+        ...
+
 
 class Mirror(Protocol):
     """
@@ -256,6 +260,10 @@ class ErasureLedger(Protocol):
 
     def add(self, record_id: str, section: str, rule: str) -> None:
         """Durable when it returns; safe to repeat."""
+        ...
+
+    def add_many(self, erasures: Sequence[tuple[str, str, str]]) -> None:
+        """The same for each record id, section and rule. An error may have come amid them."""
         ...
 
     def erasures(self) -> list[tuple[str, str, str]]:

@@ -1,34 +1,65 @@
 """
-Erase one sealed section for good, and once more wherever an older copy brought it back.
+Erase sealed sections for good, and once more wherever an older copy brought them back.
 
 The order is: the record `record:erased` (the caller's intent), then the ledger, which no restored
 backup takes back, then content and salt in the database. What a crash cut short is finished by
-`finish` at the next start, from the log and from the ledger.
+`finish` at the next start, from the log and from the ledger. Raw events go in the same order:
+`operations.erase_events`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
+from muniment.access import records
+from muniment.access.holding import Holding
 from muniment.errors import LogInvalid, LogUnavailable, NotFound
 from muniment.evidence.log import Log
 from muniment.evidence.store import Entry, ErasureLedger, entry_of
 from muniment.evidence.verify import ERASED
+from muniment.oversight.retention import Rules
+
+#: what the ledger has in place of a section where a record says that raw events went
+EVENTS: Final = "events"
+_EVENTS_ERASED: Final = records.EventsErased.KIND
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """A section that a record says is to go."""
+
+    #: of its record in the log
+    index: int
+    record: str
+    section: str
+    rule: str
+
+
 class Erasures:
-    """Which record erased which section: a listener of the log, for `Log.open`."""
+    """Which record erased what, and what is held: a listener of the log, for `Log.open`."""
 
     def __init__(self) -> None:
         #: log index of the record, and its rule
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
+        #: record ids and bodies of every `events:erased`, in the order of the log
+        self.events: list[tuple[str, records.EventsErased]] = []
+        #: every hold, and every run that erases
+        self.holding = Holding()
+        #: the classes of the configuration that this process was built from
+        self.rules = Rules()
 
     def take(self, entry: Entry) -> None:
         if entry.header.kind == ERASED:
             body = entry.header.body
             # the first one erased it; another changes nothing
             self._found.setdefault((body["record"], body["section"]), (entry.index, body["rule"]))
+        record = records.parse(entry.header) if entry.header.kind == _EVENTS_ERASED else None
+        if isinstance(record, records.EventsErased):
+            self.events.append((entry.header.id, record))
+        self.holding.take(entry)
 
     def of(self, record_id: str, section: str) -> int | None:
         """Log index of the `record:erased` that explains this section."""
@@ -60,6 +91,16 @@ def erase_section(log: Log, ledger: ErasureLedger, entry: Entry, section: str, r
         raise LogInvalid(f"section `{section}` of `{entry.header.id}` is still there")
 
 
+def erase_sections(log: Log, ledger: ErasureLedger, erasing: Sequence[Erasing]) -> None:
+    """The same for many, in one go: the files are cleared once. Records of all of them stand."""
+    ledger.add_many([(each.record, each.section, each.rule) for each in erasing])
+    # Crash here: as above.
+    log.store.erase_many([(each.index, each.section, each.rule) for each in erasing])
+    for each in erasing:
+        if each.section in log.store.sections(each.index):
+            raise LogInvalid(f"section `{each.section}` of `{each.record}` is still there")
+
+
 def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
     """
     Erase whatever was erased by the log or by the ledger; the number of sections that were there.
@@ -70,37 +111,58 @@ def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
     The newest erasure is repeated in any case: its bytes may have stayed in the write-ahead log.
     """
     known = {(record_id, section) for record_id, section, _ in ledger.erasures()}
-    if any(erasures.of(*each) is None for each in known):
+    if _unexplained(known, erasures):
         log.look_again()  # another node may just have recorded it
-    for record_id, section in known:
-        if erasures.of(record_id, section) is None:
-            raise LogInvalid(
-                f"the erasure ledger knows that `{section}` of `{record_id}` was erased, and this "
-                "log does not: this is an older copy of the log"
-            )
-    count, repeated = 0, False
+    if missing := sorted(_unexplained(known, erasures)):
+        record_id, section = missing[0]
+        raise LogInvalid(
+            f"the erasure ledger knows that `{section}` of `{record_id}` was erased, and this "
+            "log does not: this is an older copy of the log"
+        )
+    again: list[Erasing] = []
+    unknown: list[tuple[str, str, str]] = []
+    count = 0
     for record_id, section, rule in reversed(list(erasures)):
         entry = _entry(log, record_id)
         if entry is None or section not in entry.header.sections:
             raise LogInvalid(f"`{section}` of `{record_id}` was erased, but is not in this log")
         if (record_id, section) not in known:
-            ledger.add(record_id, section, rule)
+            unknown.append((record_id, section, rule))
         there = section in log.store.sections(entry.index)
-        if there or not repeated or section not in log.store.erased(entry.index):
-            _erase_again(log, entry, section, rule)
-        count, repeated = count + there, True
+        if there or not again or section not in log.store.erased(entry.index):
+            again.append(Erasing(entry.index, record_id, section, rule))
+        count += there
+    ledger.add_many(unknown)
+    _erase_again(log, again)
     return count
 
 
-def _erase_again(log: Log, entry: Entry, section: str, rule: str) -> None:
+def _unexplained(known: set[tuple[str, str]], erasures: Erasures) -> set[tuple[str, str]]:
+    """What the ledger knows of, and no record of the log."""
+    events = {record for record, _ in erasures.events}
+    return {
+        (record, section)
+        for record, section in known
+        if (record not in events if section == EVENTS else erasures.of(record, section) is None)
+    }
+
+
+def _erase_again(log: Log, again: Sequence[Erasing]) -> None:
     """What lies where nobody reads it is no reason not to start: the next erasure finishes it."""
+    if not again:
+        return
     try:
-        log.store.erase(entry.index, section, rule)
+        log.store.erase_many([(each.index, each.section, each.rule) for each in again])
     except LogUnavailable as error:
-        if section in log.store.sections(entry.index):
+        if any(each.section in log.store.sections(each.index) for each in again):
             raise
-        record = entry.header.id
-        _log.error("the erasure of `%s` of `%s` is not finished: %s", section, record, error)
+        newest = again[0]
+        _log.error(
+            "the erasure of `%s` of `%s`, and of what went before, is not finished: %s",
+            newest.section,
+            newest.record,
+            error,
+        )
 
 
 def _entry(log: Log, record_id: str) -> Entry | None:

@@ -5,7 +5,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -123,13 +123,14 @@ class LedgerFile:
             )
 
     def add(self, record_id: str, section: str, rule: str) -> None:
-        erasure = (record_id, section, rule)
-        line = canonical.encode({"record": record_id, "section": section, "rule": rule}) + b"\n"
+        self.add_many([(record_id, section, rule)])
+
+    def add_many(self, erasures: Sequence[tuple[str, str, str]]) -> None:
         known = self._read()
         # one that is there already need not be on the disk: an earlier call may have failed
         self._known = None  # what becomes of the file if this fails, it will say itself
-        append_durably(self._path, b"" if erasure in known else line)
-        known[erasure] = None
+        append_durably(self._path, b"".join(_line(*e) for e in erasures if e not in known))
+        known.update(dict.fromkeys(erasures))
         self._known = known
 
     def erasures(self) -> list[tuple[str, str, str]]:
@@ -142,6 +143,10 @@ class LedgerFile:
                 _erasure(self._path, line) for line in read_lines(self._path)
             )
         return self._known
+
+
+def _line(record_id: str, section: str, rule: str) -> bytes:
+    return canonical.encode({"record": record_id, "section": section, "rule": rule}) + b"\n"
 
 
 def _erasure(path: Path, line: bytes) -> tuple[str, str, str]:

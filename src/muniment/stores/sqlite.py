@@ -8,7 +8,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +142,13 @@ class SQLiteStore:
             transaction.add(batch)
 
     def erase(self, index: int, section: str, rule: str) -> None:
+        self.erase_many([(index, section, rule)])
+
+    def erase_many(self, erasures: Sequence[tuple[int, str, str]]) -> None:
         with self._writer, _as_log_errors(), self._mine() as connection:
             with _transaction(connection):
-                connection.execute(DELETE_SECTION, (index, section))
-                connection.execute(INSERT_TOMBSTONE, (index, section, rule))
+                connection.executemany(DELETE_SECTION, [each[:2] for each in erasures])
+                connection.executemany(INSERT_TOMBSTONE, erasures)
             # the deleted bytes stand in the WAL until it is written back and cut
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:

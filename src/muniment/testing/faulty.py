@@ -200,6 +200,9 @@ class FaultyStore:
     def erase(self, index: int, section: str, rule: str) -> None:
         self._store.erase(index, section, rule)
 
+    def erase_many(self, erasures: Sequence[tuple[int, str, str]]) -> None:
+        self._store.erase_many(erasures)
+
 
 class FaultyTransaction:
     """`Transaction` over another one."""

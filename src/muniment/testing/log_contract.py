@@ -275,6 +275,22 @@ class LogStoreContract:
         store.erase(1, "note", "another")
         assert store.erased(1) == {"note": "GDPR 17"}
 
+    def test_many_sections_are_erased_at_once(
+        self, store: LogStore, growing: Growing, open_store: Callable[[], LogStore]
+    ) -> None:
+        add(store, growing.batch(40, sections={"note": b"a", "reason": b"b"}))
+        gone = [(index, "note", f"R{index}") for index in range(1, 31)]
+        for _ in range(2):
+            store.erase_many(gone)
+        store.erase_many([])
+        for reader in (store, open_store()):
+            assert [list(reader.sections(index)) for index, *_ in gone] == [["reason"]] * 30
+            assert [reader.erased(index) for index, *_ in gone] == [
+                {"note": rule} for *_, rule in gone
+            ]
+            assert reader.sections(31).keys() == {"note", "reason"}
+        assert_holds(store, growing)
+
     def test_companions_stand_if_and_only_if_the_records_do(
         self, store: Any, growing: Growing
     ) -> None:

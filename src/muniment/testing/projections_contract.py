@@ -45,6 +45,16 @@ class ErasureLedgerContract:
             open_ledger().add("mun_a/0", "reason", "GDPR 17, “Löschung”\n")
         assert open_ledger().erasures() == [("mun_a/0", "reason", "GDPR 17, “Löschung”\n")]
 
+    def test_many_erasures_are_remembered_at_once_and_each_of_them_once(
+        self, open_ledger: Callable[[], ErasureLedger]
+    ) -> None:
+        open_ledger().add("mun_a/1", "note", "R")
+        many = [(f"mun_a/{number}", "note", "R") for number in range(100)]
+        for _ in range(2):
+            open_ledger().add_many(many)
+        open_ledger().add_many([])
+        assert open_ledger().erasures() == [many[1], many[0], *many[2:]]
+
 
 class CursorsContract:
     """Needs the fixture `open_cursors`."""

@@ -11,7 +11,7 @@ import secrets
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, LiteralString
 
 import psycopg
@@ -184,6 +184,10 @@ class SharedLedger:
     def add(self, record_id: str, section: str, rule: str) -> None:
         with self._connections.lent() as session, surely(session):
             session.execute(ADD_ERASURE, (record_id, section, rule))
+
+    def add_many(self, erasures: Sequence[tuple[str, str, str]]) -> None:
+        with self._connections.lent() as session, surely(session):
+            session.cursor().executemany(ADD_ERASURE, erasures)
 
     def erasures(self) -> list[tuple[str, str, str]]:
         with self._connections.lent() as session:

@@ -198,9 +198,15 @@ class PostgreSQLStore(PostgreSQLProjections):
         archive of the write-ahead log, base backups and dumps, snapshots of a disk, and the blocks
         of a disk below its files.
         """
-        names = {"shelf": shelf_of(index), "idx": index, "name": section, "rule": rule}
-        with self.connections.lent() as session, surely(session):
-            session.execute(DELETE_SECTION, names)
+        self.erase_many([(index, section, rule)])
+
+    def erase_many(self, erasures: Sequence[tuple[int, str, str]]) -> None:
+        names = [
+            {"shelf": shelf_of(index), "idx": index, "name": section, "rule": rule}
+            for index, section, rule in erasures
+        ]
+        with self.connections.lent() as session, surely(session), transaction(session):
+            session.cursor().executemany(DELETE_SECTION, names)
         finish_erasures(self.connections)
 
     def publish(self, published: Published) -> None:

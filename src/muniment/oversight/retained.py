@@ -1,0 +1,452 @@
+"""
+All that is kept of a log, a line for each sealed section and each batch of raw events: since when
+its time runs, what it has to do with, and so what has come to its end.
+
+Made from headers alone, in the order of the log, each seen once: whoever has the same log, the same
+classes and the same moment finds the same list.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Final
+
+from muniment.access import records
+from muniment.access.holding import Concern, Hold
+from muniment.evidence import moment
+from muniment.evidence.record import Header
+from muniment.evidence.store import Entry
+from muniment.evidence.verify import ERASED
+from muniment.oversight.retention import Rules, Thing
+
+#: an open case of these that is about another keeps it: somebody is still looking
+LOOKING: Final = frozenset(
+    (records.ReviewOpened.KIND, records.FindingRaised.KIND, records.RemovalOrdered.KIND)
+)
+#: the time of these runs once another has taken their place, in their case or everywhere
+_IN_CASE: Final = frozenset((records.PrincipalEnrolled.KIND, records.GroupDefined.KIND))
+_EVERYWHERE: Final = frozenset((records.ConfigChanged.KIND, records.PolicyActivated.KIND))
+#: cases of these are never closed
+_ENDLESS: Final = (
+    _IN_CASE
+    | _EVERYWHERE
+    | {
+        records.RoleDefined.KIND,
+        records.LogStarted.KIND,
+        records.EventsReceived.KIND,
+        records.EventsMissed.KIND,
+    }
+)
+_DAY: Final = timedelta(days=1)
+_PRINCIPAL, _PERSON = "prn_", "per_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One sealed section that no record says was erased."""
+
+    record: str
+    section: str
+    #: of its record in the log
+    index: int
+    leaf: bytes
+    kind: str
+    case: str
+    thing: Thing
+    #: from when its time runs; None while it is needed
+    since: datetime | None
+    concern: Concern
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBatch:
+    """Raw events under one record of the log, some of which may be erased already."""
+
+    record: str
+    index: int
+    leaf: bytes
+    source: str
+    start: int
+    count: int
+    thing: Thing
+    #: the end of its day; None while a grant at its resource that is as old is open
+    since: datetime | None
+    concern: Concern
+    #: access cases whose observed sessions it has events of
+    grants: frozenset[str]
+    #: what `events:erased` last said of the grants that some were left for; None: nothing was
+    left_for: bytes | None
+
+
+@dataclass(slots=True)
+class _Case:
+    kind: str
+    opened: datetime
+    last: datetime
+    closed: datetime | None = None
+    about: set[str] = field(default_factory=set)
+    persons: set[str] = field(default_factory=set)
+    resources: set[str] = field(default_factory=set)
+    environments: set[str] = field(default_factory=set)
+    data: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Section:
+    """Of one record, in the order of the log."""
+
+    header: Header
+    index: int
+    leaf: bytes
+    #: from when its time runs, where its case does not say so
+    own: bool = False
+    since: datetime | None = None
+
+
+@dataclass
+class Retained:
+    """Advanced by one entry after the other."""
+
+    _cases: dict[str, _Case] = field(default_factory=dict)
+    _sections: list[_Section] = field(default_factory=list)
+    _erased: set[tuple[str, str]] = field(default_factory=set)
+    #: by principal id
+    _persons: dict[str, str] = field(default_factory=dict)
+    _roles: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    #: what may still be replaced, or revoked, by what does so
+    _newest: dict[tuple[str, ...], _Section] = field(default_factory=dict)
+    _batches: dict[int, tuple[Header, bytes]] = field(default_factory=dict)
+    #: by source, log indexes in their order
+    _of_source: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _observed: list[tuple[str, str, int, int]] = field(default_factory=list)
+    _left: dict[str, bytes] = field(default_factory=dict)
+    _looked_at: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    size: int = 0
+
+    def take(self, entry: Entry) -> None:
+        header, body = entry.header, entry.header.body
+        self.size = entry.index + 1
+        case = self._cases.get(header.case)
+        if case is None:
+            case = self._cases[header.case] = _Case(header.kind, header.at, header.at)
+        case.last = header.at
+        self._learn(case, header, body)
+        if header.sections:
+            self._seal(_Section(header, entry.index, entry.leaf))
+        match header.kind:
+            case records.CaseClosed.KIND:
+                case.closed = header.at
+            case _ if header.kind == ERASED:
+                self._erased.add((body["record"], body["section"]))
+            case records.EventsReceived.KIND:
+                self._batches[entry.index] = (header, entry.leaf)
+                self._of_source[body["source"]].append(entry.index)
+            case records.SessionObserved.KIND if body["batches"]:
+                span = (min(body["batches"]), max(body["batches"]))
+                self._observed.append((body["source"], body["about"], *span))
+            case records.EventsErased.KIND:
+                self._left[body["batch"]] = bytes.fromhex(body["grants"])
+            case records.SessionClosed.KIND | records.TokenRevoked.KIND:
+                self._over(header, body)
+            case _:
+                pass
+
+    def _learn(self, case: _Case, header: Header, body: Mapping[str, Any]) -> None:
+        """Who and what a case has to do with."""
+        if header.kind == records.PrincipalEnrolled.KIND:
+            self._persons[header.case] = body["person"]
+        if header.kind == records.RoleDefined.KIND:
+            self._roles[body["resource"], body["role"]] = (body["environment"], body["data"])
+        for text in _texts(body):
+            if text.startswith(_PERSON):
+                case.persons.add(text)
+            elif text.startswith(_PRINCIPAL) and text in self._persons:
+                case.persons.add(self._persons[text])
+        about = body.get("about")
+        named = [about] if isinstance(about, str) else about if isinstance(about, list) else []
+        for each in named:
+            case.about.add(each.partition("/")[0])
+            if header.kind in LOOKING or case.kind in LOOKING:
+                self._looked_at[each].add(header.case)
+        resource = body.get("resource")
+        if isinstance(resource, str) and resource:
+            case.resources.add(resource)
+            self._label(case, resource, body.get("role"))
+
+    def _label(self, case: _Case, resource: str, role: object) -> None:
+        exact = self._roles.get((resource, role)) if isinstance(role, str) else None
+        known = [exact] if exact is not None else [
+            labels for (named, _), labels in self._roles.items() if named == resource
+        ]  # fmt: skip
+        for environment, data in known:
+            case.environments.add(environment)
+            case.data.add(data)
+
+    def _seal(self, section: _Section) -> None:
+        """A record with sections; what it takes the place of begins to age."""
+        header, body = section.header, section.header.body
+        self._sections.append(section)
+        place: tuple[str, ...] | None = None
+        if header.kind in _IN_CASE:
+            place = (header.kind, header.case)
+            section.since = None if body["active"] else header.at
+        elif header.kind in _EVERYWHERE:
+            place = (header.kind,)
+        elif header.kind == records.DriftScanned.KIND:
+            place = (header.kind, body["resource"], body["target"])
+        elif header.kind in (records.SessionOpened.KIND, records.TokenEnrolled.KIND):
+            place = (header.kind, body["token"])
+            section.since = moment.parse(body["expires"]) if body["expires"] else None
+        if place is not None:
+            section.own = True
+            before = self._newest.get(place)
+            if before is not None:
+                before.since = _earlier(before.since, header.at)
+            self._newest[place] = section
+            if header.kind == records.SessionOpened.KIND:
+                self._newest[header.kind, header.case] = section
+
+    def _over(self, header: Header, body: Mapping[str, Any]) -> None:
+        """A session was closed, or a token revoked: what was said of it begins to age."""
+        if header.kind == records.SessionClosed.KIND:
+            found = self._newest.get((records.SessionOpened.KIND, header.case))
+        else:
+            found = self._newest.get((records.TokenEnrolled.KIND, body["token"]))
+        if found is not None:
+            found.since = _earlier(found.since, header.at)
+
+    # --- what is kept ----------------------------------------------------------------------------
+
+    def sections(self) -> Iterator[Kept]:
+        """Every section that no record says was erased, in the order of the log."""
+        known: dict[str, tuple[datetime | None, Concern]] = {}
+        for each in self._sections:
+            header = each.header
+            case = self._cases[header.case]
+            if header.case not in known:
+                known[header.case] = (
+                    self._since(header.case, case),
+                    self._concern(header.case, case),
+                )
+            since, concern = known[header.case]
+            if each.own:
+                since = each.since
+                concern = Concern(
+                    cases=concern.cases, persons=concern.persons, resources=concern.resources,
+                    begins=header.at, ends=each.since,
+                )  # fmt: skip
+            for name in sorted(header.sections):
+                if (header.id, name) not in self._erased:
+                    yield Kept(
+                        record=header.id, section=name, index=each.index, leaf=each.leaf,
+                        kind=header.kind, case=header.case,
+                        thing=_thing(header.kind, name, case), since=since, concern=concern,
+                    )  # fmt: skip
+
+    def _since(self, id_: str, case: _Case) -> datetime | None:
+        """The end of a case, and of those that it is about; None while somebody needs it."""
+        others = [found for found in self._about(case) if found.kind not in _ENDLESS]
+        ends = [case.closed, *(found.closed for found in others)]
+        looking = self._looked_at.get(id_, ())
+        if any(self._cases[other].closed is None for other in looking if other != id_):
+            return None
+        closed = [each for each in ends if each is not None]
+        return max(closed) if len(closed) == len(ends) else None
+
+    def _about(self, case: _Case) -> list[_Case]:
+        return [self._cases[each] for each in case.about if each in self._cases]
+
+    def _concern(self, id_: str, case: _Case) -> Concern:
+        others = self._about(case)
+        return Concern(
+            cases=frozenset((id_, *case.about)),
+            persons=frozenset().union(case.persons, *(each.persons for each in others)),
+            resources=frozenset().union(case.resources, *(each.resources for each in others)),
+            begins=min(case.opened, *(each.opened for each in others)) if others else case.opened,
+            ends=case.closed and max(case.closed, *(each.last for each in others), case.closed),
+        )
+
+    def batches(self) -> Iterator[KeptBatch]:
+        """Every batch of raw events, in the order of the log."""
+        grants = self._grants()
+        for index, (header, leaf) in self._batches.items():
+            body = header.body
+            resource = body["resource"]
+            said = [moment.parse(body["first"]), moment.parse(body["last"]), header.at]
+            # a source that names its resources itself may speak of any of them
+            resources = frozenset((resource,)) if resource else self._resources
+            yield KeptBatch(
+                record=header.id, index=index, leaf=leaf, source=body["source"],
+                start=body["start"], count=body["count"],
+                thing=Thing(source=body["source"], resources=resources),
+                since=None if self._is_live(resources, said) else _end_of_day(max(said)),
+                concern=Concern(resources=resources, begins=min(said), ends=max(said)),
+                grants=frozenset(grants.get(index, ())), left_for=self._left.get(header.id),
+            )  # fmt: skip
+
+    def _grants(self) -> dict[int, set[str]]:
+        """By index of the batch. A session names some of its batches: all between count."""
+        found: dict[int, set[str]] = defaultdict(set)
+        for source, grant, first, last in self._observed:
+            indexes = self._of_source.get(source, [])
+            for index in indexes[bisect_left(indexes, first) : bisect_right(indexes, last)]:
+                found[index].add(grant)
+        return found
+
+    @property
+    def _resources(self) -> frozenset[str]:
+        return frozenset(resource for resource, _ in self._roles)
+
+    @cached_property
+    def _open_access(self) -> list[_Case]:
+        """NOTE: of all entries; asked for once they were taken."""
+        return [
+            case
+            for case in self._cases.values()
+            if case.kind == records.AccessRequested.KIND and case.closed is None
+        ]
+
+    def _is_live(self, resources: frozenset[str], said: Sequence[datetime]) -> bool:
+        """Whether a session that is not over may have events there."""
+        return any(
+            case.opened <= max(said) and case.resources & resources for case in self._open_access
+        )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _thing(kind: str, name: str, case: _Case) -> Thing:
+    return Thing(
+        kind=kind,
+        section=name,
+        resources=frozenset(case.resources),
+        environments=frozenset(case.environments),
+        data=frozenset(case.data),
+    )
+
+
+def _earlier(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else min(one, other)
+
+
+def _end_of_day(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
+
+
+# --- what has come to its end -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Going:
+    """A section that has come to its end."""
+
+    kept: Kept
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoingBatch:
+    """Raw events that have come to their end, but for those of these grants."""
+
+    kept: KeptBatch
+    rule: str
+    #: access cases whose evidence is kept
+    grants: tuple[str, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """What a record says of the grants."""
+        return sha256("\n".join(self.grants).encode()).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What goes, as of one moment and one size of the log."""
+
+    as_of: datetime
+    size: int
+    sections: tuple[Going, ...]
+    batches: tuple[GoingBatch, ...]
+    #: what would have gone, but is held: how many, by hold
+    held: Mapping[str, int]
+    #: what is kept for longer than it may be: how many, by the two classes
+    conflicts: Mapping[tuple[str, str], int]
+
+    def __len__(self) -> int:
+        return len(self.sections) + len(self.batches)
+
+    @property
+    def rules(self) -> dict[str, int]:
+        """How much goes under each rule."""
+        found = Counter(each.rule for each in self.sections)
+        found.update(each.rule for each in self.batches)
+        return dict(sorted(found.items()))
+
+    @property
+    def listed(self) -> bytes:
+        """SHA-256 over the sorted list: two who found the same have the same."""
+        lines = [f"{each.kept.record} {each.kept.section} {each.rule}" for each in self.sections]
+        lines += [f"{b.kept.record} events {b.rule} {b.digest.hex()}" for b in self.batches]
+        return sha256("\n".join(sorted(lines)).encode()).digest()
+
+
+def plan(retained: Retained, rules: Rules, holds: Iterable[Hold], as_of: datetime) -> Plan:
+    """What has come to its end, is needed by nobody, and is not held."""
+    standing, held = list(holds), Counter[str]()
+    conflicts: Counter[tuple[str, str]] = Counter()
+    #: access cases of which something is left
+    stays: set[str] = set()
+    sections: list[Going] = []
+    for kept in retained.sections():
+        ruling = rules.ruling(kept.thing)
+        if ruling.conflict:
+            conflicts[ruling.kept_by, ruling.goes_by] += 1
+        if ruling.has_gone(kept.since, as_of):
+            by = holding(standing, kept.concern)
+            if by is None:
+                sections.append(Going(kept=kept, rule=ruling.rule))
+                continue
+            held[by.id] += 1
+        stays |= kept.concern.cases
+    batches: list[GoingBatch] = []
+    for batch in retained.batches():
+        ruling = rules.ruling(batch.thing)
+        if ruling.conflict:
+            conflicts[ruling.kept_by, ruling.goes_by] += 1
+        if not ruling.has_gone(batch.since, as_of):
+            continue
+        left = tuple(sorted(batch.grants & stays))
+        going = GoingBatch(kept=batch, rule=ruling.rule, grants=left)
+        if batch.left_for == going.digest:
+            continue  # all that can go is gone
+        by = holding(standing, batch.concern)
+        if by is None:
+            batches.append(going)
+        else:
+            held[by.id] += 1
+    return Plan(
+        as_of=as_of,
+        size=retained.size,
+        sections=tuple(sections),
+        batches=tuple(batches),
+        held=dict(held),
+        conflicts=dict(conflicts),
+    )
+
+
+def holding(holds: Iterable[Hold], concern: Concern) -> Hold | None:
+    """The first hold that covers this."""
+    return next((each for each in holds if each.covers(concern)), None)
