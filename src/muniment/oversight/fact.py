@@ -70,6 +70,8 @@ VALUES: Final[Mapping[str, str]] = {
     "since": "seconds that something has lasted",
     "count": "how many",
     "terminated": "whether the directory has the person as gone",
+    "weakness": "kind of weakness of evidence: `muniment evidence health` names them",
+    "grants": "how many grants were looked at",
 }
 
 #: every type of fact: its meaning, and the values that it has
@@ -121,6 +123,10 @@ FACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "deployment": ("something was put into service", ("source", "resource", "object")),
     "incident.opened": ("an incident began", ("source", "resource", "object")),
     "incident.closed": ("an incident was over", ("source", "resource", "object")),
+    "evidence.measured": (
+        "so many recent grants have evidence that is weak in one way: told of each way once a day",
+        ("weakness", "count", "grants"),
+    ),
     "alert.failed": ("a finding could not be told to anybody", ("about", "how")),
 }  # fmt: skip
 

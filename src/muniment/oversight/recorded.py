@@ -14,6 +14,7 @@ from muniment.access import records
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
 from muniment.oversight.fact import Fact, Value
+from muniment.oversight.weakness import KINDS
 
 #: so long after its case was closed a grant is told to be over: sources are late
 SETTLED: Final = timedelta(hours=1)
@@ -126,6 +127,7 @@ class Recorded:
             "events:missed": self._missed,
             "log:heartbeat": self._beat,
             "notice:settled": self._told,
+            "evidence:measured": self._measured,
             **dict.fromkeys(_CONTROLS, self._control),
         }
 
@@ -365,6 +367,17 @@ class Recorded:
             "since": max(0, int((header.at - record.since).total_seconds())),
         }
         yield Fact(type="source.gap", at=header.at, ref=header.id, values=values)
+
+    def _measured(self, entry: Entry, record: Any) -> Iterator[Fact]:
+        """Also of what there was none of: that is what grows from."""
+        header, kinds = entry.header, {each.id for each in KINDS.values() if each.about == "grant"}
+        for kind in sorted(kinds | record.recent.keys()):
+            values: dict[str, Value] = {
+                "weakness": kind,
+                "count": record.recent.get(kind, 0),
+                "grants": record.recent_grants,
+            }
+            yield Fact(type="evidence.measured", at=header.at, ref=header.id, values=values)
 
     def _told(self, entry: Entry, record: Any) -> Iterator[Fact]:
         header = entry.header

@@ -265,6 +265,14 @@ def _unseen(scene: _Scene, at: datetime, _: random.Random) -> None:
     scene.say(at, "removal.unverified", since=86_400)
 
 
+def _weaker(scene: _Scene, at: datetime, _: random.Random) -> None:
+    counts = (0, 0, 0, 0, 0, 0, 0, 3)
+    for days, count in enumerate(reversed(counts)):
+        scene.say(
+            at - days * _DAY, "evidence.measured", weakness=scene.tag, count=count, grants=100
+        )
+
+
 #: by the id of the rule that must find it
 FAULTS: Final[Mapping[str, Plant]] = {
     "access-without-grant": _drift,
@@ -293,4 +301,5 @@ FAULTS: Final[Mapping[str, Plant]] = {
     "person-gone": _left,
     "alert-failed": _silent,
     "removal-unverified": _unseen,
+    "evidence-weaker": _weaker,
 }

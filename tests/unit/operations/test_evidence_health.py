@@ -13,12 +13,17 @@ from muniment.access.records import Record
 from muniment.errors import NotFound, NotPermitted, Unavailable
 from muniment.evidence.append import Outcome
 from muniment.evidence.note import CosigningKey, SigningKey
-from muniment.evidence.store import LOST, Published, Stamp
+from muniment.evidence.store import LOST, Entry, Published, Stamp, entry_of
 from muniment.evidence.witness_policy import WitnessPolicy
 from muniment.operations import health, index_cases, publish, surveying
 from muniment.operations.observing import case_of as case_of_source
 from muniment.operations.publishing import Publishing, WitnessRules
 from muniment.operations.stamp import Authority
+from muniment.oversight.calendars import WorkingDays
+from muniment.oversight.detectors.evidence_weaker import EvidenceWeaker
+from muniment.oversight.fact import FACTS, Fact
+from muniment.oversight.recorded import Recorded
+from muniment.oversight.watch import Watch, replay
 from muniment.oversight.weakness import KINDS
 from muniment.policy import starter
 from muniment.testing.scenario import ORIGIN, CaseLike, Scenario, case_id
@@ -482,6 +487,59 @@ async def test_the_newest_measurement_is_a_metric_of_every_kind(scenario: Scenar
     assert 'muniment_evidence_weaknesses{kind="static-token-request"} 1' in lines
     assert 'muniment_evidence_weaknesses_recent{kind="removal-late"} 0' in lines
     assert "muniment_evidence_grants 1" in lines
+
+
+async def test_more_weak_evidence_than_a_week_ago_is_found_from_the_log(
+    scenario: Scenario,
+) -> None:
+    """By the measurements alone: each kind of weakness is a fact of its own, also where it is 0."""
+    await hear(scenario)
+    for _ in range(8):
+        scenario.clock.advance(DAY)
+        await ended(scenario)
+        await index_cases.index(scenario.service)
+        await health.measure(scenario.service)
+    watch = Watch([EvidenceWeaker], {}, WorkingDays())
+    assert list(replay(facts(scenario), watch)) == []
+    await miss(scenario, "cursor", scenario.service.now())
+    for _ in range(3):
+        await ended(scenario)
+    scenario.clock.advance(DAY)
+    await index_cases.index(scenario.service)
+    await health.measure(scenario.service)
+    hits = list(replay(facts(scenario), Watch([EvidenceWeaker], {}, WorkingDays())))
+    assert [(hit.severity, hit.cases) for hit in hits] == [("medium", ())]
+    assert "(uncovered-source)" in hits[0].summary
+    measured = health.case_of(scenario.service.log.log_id, scenario.service.now().year)
+    assert hits[0].evidence == (scenario.entries(measured)[-1].header.id,)
+
+
+class NothingAround:
+    """What the log does not say."""
+
+    def zone(self, _principal: str) -> str:
+        return ""
+
+    def on_call(self, _principal: str, _at: datetime) -> bool:
+        return False
+
+    def incident(self, _resource: str, _at: datetime) -> bool:
+        return False
+
+    def reason(self, _request: Entry) -> None:
+        return None
+
+    def usage(self, _case: str, _start: datetime, _end: datetime) -> None:
+        return None
+
+
+def facts(scenario: Scenario) -> list[Fact]:
+    recorded, log = Recorded(world=NothingAround()), scenario.service.log
+    entries = (entry_of(*each) for each in log.store.entries(0, log.size))
+    told = [each for entry in entries for each in recorded.see(entry)]
+    for each in told:
+        assert set(each.values) <= set(FACTS[each.type][1])
+    return told
 
 
 async def test_what_was_measured_survives_a_restart(scenario: Scenario) -> None:

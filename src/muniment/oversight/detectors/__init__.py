@@ -14,6 +14,7 @@ from muniment.oversight.detectors.break_glass_unreviewed import BreakGlassUnrevi
 from muniment.oversight.detectors.break_glass_used import BreakGlassUsed
 from muniment.oversight.detectors.burst import Burst
 from muniment.oversight.detectors.control_changed import ControlChanged
+from muniment.oversight.detectors.evidence_weaker import EvidenceWeaker
 from muniment.oversight.detectors.longer_than_used import LongerThanUsed
 from muniment.oversight.detectors.never_used import NeverUsed
 from muniment.oversight.detectors.new_resource import NewResource
@@ -63,6 +64,7 @@ BUILT_IN: Final[tuple[type[Detector], ...]] = (
     PersonGone,
     AlertFailed,
     RemovalUnverified,
+    EvidenceWeaker,
 )
 
 #: rules whose findings the scan of a target raises by itself: a live watch leaves them out
