@@ -1,0 +1,149 @@
+"""A test of controls: one question that is asked of every case of a period, and its answer."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from muniment.oversight.controls.history import History
+from muniment.oversight.population import Found, Line, Population, Reviewed
+
+#: how a test can come out: nothing here is a certificate
+SATISFIED: Final = "satisfied"
+EXCEPTIONS: Final = "exceptions"
+NOT_TESTED: Final = "not-tested"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """All that a test may look at: the log as far as it is shown, and which part is asked for."""
+
+    population: Population
+    history: History
+    #: what was asked for in this time is counted
+    start: datetime
+    stop: datetime
+    #: on these resources alone; empty: on all
+    resources: frozenset[str] = frozenset()
+
+    @property
+    def as_of(self) -> datetime:
+        """The moment of the newest record: what is not over by then is not over."""
+        return self.history.newest
+
+    @property
+    def until(self) -> datetime:
+        """The end of the period, as far as it has come."""
+        return min(self.stop, self.as_of)
+
+    def asked(self) -> Iterator[Line]:
+        """Every access case that began in the period."""
+        for line in self.population.lines.values():
+            if self.start <= line.requested < self.stop and self._is_on(line.resource):
+                yield line
+
+    def granted(self) -> Iterator[Line]:
+        """Those of them for which a credential was handed out."""
+        return (line for line in self.asked() if line.granted)
+
+    def findings(self) -> Iterator[Found]:
+        for found in self.population.findings.values():
+            if self.start <= found.raised < self.stop and self._is_on(found.resource):
+                yield found
+
+    def reviews(self) -> Iterator[tuple[Line, Reviewed]]:
+        """Reviews of cases that began in the period."""
+        for line in self.asked():
+            for id_ in line.reviews:
+                yield line, self.population.reviews[id_]
+
+    def is_inside(self, at: datetime) -> bool:
+        return self.start <= at < self.stop
+
+    def _is_on(self, resource: str) -> bool:
+        return not self.resources or resource in self.resources
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One that did not pass."""
+
+    #: a case id; or a resource, a principal, a moment, where it is about no case
+    about: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a test came to over the whole population."""
+
+    tested: int = 0
+    faults: tuple[Fault, ...] = ()
+    #: those of the population to which the question does not apply
+    not_applicable: int = 0
+    #: why nothing could be tested; empty where something was
+    because: str = ""
+
+    @property
+    def passed(self) -> int:
+        return self.tested - len(self.faults)
+
+    @property
+    def state(self) -> str:
+        if self.faults:
+            return EXCEPTIONS
+        return SATISFIED if self.tested else NOT_TESTED
+
+
+Run: TypeAlias = Callable[[Examined], Result]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlTest:
+    """A question with a name."""
+
+    id: str
+    #: what holds where it is satisfied
+    title: str
+    #: what is counted, one by one
+    counts: str
+    run: Run = field(repr=False)
+
+
+def control_test(id_: str, title: str, counts: str) -> Callable[[Run], ControlTest]:
+    """Make a function a test with this name."""
+    return lambda run: ControlTest(id=id_, title=title, counts=counts, run=run)
+
+
+def over(
+    lines: Iterable[Line], judge: Callable[[Line], str | None], nothing: str, others: int = 0
+) -> Result:
+    """
+    Ask about each case: None where it passes, else why not; `SKIP` where it does not apply.
+
+    `nothing` is said where there was nothing to test.
+    """
+    tested, skipped = 0, others
+    faults: list[Fault] = []
+    for line in lines:
+        why = judge(line)
+        if why is SKIP:
+            skipped += 1
+            continue
+        tested += 1
+        if why is not None:
+            faults.append(Fault(line.case, why))
+    because = "" if tested else nothing
+    return Result(tested=tested, faults=tuple(faults), not_applicable=skipped, because=because)
+
+
+#: the question does not apply to this case
+SKIP: Final = "not applicable"
+
+
+def length(seconds: float) -> str:
+    """In the largest unit that says enough."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"

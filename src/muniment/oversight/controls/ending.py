@@ -1,0 +1,161 @@
+"""Whether access came to its end when it should, and was seen to be gone."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from muniment.oversight.controls.approving import NO_GRANT
+from muniment.oversight.controls.control_test import (
+    SKIP,
+    Examined,
+    Fault,
+    Result,
+    control_test,
+    length,
+    over,
+)
+from muniment.oversight.population import Line
+
+#: after its window is over
+GRACE: Final = timedelta(minutes=5)
+#: until it is seen gone
+PROMPT: Final = timedelta(minutes=15)
+#: of somebody who has left
+LEAVING: Final = timedelta(hours=1)
+#: the longest that is no standing access
+LONGEST: Final = timedelta(hours=24)
+
+
+@control_test(
+    "ended-in-time",
+    f"Access ended no later than {length(GRACE.total_seconds())} after its window",
+    "grants whose window is over",
+)
+def ended_in_time(examined: Examined) -> Result:
+    def judge(line: Line) -> str | None:
+        if line.until is None or line.until + GRACE > examined.as_of:
+            return SKIP if line.end is None else None
+        if line.end is None:
+            return "its window is over, and nothing says that it ended"
+        late = (line.end.at - line.until).total_seconds()
+        return f"ended {length(late)} late" if late > GRACE.total_seconds() else None
+
+    return over(examined.granted(), judge, NO_GRANT)
+
+
+@control_test(
+    "removal-seen",
+    "Whatever ended was seen to be gone, by a separate look at every endpoint of the target",
+    "grants that ended",
+)
+def removal_seen(examined: Examined) -> Result:
+    def judge(line: Line) -> str | None:
+        if line.end is None:
+            return SKIP
+        if line.gone is not None:
+            return None
+        if line.unseen_why:
+            return f"not seen gone: {line.unseen_why}"
+        return SKIP if line.end.at + GRACE > examined.as_of else "nobody looked whether it is gone"
+
+    return over(examined.granted(), judge, "nothing that was granted in this period has ended")
+
+
+@control_test(
+    "removal-prompt",
+    f"Whatever ended was seen to be gone within {length(PROMPT.total_seconds())}",
+    "grants that were seen gone",
+)
+def removal_prompt(examined: Examined) -> Result:
+    most = PROMPT.total_seconds()
+
+    def judge(line: Line) -> str | None:
+        if line.lag_ms is None:
+            return SKIP
+        lag = line.lag_ms / 1000
+        return f"seen gone {length(lag)} after its end" if lag > most else None
+
+    return over(examined.granted(), judge, "nothing was seen gone in this period")
+
+
+@control_test(
+    "windows-short",
+    f"No access was granted for longer than {length(LONGEST.total_seconds())} in all",
+    "grants",
+)
+def windows_short(examined: Examined) -> Result:
+    def judge(line: Line) -> str | None:
+        if line.until is None or line.starts is None:
+            return SKIP
+        window = line.until - line.starts
+        return f"granted for {length(window.total_seconds())}" if window > LONGEST else None
+
+    return over(examined.granted(), judge, NO_GRANT)
+
+
+@control_test(
+    "expiry-at-target",
+    "The target itself knows when each credential ends",
+    "grants",
+)
+def expiry_at_target(examined: Examined) -> Result:
+    wrong = examined.history.wrong.get("expiry-at-target", {})
+    return over(examined.granted(), lambda line: wrong.get(line.case), NO_GRANT)
+
+
+@control_test(
+    "break-glass-reviewed",
+    "Every use of emergency access was reviewed in time, by somebody who had no part in it",
+    "grants in an emergency",
+)
+def break_glass_reviewed(examined: Examined) -> Result:
+    reviews = examined.population.reviews
+
+    def judge(line: Line) -> str | None:
+        if not line.emergency:
+            return SKIP
+        known = [reviews[id_] for id_ in line.reviews]
+        if not known:
+            return "no review was opened"
+        answered = [each for each in known if each.answered is not None]
+        if not answered:
+            return "the review is overdue" if known[0].due < examined.as_of else SKIP
+        first = answered[0]
+        if first.person in line.persons:
+            return "reviewed by a person it was for"
+        is_late = first.answered is not None and first.answered > first.due
+        return "reviewed after it was due" if is_late else None
+
+    return over(examined.granted(), judge, "no emergency access was used in this period")
+
+
+@control_test(
+    "leavers-lose-access",
+    f"Whoever was disabled had no access {length(LEAVING.total_seconds())} later, and got no more",
+    "principals that were disabled",
+)
+def leavers_lose_access(examined: Examined) -> Result:
+    left = [each for each in examined.history.left if examined.is_inside(each[1])]
+    who = {each[0] for each in left}
+    held: dict[str, list[Line]] = {}
+    for line in examined.population.lines.values():
+        if line.requester in who and line.granted:
+            held.setdefault(line.requester, []).append(line)
+    faults = [
+        Fault(line.case, f"held by somebody who was disabled {_day(since)}")
+        for principal, since, back in left
+        for line in held.get(principal, [])
+        if _is_held(line, since + LEAVING, back or examined.as_of, examined.as_of)
+    ]
+    # each counts once, however much he held
+    first = {fault.about: fault for fault in faults}
+    because = "" if left else "nobody was disabled in this period"
+    return Result(tested=max(len(left), len(first)), faults=tuple(first.values()), because=because)
+
+
+def _is_held(line: Line, since: datetime, until: datetime, as_of: datetime) -> bool:
+    over_at = as_of if line.end is None else line.end.at
+    return line.issued is not None and line.issued < until and over_at > since
+
+
+def _day(at: datetime) -> str:
+    return at.date().isoformat()

@@ -1,0 +1,287 @@
+"""
+What the tests of controls need beside the lines of the population, gathered in one pass.
+
+Of cases only what is wrong is remembered, so that a year of grants takes little room.
+"""
+
+# ruff: noqa: SLF001 - the table of its own methods stands below the class
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from muniment.access import records, terms
+from muniment.access.records import (
+    AccessRequested,
+    ApprovalGiven,
+    CredentialIssued,
+    DecisionEvaluated,
+    DriftScanned,
+    EventsMissed,
+    EventsReceived,
+    ExtensionRequested,
+    GrantAuthorized,
+    GrantExtended,
+    LogIndexed,
+    LogWitnessed,
+    PolicyActivated,
+    PrincipalEnrolled,
+)
+from muniment.evidence import merkle
+from muniment.evidence.record import Header
+
+#: a log that says nothing for longer than this was not running: its heartbeat is hourly
+SILENCE: Final = timedelta(hours=2)
+_BEFORE: Final = datetime(1, 1, 1, tzinfo=timezone.utc)
+
+
+@dataclass(slots=True)
+class Asked:
+    """An access case that is not closed: what was asked for last, and who approved it."""
+
+    terms: bytes
+    definition: bytes
+    seconds: int
+    #: nobody of these may approve
+    persons: tuple[str, ...]
+    required: Mapping[str, int] = field(default_factory=dict)
+    #: persons who approved these terms, by group
+    given: dict[str, set[str]] = field(default_factory=dict)
+    starts: datetime | None = None
+
+
+@dataclass(slots=True)
+class Scans:
+    """Looks at one resource."""
+
+    first: datetime
+    last: datetime
+    #: the longest time between two of them
+    gap: timedelta = timedelta(0)
+    count: int = 1
+    #: how many differences the newest saw
+    differences: int = 0
+
+
+@dataclass(slots=True)
+class Campaign:
+    """A review of many, as far as its records say when it was due and when it was over."""
+
+    opened: datetime
+    due: datetime | None
+    closed: datetime | None = None
+
+
+_Take = Callable[["History", Header, Any], None]
+
+
+@dataclass(kw_only=True, slots=True)
+class History:
+    """A fold over headers, in the order of the log."""
+
+    log_id: bytes = b""
+    newest: datetime = _BEFORE
+    #: the first record from which on every one is shown
+    oldest: datetime | None = None
+    #: records that were seen
+    size: int = 0
+    #: by test, by case: what is wrong
+    wrong: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: from when to when the log was silent
+    silences: list[tuple[datetime, datetime]] = field(default_factory=list)
+    #: policies that were in force, and the activations that do not name the one before
+    bundles: set[bytes] = field(default_factory=set)
+    activations: list[tuple[datetime, str]] = field(default_factory=list)
+    #: moments of `log:indexed`
+    indexed: list[datetime] = field(default_factory=list)
+    #: of `log:witnessed`: when, and whether the quorum was there
+    witnessed: list[tuple[datetime, bool]] = field(default_factory=list)
+    scans: dict[str, Scans] = field(default_factory=dict)
+    #: of each source: how often it spoke, and its gaps
+    heard: dict[str, int] = field(default_factory=dict)
+    gaps: list[tuple[datetime, str, str]] = field(default_factory=list)
+    #: principals that were disabled: from when, until when
+    left: list[tuple[str, datetime, datetime | None]] = field(default_factory=list)
+    #: how often evidence was exported or read by right of audit
+    disclosed: int = 0
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    _asked: dict[str, Asked] = field(default_factory=dict)
+    _active: dict[str, bool] = field(default_factory=dict)
+    _bundle: bytes | None = None
+    _skipped: bool = False
+
+    def take(self, _index: int, header: Header) -> None:
+        """The next record that is shown. Raises `FoldInvalid` for one that nobody knows."""
+        if not self.log_id:
+            self.log_id = merkle.leaf_hash(header.encode())
+        if self.oldest is None or self._skipped:
+            self.oldest, self._skipped = header.at, False
+        elif header.at - self.newest > SILENCE:
+            self.silences.append((self.newest, header.at))
+        self.newest = max(self.newest, header.at)
+        self.size += 1
+        take = _TAKE.get(header.kind)
+        if take is not None:
+            take(self, header, records.parse(header))
+        elif header.kind.startswith("campaign:"):
+            self._campaign(header)
+
+    def skip(self) -> None:
+        """Records before the next one are not shown: their silence is none."""
+        self._skipped = True
+
+    # --- what is asked for, approved and issued
+
+    def _requested(self, header: Header, record: AccessRequested) -> None:
+        self._asked[header.case] = Asked(
+            terms=terms.request_terms(self.log_id, header, record),
+            definition=record.definition,
+            seconds=record.seconds,
+            persons=record.actor.persons,
+        )
+        if "reason" not in header.sections:
+            self._is_wrong("requests-say-why", header, "no reason was sealed with the request")
+
+    def _extension(self, header: Header, record: ExtensionRequested) -> None:
+        if (asked := self._asked.get(header.case)) is not None:
+            asked.terms = terms.extension_terms(self.log_id, header, record, asked.terms)
+            asked.seconds, asked.given = record.seconds, {}
+
+    def _decided(self, header: Header, record: DecisionEvaluated) -> None:
+        if (asked := self._asked.get(header.case)) is None:
+            return
+        if record.question in ("request", "extend"):
+            asked.required = record.approvals
+        if record.bundle not in self.bundles:
+            self._is_wrong("decided-by-policy", header, "decided by a policy never activated")
+        elif not record.rules and record.outcome != "deny":
+            # where no rule permits, the answer is no, and there is no rule to name
+            self._is_wrong("decided-by-policy", header, "permitted, and no rule is named")
+
+    def _given(self, header: Header, record: ApprovalGiven) -> None:
+        if (asked := self._asked.get(header.case)) is None:
+            return
+        if record.terms != asked.terms:
+            self._is_wrong("issued-as-approved", header, "approved terms that were not asked for")
+        if record.person in asked.persons:
+            self._is_wrong("approved-by-others", header, "approved by a person it was for")
+            return
+        for group in record.groups:
+            asked.given.setdefault(group, set()).add(record.person)
+
+    def _authorized(self, header: Header, record: GrantAuthorized) -> None:
+        if (asked := self._asked.get(header.case)) is None:
+            return
+        self._approved(header, asked)
+        asked.starts = asked.starts or record.starts
+        self._as_asked(header, asked, record.terms, record.until)
+        if record.definition != asked.definition:
+            self._is_wrong("issued-as-approved", header, "the role was defined otherwise meanwhile")
+
+    def _extended(self, header: Header, record: GrantExtended) -> None:
+        if (asked := self._asked.get(header.case)) is not None:
+            self._approved(header, asked)
+            self._as_asked(header, asked, record.terms, record.until)
+
+    def _approved(self, header: Header, asked: Asked) -> None:
+        for group, needed in asked.required.items():
+            had = len(asked.given.get(group, ()))
+            if had < needed:
+                why = f"issued with {had} of {needed} approvals of others for `{group}`"
+                self._is_wrong("approved-by-others", header, why)
+
+    def _as_asked(self, header: Header, asked: Asked, issued: bytes, until: datetime) -> None:
+        if issued != asked.terms:
+            self._is_wrong("issued-as-approved", header, "issued terms that were not asked for")
+        if asked.starts is not None:
+            longer = (until - asked.starts).total_seconds() - asked.seconds
+            if longer > 0:
+                why = f"the window is {int(longer)} s longer than was asked for"
+                self._is_wrong("issued-as-approved", header, why)
+
+    def _issued(self, header: Header, record: CredentialIssued) -> None:
+        if record.native_expiry is None:
+            self._is_wrong("expiry-at-target", header, "the target itself knows no end")
+
+    def _closed(self, header: Header, _record: Any) -> None:
+        self._asked.pop(header.case, None)
+
+    def _is_wrong(self, test: str, header: Header, why: str) -> None:
+        self.wrong.setdefault(test, {}).setdefault(header.case, why)
+
+    # --- people, policy, the log itself
+
+    def _enrolled(self, header: Header, record: PrincipalEnrolled) -> None:
+        # what was before may not be shown: whoever is enrolled again was there
+        was = self._active.get(header.case, header.position > 0)
+        self._active[header.case] = record.active
+        if was and not record.active:
+            self.left.append((header.case, header.at, None))
+        elif record.active and not was:
+            self.left = [
+                (who, since, header.at if who == header.case and until is None else until)
+                for who, since, until in self.left
+            ]
+
+    def _activated(self, header: Header, record: PolicyActivated) -> None:
+        in_turn = record.previous == self._bundle
+        self.activations.append((header.at, "" if in_turn else header.id))
+        self.bundles.add(record.bundle)
+        self._bundle = record.bundle
+
+    def _indexed(self, header: Header, _record: LogIndexed) -> None:
+        self.indexed.append(header.at)
+
+    def _witnessed(self, header: Header, record: LogWitnessed) -> None:
+        self.witnessed.append((header.at, record.quorum))
+
+    def _exported(self, _header: Header, _record: Any) -> None:
+        self.disclosed += 1
+
+    # --- targets and sources
+
+    def _scanned(self, header: Header, record: DriftScanned) -> None:
+        known = self.scans.get(record.resource)
+        if known is None:
+            known = self.scans[record.resource] = Scans(first=header.at, last=header.at)
+        else:
+            known.gap = max(known.gap, header.at - known.last)
+            known.last, known.count = header.at, known.count + 1
+        known.differences = sum(record.differences.values())
+
+    def _received(self, _header: Header, record: EventsReceived) -> None:
+        self.heard[record.source] = self.heard.get(record.source, 0) + 1
+
+    def _missed(self, header: Header, record: EventsMissed) -> None:
+        self.heard.setdefault(record.source, 0)
+        if record.why != "resumed":
+            self.gaps.append((header.at, record.source, record.why))
+
+    def _campaign(self, header: Header) -> None:
+        due = header.body.get("due")
+        if header.kind == "campaign:opened":
+            at = datetime.fromisoformat(due) if isinstance(due, str) else None
+            self.campaigns[header.case] = Campaign(opened=header.at, due=at)
+        elif header.kind == "campaign:closed" and header.case in self.campaigns:
+            self.campaigns[header.case].closed = header.at
+
+
+_TAKE: Final[Mapping[str, _Take]] = {
+    AccessRequested.KIND: History._requested,
+    ExtensionRequested.KIND: History._extension,
+    DecisionEvaluated.KIND: History._decided,
+    ApprovalGiven.KIND: History._given,
+    GrantAuthorized.KIND: History._authorized,
+    GrantExtended.KIND: History._extended,
+    CredentialIssued.KIND: History._issued,
+    records.CaseClosed.KIND: History._closed,
+    PrincipalEnrolled.KIND: History._enrolled,
+    PolicyActivated.KIND: History._activated,
+    LogIndexed.KIND: History._indexed,
+    LogWitnessed.KIND: History._witnessed,
+    records.EvidenceExported.KIND: History._exported,
+    DriftScanned.KIND: History._scanned,
+    EventsReceived.KIND: History._received,
+    EventsMissed.KIND: History._missed,
+}

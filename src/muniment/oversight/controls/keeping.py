@@ -1,0 +1,125 @@
+"""Whether the evidence itself was kept as it should be."""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+from muniment.oversight.controls.control_test import (
+    Examined,
+    Fault,
+    Result,
+    control_test,
+    length,
+)
+from muniment.oversight.controls.history import SILENCE
+
+#: between two indexes of cases
+INDEX: Final = timedelta(hours=48)
+#: without a quorum of witnesses
+UNWITNESSED: Final = timedelta(hours=24)
+_HOUR: Final = 3600
+
+
+@control_test(
+    "log-never-silent",
+    f"The log was never silent for more than {length(SILENCE.total_seconds())}",
+    "hours of the period",
+)
+def log_never_silent(examined: Examined) -> Result:
+    inside = [
+        (since, until)
+        for since, until in examined.history.silences
+        if until > examined.start and since < examined.stop
+    ]
+    start = max(examined.start, examined.history.oldest or examined.start)
+    hours = int((examined.until - start).total_seconds() // _HOUR)
+    if hours <= 0:
+        return Result(because="the period has not begun, or the log was not yet there")
+    faults = tuple(
+        Fault(_at(since), f"silent for {length((until - since).total_seconds())}")
+        for since, until in inside
+    )
+    return Result(tested=max(hours, len(faults)), faults=faults)
+
+
+@control_test(
+    "cases-indexed",
+    f"An index of all cases was recorded at least every {INDEX.total_seconds() / _HOUR:.0f} hours",
+    "indexes of cases",
+)
+def cases_indexed(examined: Examined) -> Result:
+    inside = [at for at in examined.history.indexed if examined.is_inside(at)]
+    if not inside:
+        return Result(because="no index of cases was recorded in this period")
+    faults = _gaps([*inside, examined.until], INDEX, "no index for")
+    return Result(tested=max(len(inside), len(faults)), faults=faults)
+
+
+@control_test(
+    "log-witnessed",
+    "A quorum of witnesses cosigned the log, but for at most a day at a time",
+    "records of the quorum",
+)
+def log_witnessed(examined: Examined) -> Result:
+    known = [each for each in examined.history.witnessed if each[0] < examined.stop]
+    if not known:
+        return Result(because="no witness was asked")
+    ends = [*(at for at, _ in known[1:]), examined.until]
+    faults = tuple(
+        Fault(_at(since), f"no quorum for {length((until - since).total_seconds())}")
+        for (since, quorum), until in zip(known, ends, strict=True)
+        if not quorum and until - since > UNWITNESSED and until > examined.start
+    )
+    return Result(tested=len(known), faults=faults)
+
+
+@control_test(
+    "reviews-held",
+    "Every review of many was closed by the time it was due",
+    "reviews of many that were due",
+)
+def reviews_held(examined: Examined) -> Result:
+    inside = [
+        (case, each)
+        for case, each in examined.history.campaigns.items()
+        if examined.is_inside(each.opened) and each.due is not None
+    ]
+    due = [
+        (case, each)
+        for case, each in inside
+        if each.closed is not None or (each.due or each.opened) < examined.as_of
+    ]
+    faults = tuple(
+        Fault(case, "open after it was due" if each.closed is None else "closed after it was due")
+        for case, each in due
+        if each.due is not None and (each.closed or examined.as_of) > each.due
+    )
+    because = "" if due else "no review of many was due in this period"
+    return Result(
+        tested=len(due), faults=faults, not_applicable=len(inside) - len(due), because=because
+    )
+
+
+@control_test(
+    "reads-recorded",
+    "Whoever carried evidence away is recorded",
+    "exports and readings that are recorded",
+)
+def reads_recorded(examined: Examined) -> Result:
+    count = examined.history.disclosed
+    return Result(
+        not_applicable=count,
+        because=f"a log cannot show a reading that it does not hold; {count:,} stand in it",
+    )
+
+
+def _gaps(moments: list[datetime], most: timedelta, what: str) -> tuple[Fault, ...]:
+    return tuple(
+        Fault(_at(since), f"{what} {length((until - since).total_seconds())}")
+        for since, until in pairwise(moments)
+        if until - since > most
+    )
+
+
+def _at(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"

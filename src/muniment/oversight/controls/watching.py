@@ -1,0 +1,169 @@
+"""Whether use of access was seen, and what was seen was looked at."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+from muniment.oversight.controls.control_test import (
+    SKIP,
+    Examined,
+    Fault,
+    Result,
+    control_test,
+    length,
+    over,
+)
+from muniment.oversight.population import Found, Line
+
+#: in which a finding has to be closed
+ANSWER: Final = timedelta(days=30)
+#: in which a target is looked at again
+LOOK: Final = timedelta(days=7)
+_UNHEARD: Final = "no source said anything in this period"
+_UNUSED: Final = "no session of a grant of this period was seen"
+_NO_FINDING: Final = "nothing was found in this period"
+_NO_SCAN: Final = "no target was looked at in this period"
+
+
+@control_test(
+    "sources-heard",
+    "No source of events fell silent, or lost something",
+    "batches and gaps of sources",
+)
+def sources_heard(examined: Examined) -> Result:
+    gaps = [each for each in examined.history.gaps if examined.is_inside(each[0])]
+    tested = sum(examined.history.heard.values()) + len(gaps)
+    faults = tuple(Fault(f"{source} {_at(at)}", why) for at, source, why in gaps)
+    return Result(tested=tested, faults=faults, because="" if tested else _UNHEARD)
+
+
+@control_test(
+    "sessions-linked",
+    "Every session that was seen leads to its grant by more than account and time",
+    "grants of which sessions were seen",
+)
+def sessions_linked(examined: Examined) -> Result:
+    def judge(line: Line) -> str | None:
+        if not line.sessions:
+            return SKIP
+        weak = line.weak_sessions
+        return f"{weak} of {line.sessions} sessions linked weakly" if weak else None
+
+    nothing = _UNUSED if examined.history.heard else _UNHEARD
+    return over(examined.granted(), judge, nothing)
+
+
+@control_test(
+    "use-inside-window",
+    "Nothing that was seen happened outside of the window or by somebody else",
+    "grants of which sessions were seen",
+)
+def use_inside_window(examined: Examined) -> Result:
+    def judge(line: Line) -> str | None:
+        if not line.sessions:
+            return SKIP
+        odd = line.odd_sessions
+        return f"{odd} of {line.sessions} sessions did not stand inside" if odd else None
+
+    nothing = _UNUSED if examined.history.heard else _UNHEARD
+    return over(examined.granted(), judge, nothing)
+
+
+@control_test(
+    "findings-answered",
+    f"Whatever was found was closed within {ANSWER.days} days",
+    "findings that were closed, or are older",
+)
+def findings_answered(examined: Examined) -> Result:
+    def judge(found: Found) -> str | None:
+        over_at = found.closed or examined.as_of
+        took = over_at - found.raised
+        if found.closed is None and took <= ANSWER:
+            return SKIP
+        if took <= ANSWER:
+            return None
+        how = "open for" if found.closed is None else "closed after"
+        return f"`{found.rule}` {how} {length(took.total_seconds())}"
+
+    return _of_findings(examined, judge)
+
+
+@control_test(
+    "findings-closed-by-others",
+    "Whatever was found was closed by somebody it was not about",
+    "findings that were closed",
+)
+def findings_closed_by_others(examined: Examined) -> Result:
+    def judge(found: Found) -> str | None:
+        if found.closed is None:
+            return SKIP
+        own = found.closed_by in found.subjects
+        return f"`{found.rule}` was closed by a person it was about" if own else None
+
+    return _of_findings(examined, judge)
+
+
+def _of_findings(examined: Examined, judge: Callable[[Found], str | None]) -> Result:
+    tested = skipped = 0
+    faults: list[Fault] = []
+    for found in examined.findings():
+        why = judge(found)
+        if why is SKIP:
+            skipped += 1
+            continue
+        tested += 1
+        if why is not None:
+            faults.append(Fault(found.id, why))
+    because = "" if tested else _NO_FINDING
+    return Result(tested=tested, faults=tuple(faults), not_applicable=skipped, because=because)
+
+
+@control_test(
+    "targets-scanned",
+    f"Every target with grants was held against the log at least every {LOOK.days} days",
+    "resources with grants",
+)
+def targets_scanned(examined: Examined) -> Result:
+    used: dict[str, tuple[datetime, datetime]] = {}
+    for line in examined.granted():
+        if line.issued is not None:
+            first, last = used.get(line.resource, (line.issued, line.issued))
+            used[line.resource] = min(first, line.issued), max(last, line.issued)
+    scans = examined.history.scans
+    if not scans:
+        return Result(not_applicable=len(used), because=_NO_SCAN)
+    faults: list[Fault] = []
+    for resource, (first, last) in sorted(used.items()):
+        known = scans.get(resource)
+        if known is None:
+            faults.append(Fault(resource, "never looked at"))
+            continue
+        gap = max(known.gap, known.first - first, last - known.last)
+        if gap > LOOK:
+            why = f"not looked at for {length(gap.total_seconds())}"
+            faults.append(Fault(resource, why))
+    because = "" if used else "nothing was granted in this period"
+    return Result(tested=len(used), faults=tuple(faults), because=because)
+
+
+@control_test(
+    "targets-without-difference",
+    "The newest look at each target saw nobody whom the log does not know",
+    "targets that were looked at",
+)
+def targets_without_difference(examined: Examined) -> Result:
+    known = {
+        resource: scans
+        for resource, scans in examined.history.scans.items()
+        if not examined.resources or resource in examined.resources
+    }
+    faults = tuple(
+        Fault(resource, f"{scans.differences} differences at {_at(scans.last)}")
+        for resource, scans in sorted(known.items())
+        if scans.differences
+    )
+    return Result(tested=len(known), faults=faults, because="" if known else _NO_SCAN)
+
+
+def _at(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"

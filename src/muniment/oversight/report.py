@@ -1,0 +1,185 @@
+"""
+A report: what the tests of a framework came to, over every case of a period, as one JSON value.
+
+It is a function of an excerpt of the log, a framework and a period. Whoever has these has the
+numbers; nothing in it is measured, remembered or judged otherwise. It certifies nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from muniment.errors import LogInvalid
+from muniment.evidence import moment
+from muniment.evidence.excerpt_proof import ProvedExcerpt
+from muniment.evidence.keys import KINDS as KEY_KINDS
+from muniment.evidence.record import Header
+from muniment.oversight.control_map import Control, ControlMap, Framework
+from muniment.oversight.controls import TESTS
+from muniment.oversight.controls.control_test import (
+    EXCEPTIONS,
+    NOT_TESTED,
+    SATISFIED,
+    ControlTest,
+    Examined,
+    Result,
+)
+from muniment.oversight.controls.history import History
+from muniment.oversight.figures import figures
+from muniment.oversight.population import Population
+
+FORMAT: Final = "muniment-report/v1"
+#: of one test; of the others their number is told
+MOST_FAULTS: Final = 500
+#: what is shown of the log before the period: without it the period cannot be judged
+BEFORE: Final = frozenset((*KEY_KINDS, "policy:activated", "log:witnessed"))
+
+#: what every report says of itself
+STATEMENT: Final = (
+    "This report says what was tested and what came of it. It certifies nothing: whether a control"
+    " is met is for those to decide who answer for it, and for their auditors."
+)
+
+
+@dataclass(kw_only=True)
+class Counting:
+    """What is gathered while an excerpt is read: hand each record to `take`."""
+
+    population: Population = field(default_factory=Population)
+    history: History = field(default_factory=History)
+    #: digests of the documents that records name
+    documents: set[bytes] = field(default_factory=set)
+    #: where the last stretch of entries in a row begins, and when
+    _since: tuple[int, datetime] | None = None
+    _due: int = 0
+
+    def take(self, index: int, header: Header) -> None:
+        """The next record that is shown."""
+        if self._since is None or index != self._due:
+            self._since = index, header.at
+            self.history.skip()
+        self._due = index + 1
+        self.population.take(index, header)
+        self.history.take(index, header)
+        self.documents.update(header.documents)
+
+    def begins(self, proved: ProvedExcerpt) -> datetime | None:
+        """From when on every record is shown; None: from the beginning of the log."""
+        if proved.whole_from == 0:
+            return None
+        if self._since is None or self._since[0] != proved.whole_from:
+            raise LogInvalid("the excerpt does not show the end of the log")
+        return self._since[1]
+
+
+def build(
+    counting: Counting,
+    proved: ProvedExcerpt,
+    control_map: ControlMap,
+    framework: Framework,
+    *,
+    start: datetime,
+    stop: datetime,
+    resources: Iterable[str] = (),
+) -> dict[str, Any]:
+    """
+    The report, but for what is attached to it.
+
+    Raises `LogInvalid` unless the excerpt shows every record from the beginning of the period on:
+    what is counted is all that there was.
+    """
+    begins = counting.begins(proved)
+    if begins is not None and begins >= start:
+        raise LogInvalid(f"the excerpt begins at {moment.text(begins)}, within the period")
+    examined = Examined(
+        population=counting.population,
+        history=counting.history,
+        start=start,
+        stop=stop,
+        resources=frozenset(resources),
+    )
+    ids = dict.fromkeys(id_ for control in framework.controls for id_ in control.tests)
+    results = {id_: TESTS[id_].run(examined) for id_ in ids}
+    checkpoint = proved.checkpoint
+    return {
+        "format": FORMAT,
+        "statement": STATEMENT,
+        "framework": {
+            "id": framework.id,
+            "title": framework.title,
+            "publication": framework.publication,
+            "publisher": framework.publisher,
+            "checked": framework.checked,
+            "against": framework.against,
+        },
+        "map": control_map.digest.hex(),
+        "period": {"from": moment.text(start), "to": moment.text(stop)},
+        "as_of": moment.text(examined.as_of),
+        "over": examined.as_of >= stop,
+        "resources": sorted(examined.resources),
+        "log": {
+            "origin": checkpoint.origin,
+            "id": proved.log_id.hex(),
+            "size": checkpoint.size,
+            "root": checkpoint.root.hex(),
+            "shown": proved.shown,
+            "hidden": proved.hidden,
+            "whole_from": proved.whole_from,
+        },
+        "population": _population(examined),
+        "controls": [_control(each, results) for each in framework.controls],
+        "tests": [_test(TESTS[id_], result) for id_, result in results.items()],
+        "figures": figures(examined),
+    }
+
+
+def _population(examined: Examined) -> dict[str, Any]:
+    states: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
+    grants = emergencies = 0
+    for line in examined.asked():
+        states[line.state] += 1
+        kinds[line.kind] += 1
+        grants += line.granted
+        emergencies += line.granted and line.emergency
+    return {
+        "requests": states.total(),
+        "grants": grants,
+        "emergencies": emergencies,
+        "states": dict(sorted(states.items())),
+        "kinds": dict(sorted(kinds.items())),
+        "findings": sum(1 for _ in examined.findings()),
+        "reviews": sum(1 for _ in examined.reviews()),
+    }
+
+
+def _control(control: Control, results: Mapping[str, Result]) -> dict[str, Any]:
+    states = {results[id_].state for id_ in control.tests}
+    state = next((each for each in (EXCEPTIONS, SATISFIED) if each in states), NOT_TESTED)
+    return {
+        "id": control.id,
+        "where": control.where,
+        "words": control.words,
+        "covers": control.covers,
+        "cannot": control.cannot,
+        "tests": list(control.tests),
+        "state": state,
+    }
+
+
+def _test(test: ControlTest, result: Result) -> dict[str, Any]:
+    shown = result.faults[:MOST_FAULTS]
+    return {
+        "id": test.id,
+        "title": test.title,
+        "counts": test.counts,
+        "state": result.state,
+        "tested": result.tested,
+        "passed": result.passed,
+        "exceptions": len(result.faults),
+        "not_applicable": result.not_applicable,
+        "because": result.because,
+        "faults": [{"about": fault.about, "why": fault.why} for fault in shown],
+    }
