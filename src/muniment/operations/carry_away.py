@@ -29,13 +29,14 @@ async def export(service: Service, caller: Caller, case: str, heads: Sequence[by
     `heads` are checkpoints that the reader keeps; the bundle shows that it extends them.
     Raises `NotFound`, `NotPermitted`, and `Malformed` for a checkpoint that is not this log's.
     """
-    _check_may_export(service, caller, case)
+    check_may_export(service, caller, case)
     sizes = [_size(service, head) for head in heads]
     bundle: bytes = await until_it_stands(lambda: _export(service, caller, case, sizes))
     return bundle
 
 
-def _check_may_export(service: Service, caller: Caller, case: str) -> None:
+def check_may_export(service: Service, caller: Caller, case: str) -> None:
+    """Raises `NotFound` or `NotPermitted`."""
     if not case.startswith(findings.FINDINGS):
         state, _ = service.read(case)
         permit.require(service, caller, "read", state)
@@ -50,7 +51,7 @@ def _check_may_export(service: Service, caller: Caller, case: str) -> None:
 
 
 async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> bytes:
-    planned = _plan(service, caller, case, sizes)
+    planned = plan_of(service, caller, case, sizes)
     export_case, now = service.new_case(), service.now()
     exported = planned.record(service.actor(caller)).draft(
         export_case, now, follows=planned.follows, documents=planned.documents
@@ -67,7 +68,8 @@ async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[i
     return assemble(service.log, planned, appended.entries[0])
 
 
-def _plan(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> Plan:
+def plan_of(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> Plan:
+    """What the bundle of a case shows to whoever may export it."""
     exporter = service.log.read_entry(caller.principal.index)
     review = service.registry.reviews.get(case)
     reviewed = service.log.read_case(review) if review is not None else []

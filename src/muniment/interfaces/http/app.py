@@ -20,6 +20,7 @@ from muniment.interfaces.console import approvals, pages
 from muniment.interfaces.console import findings as finding_pages
 from muniment.interfaces.console import sign_in as sign_in_pages
 from muniment.interfaces.http import (
+    archives,
     authzen,
     case_index,
     cases,
@@ -103,6 +104,7 @@ def _answer_everything(app: FastAPI) -> None:
         Route("/access/v1/requests", authzen.submit_directly, methods=["POST"])
     )
     for module in (
+        archives,
         authzen,
         case_index,
         cases,

@@ -1,0 +1,80 @@
+"""`/v1/archives…`: the evidence of a whole period, for `muniment evidence archive`."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+
+from muniment.errors import Malformed
+from muniment.interfaces.http.cases import Body
+from muniment.interfaces.http.context import CallerDep, ServiceDep
+from muniment.operations import archive
+from muniment.operations.archive import MOST_BUNDLES, Wanted
+
+router = APIRouter(prefix="/v1", tags=["evidence"])
+
+_Name = Annotated[str, Field(min_length=1, max_length=64)]
+_Case = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class ArchiveAsk(Body):
+    #: cases that were opened at or after, and before
+    since: datetime
+    until: datetime
+    #: of these resources alone; empty: of all
+    resources: list[_Name] = Field(default=[], max_length=100)
+
+
+class BundlesAsk(Body):
+    cases: list[_Case] = Field(min_length=1, max_length=MOST_BUNDLES)
+
+
+@router.post("/archives", status_code=201)
+async def open_archive(service: ServiceDep, caller: CallerDep, body: ArchiveAsk) -> dict[str, Any]:
+    """
+    Record that the caller takes away what he may of a period. 404 where there is nothing of it.
+
+    `beyond` is how many cases more there are that he may not take. `observed` are the cases of
+    which sources sent events.
+    """
+    for at in (body.since, body.until):
+        if at.tzinfo is None:
+            raise Malformed("`since` and `until` have a zone: end them with `Z`")
+    wanted = Wanted(since=body.since, until=body.until, resources=tuple(body.resources))
+    opened = await archive.open_archive(service, caller, wanted)
+    return {
+        "archive": opened.case,
+        "cases": opened.record.cases,
+        "beyond": opened.record.beyond,
+        "size": opened.record.size,
+        "listed": opened.record.listed.hex(),
+        "observed": list(opened.observed),
+    }
+
+
+@router.post("/archives/{archive_id}/evidence")
+async def carry(service: ServiceDep, caller: CallerDep, archive_id: str) -> Response:
+    """The bundle of the archive itself: its list of cases, and the policies of the period."""
+    data = await archive.carry(service, caller, archive_id)
+    return Response(data, media_type="application/json")
+
+
+@router.get("/archives/{archive_id}/log")
+async def log_of(service: ServiceDep, caller: CallerDep, archive_id: str) -> StreamingResponse:
+    """Every entry of the log in that period, with proof that none is left out: an excerpt."""
+    pieces = await asyncio.to_thread(archive.log_of, service, caller, archive_id)
+    return StreamingResponse(pieces, media_type="application/gzip")
+
+
+@router.post("/evidence/bundles")
+async def bundles(service: ServiceDep, caller: CallerDep, body: BundlesAsk) -> StreamingResponse:
+    """
+    Bundles of several cases, one a line, in the order of the request.
+
+    That they were taken is recorded before the first of them is sent.
+    """
+    recorded = await archive.bundles(service, caller, body.cases)
+    return StreamingResponse(recorded.lines(), media_type="application/x-ndjson")
