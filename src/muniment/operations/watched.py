@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from muniment.access.finding import OPEN
+from muniment.operations import health
 from muniment.operations.service import Service
 
 #: open findings that are counted; beyond them the figure stands still
@@ -15,6 +16,7 @@ def metrics(service: Service) -> Iterator[str]:
     yield "# TYPE muniment_findings_open gauge"
     for severity, count in sorted(_open_findings(service).items()):
         yield f'muniment_findings_open{{severity="{severity}"}} {count}'
+    yield from health.metrics(service)
     store = service.observing.store
     if store is None:
         return

@@ -4,7 +4,7 @@ What is done so that others know this log: publish, have stamped, copy, tell, an
 It goes on beside the worker and holds up nothing there: ends, notices and appends wait for none of
 these. Each piece of work is done by one of several nodes, and is tried again by itself, for ever;
 what fails says so in the metrics. Targets are held against the log in the same way, what sources
-say is recorded, and detectors see it.
+say is recorded, detectors see it, and it is measured how well the evidence would stand up.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from muniment.errors import MunimentError
 from muniment.operations import forward, index_cases, publish
 from muniment.operations.service import Service
 from muniment.runtime.duties import Duties
+from muniment.runtime.measuring import MEASURE, Measuring
 from muniment.runtime.overseeing import Overseeing
 from muniment.runtime.scanning import DRIFT, Scanning
 
@@ -46,9 +47,11 @@ class Upkeep:
     #: why nothing could be begun the last time
     _trouble: str = ""
     _duties: Duties = field(init=False)
+    _measuring: Measuring = field(init=False)
 
     def __post_init__(self) -> None:
         self._duties = Duties(service=self.service)
+        self._measuring = Measuring(service=self.service)
 
     async def run(self) -> None:
         try:
@@ -114,6 +117,7 @@ class Upkeep:
             lambda: index_cases.is_due(service, service.now()),
             partial(index_cases.index, service),
         )
+        yield MEASURE, self._measuring.is_due, self._measuring.measure
         if self.scanning is not None:
             yield DRIFT, self.scanning.is_due, self.scanning.look
         for name in publishing.forwarding.streams:
