@@ -11,6 +11,7 @@ facts which Muniment states fails here and does not deny everything later.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -25,6 +26,9 @@ _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)
 # no colon: `muniment:…` are the invariants in code
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TITLE_MOST = 200
+_ENDINGS = (".cedar", ".cedarschema")
+#: bundles that were loaded last: what is taken in is asked for right away
+_KEPT = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,9 +75,26 @@ def load(files: Mapping[str, bytes], *, groups: Collection[str] | None = None) -
     Load `schema.cedarschema` and every `*.cedar`; other files are no part of a bundle.
 
     `groups` are those that exist: approvers must be among them. None skips this (offline replay).
-    Raises `PolicyInvalid`, whose message has one line for each thing that is wrong.
+    Raises `PolicyInvalid`, whose message has one line for each thing that is wrong. The same bytes
+    give the same bundle again.
     """
-    return _Loading(files, groups).finish()
+    given = tuple((path, bytes(files[path])) for path in sorted(files) if path.endswith(_ENDINGS))
+    try:
+        bundle = _loaded(given)
+    except PolicyInvalid:
+        if groups is None:
+            raise
+    else:
+        approvers = {name for rule in bundle.rules for name in rule.demands.approvals or ()}
+        if groups is None or approvers <= set(groups):
+            return bundle
+    return _Loading(dict(given), groups).finish()  # it fails, and says all that is wrong at once
+
+
+@lru_cache(maxsize=_KEPT)
+def _loaded(files: tuple[tuple[str, bytes], ...]) -> Bundle:
+    """Whatever groups there are. What is refused is not kept."""
+    return _Loading(dict(files), None).finish()
 
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
@@ -87,11 +108,7 @@ class _Loading:
     """One attempt to load: collects what is wrong on the way."""
 
     def __init__(self, files: Mapping[str, bytes], groups: Collection[str] | None) -> None:
-        self.files = {
-            path: bytes(files[path])
-            for path in sorted(files)
-            if path.endswith((".cedar", ".cedarschema"))
-        }
+        self.files = files
         self.groups = groups
         self.problems: list[str] = []
         self.rules: dict[str, Rule] = {}

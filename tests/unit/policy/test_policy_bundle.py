@@ -316,3 +316,13 @@ def test_sizes_are_bounded_before_anything_is_parsed() -> None:
     many = {f"{number}.cedar": b"/" * guard.MAX_FILE for number in range(9)}
     with pytest.raises(PolicyInvalid, match="the bundle is larger"):
         bundle.load({"schema.cedarschema": given.SCHEMA, **many})
+
+
+def test_a_bundle_that_was_loaded_before_still_asks_which_groups_there_are() -> None:
+    files = given.fifteen_files()
+    loaded = bundle.load(files, groups=given.APPROVERS)
+    assert bundle.load(dict(files)) is loaded
+    with pytest.raises(PolicyInvalid, match="@approvals names unknown group"):
+        bundle.load(files, groups=frozenset(("sre-leads",)))
+    assert bundle.load(files, groups=given.APPROVERS) is loaded
+    assert bundle.load({**files, "policies/99.cedar": b"// nothing\n"}).digest != loaded.digest
