@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -124,12 +125,18 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+@cache
+def _whom_the_system_trusts() -> ssl.SSLContext:
+    """Reading all its certificates takes a while: once is enough."""
+    return ssl.create_default_context()
+
+
 class CheckedOutbound:
     """Implements `ports.Outbound`. `context` says whom TLS trusts; by default, the system."""
 
     def __init__(self, resolve: Resolve = resolve, context: ssl.SSLContext | None = None) -> None:
         self._resolve = resolve
-        self._context = ssl.create_default_context() if context is None else context
+        self._context = _whom_the_system_trusts() if context is None else context
 
     async def check(self, url: str, *, allow: Collection[str] = ()) -> None:
         try:
