@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from muniment.access import records
-from muniment.errors import LogInvalid
+from muniment.errors import LogInvalid, Unavailable
 from muniment.evidence import moment
 from muniment.evidence.append import Companions, Outcome
 from muniment.evidence.record import Draft
@@ -32,6 +32,8 @@ MEASUREMENTS: Final = "hlt"
 EVERY: Final = timedelta(days=1)
 #: grants that were asked for within so many days are counted apart: old ones stay as they are
 DAYS: Final = 30
+#: entries that are read before a glance
+MOST_GLANCED: Final = 2000
 #: cases that are named of each kind, and measurements that are shown
 NAMED, SHOWN = 20, 90
 
@@ -107,6 +109,26 @@ def of_grant(service: Service, caller: Caller, case_id: str) -> dict[str, Any]:
         "size": size,
         "weaknesses": [{**_told(each.kind), "says": each.says} for each in found],
         "log": [_told(each.kind) for each in of_the_log(around)],
+    }
+
+
+def glance(service: Service, case_id: str) -> dict[str, Any] | None:
+    """
+    The kinds of weakness of one case, for whoever may see it and looks at something else.
+
+    None while the log is read, or others judge: nobody who shows a case waits for this.
+    """
+    try:
+        with surveyed(service, most=MOST_GLANCED, patience=0.2) as kept:
+            line = kept.survey.population.lines[case_id]
+            look_at_one(service, kept, case_id)
+            found = weaknesses(line, kept.survey, known(service, kept, [line]))
+    except Unavailable:
+        return None
+    return {
+        "granted": line.authorized is not None,
+        "weaknesses": [each.kind for each in found],
+        "worst": KINDS[found[0].kind].severity if found else None,
     }
 
 

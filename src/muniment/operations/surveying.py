@@ -36,15 +36,17 @@ _MOST_PUBLISHED: Final = 5000
 
 
 @contextmanager
-def surveyed(service: Service, *, most: int | None = MOST_WAITED_FOR) -> Iterator[Surveyed]:
+def surveyed(
+    service: Service, *, most: int | None = MOST_WAITED_FOR, patience: float = PATIENCE
+) -> Iterator[Surveyed]:
     """
-    All that the log says, up to now. Others wait until it is left.
+    All that the log says, up to now. Others wait until it is left, for so many seconds.
 
     Raises `Unavailable` where more than `most` entries have to be read first: they are read, and it
     is asked for again.
     """
     kept = service.observing.surveyed
-    if not kept.lock.acquire(timeout=PATIENCE if most is not None else -1):
+    if not kept.lock.acquire(timeout=patience if most is not None else -1):
         raise Unavailable(_how_far(service, kept.survey))
     try:
         read_on(service, kept.survey, most=most)

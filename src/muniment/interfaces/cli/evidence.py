@@ -11,12 +11,16 @@ import click
 from muniment.errors import Conflict, Malformed, Unavailable
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.client import asking
+from muniment.interfaces.cli.health import evidence_health
 from muniment.interfaces.cli.screen import case_argument, json_option
 
 
 @click.group("evidence")
 def evidence_command() -> None:
     """Take the evidence of a case, or a head of the log, out of the service."""
+
+
+evidence_command.add_command(evidence_health)
 
 
 @evidence_command.command("head")

@@ -10,7 +10,7 @@ import click
 
 from muniment.access.window import seconds
 from muniment.errors import Malformed
-from muniment.interfaces.cli import screen, story
+from muniment.interfaces.cli import health, screen, story
 from muniment.interfaces.cli.client import asking, now
 from muniment.interfaces.cli.screen import json_option
 
@@ -182,9 +182,11 @@ def _each(answer: dict[str, Any], limit: int) -> Iterator[str]:
 
 def _story(case: dict[str, Any]) -> Iterator[str]:
     """Its records, what sources say of it, and what is known of that."""
-    observed = case.get("observed")
+    observed, judged = case.get("observed"), case.get("health")
     yield from screen.case_lines(case, now(), story.between(observed))
     yield from story.coverage(observed)
+    if judged is not None:
+        yield from health.glance(judged, case["case"])
 
 
 @click.command("whois")

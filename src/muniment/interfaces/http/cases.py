@@ -16,6 +16,7 @@ from muniment.operations import (
     end,
     explain,
     extend,
+    health,
     issue,
     permit,
     preview,
@@ -166,12 +167,14 @@ async def show(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, A
     """
     A case as a timeline: each record, its place in the log, and what its sealed sections say.
 
-    `observed` is what sources of events say of its grant, and how far that can be relied upon.
+    `observed` is what sources of events say of its grant, and how far that can be relied upon;
+    `health` are the kinds of weakness of its evidence, null while a long log is still read for it.
     """
     found = find(service, case)
     shown = explain.show(service, caller, found)
     observed = await asyncio.to_thread(story.observed, service, service.read(found)[0])
-    return named(service, {**shown, "observed": observed})
+    judged = await asyncio.to_thread(health.glance, service, found)
+    return named(service, {**shown, "observed": observed, "health": judged})
 
 
 @router.post("/cases/{case}/approval")
