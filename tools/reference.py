@@ -543,7 +543,7 @@ def errors_page() -> Iterator[str]:
     yield from _error_tables()
     yield "## What `verify` checks, and what it can say"
     yield ""
-    steps = {**verify.STEPS, **check.STEPS}
+    steps = {**verify.STEPS, **check.STEPS, **check.MORE_STEPS}
     yield from table(("step", "establishes"), ((str(n), text) for n, text in steps.items()))
     yield from table(
         ("grade", "what it proves"), ((code(name), text) for name, text in verdict.PROVES.items())

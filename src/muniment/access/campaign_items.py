@@ -1,13 +1,16 @@
 """
 The items of a campaign, one line each, and what becomes of each of them.
 
-Lines lie in sheets, which are documents of `campaign:opened`; what reviewers say of items lies in
-documents of `review:decided` and `review:reassigned`. All of them are canonical JSON, a line per
-item, and hold ids only. Here they are read, and held to one another: by the operations before
-anything is recorded, and by whoever verifies, from nothing but what was recorded.
+Lines lie in sheets, which are documents of `campaign:opened` (gzip, RFC 1952: `gunzip` shows them);
+what reviewers say of items lies in documents of `review:decided` and `review:reassigned`. All of
+them are canonical JSON, a line per item, and hold ids only. Here they are read, and held to one
+another: by the operations before anything is recorded, and by whoever verifies, from nothing but
+what was recorded.
 """
 
+import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +27,11 @@ NOT_REVIEWED: Final = "not-reviewed"
 OUTCOMES: Final = (*VERDICTS, NOT_REVIEWED)
 #: what an item may be: somebody may ask for a role; somebody may approve; a rule; a grant
 WHAT: Final = ("access", "approver", "policy", "grant")
-#: bytes of all sheets, so that a bundle has room for what was decided
-MOST_BYTES: Final = 40 * 1024 * 1024
-#: a sheet is a document
-_SHEET: Final = MAX_DOCUMENT - 1024
+#: bytes of all lines: a header names their sheets, and a bundle holds them
+MOST_BYTES: Final = 100 * 1024 * 1024
+#: bytes of the lines of one sheet: packed, any ASCII text of so many fits into a document
+_SHEET: Final = 5 * MAX_DOCUMENT // 4
+_GZIP: Final = 31
 _REQUIRED: Final = {"item", "what", "barred", "reviewer", "person", "live"}
 
 
@@ -44,7 +48,19 @@ def write(lines: Iterable[bytes]) -> list[bytes]:
             room = _SHEET
         sheets[-1].append(line)
         room -= size
-    return [b"".join(line + b"\n" for line in sheet) for sheet in sheets]
+    return [gzip.compress(b"".join(line + b"\n" for line in each), mtime=0) for each in sheets]
+
+
+def unpacked(sheet: bytes) -> bytes:
+    """What a sheet holds. Raises `FoldInvalid`, also for more than a sheet can hold."""
+    reader = zlib.decompressobj(wbits=_GZIP)
+    try:
+        text = reader.decompress(sheet, _SHEET + 1)
+    except zlib.error as error:
+        raise FoldInvalid("a sheet that cannot be unpacked") from error
+    if not reader.eof or reader.unused_data or len(text) > _SHEET:
+        raise FoldInvalid("a sheet that is cut off, or too long")
+    return text
 
 
 def lines_of(document: bytes) -> list[bytes]:
@@ -115,7 +131,7 @@ class Items:
     @classmethod
     def read(cls, sheets: Iterable[bytes], silence: str) -> "Items":
         """Raises `FoldInvalid` for what is no sheet."""
-        lines = [line for sheet in sheets for line in lines_of(sheet)]
+        lines = [line for sheet in sheets for line in lines_of(unpacked(sheet))]
         return cls(items=[_item(n, line) for n, line in enumerate(lines)], silence=silence)
 
     @property
@@ -124,49 +140,54 @@ class Items:
 
     # --- what was recorded --------------------------------------------------------------------
 
-    def reassign(self, document: bytes, to: str, person: str) -> int:
-        """How many items have another reviewer now. Raises `FoldInvalid`."""
-        numbers = _numbers(document)
-        for number in numbers:
-            item = self._item(number)
-            _require(item.reviewer != to, f"item {number} is with him already")
-            _require(person not in item.barred, f"item {number} is about its new reviewer")
-            _require(not item.applied, f"item {number} was applied already")
-            item.reviewer, item.person, item.said = to, person, None
-        return len(numbers)
+    def reassign(self, document: bytes, to: str, person: str, *, try_only: bool = False) -> int:
+        """How many items have another reviewer now. Raises `FoldInvalid`, and changes nothing."""
+        moved = [self._item(number) for number in _numbers(document)]
+        for item in moved:
+            _require(item.reviewer != to, f"item {item.number} is with him already")
+            _require(person not in item.barred, f"item {item.number} is about its new reviewer")
+            _require(item.said is None, f"somebody has decided item {item.number} already")
+            _require(not item.applied, f"item {item.number} was applied already")
+        for item in () if try_only else moved:
+            item.reviewer, item.person = to, person
+        return len(moved)
 
     def decide(
-        self, document: bytes, reviewer: str, persons: Sequence[str], position: int
+        self,
+        document: bytes,
+        reviewer: str,
+        persons: Sequence[str],
+        position: int,
+        *,
+        try_only: bool = False,
     ) -> Counter[str]:
         """
         Verdicts of one reviewer, counted. A later one of the same item stands for the earlier one.
 
-        Raises `FoldInvalid` where it was not for him to say, or comes too late.
+        Raises `FoldInvalid` where it was not for him to say, or comes too late: nothing is changed.
         """
-        tallies, seen = Counter[str](), set[int]()
+        found = dict[int, Said]()
         for line in lines_of(document):
             number, said = _said(line, reviewer, persons[0] if persons else "", position)
-            item = self._item(number)
-            _require(number not in seen, f"item {number} is decided twice at once")
-            seen.add(number)
-            _require(item.reviewer == reviewer, f"item {number} is not for this reviewer")
-            _require(
-                not set(item.barred) & set(persons),
-                f"item {number} is about its reviewer, or what he did",
-            )
-            _require(not item.applied, f"item {number} was applied already")
-            _require(
-                not (self.over and self.silence == "revoke" and item.said is None),
-                f"the time for item {number} is over",
-            )
-            _require(
-                said.verdict != "reduce" or item.what == "access",
-                f"item {number} is nothing that could be reduced",
-            )
-            item.said = said
-            tallies[said.verdict] += 1
-        _require(bool(seen), "nothing was decided")
-        return tallies
+            _require(number not in found, f"item {number} is decided twice at once")
+            self._check_said(self._item(number), said, persons)
+            found[number] = said
+        _require(bool(found), "nothing was decided")
+        for number, said in () if try_only else found.items():
+            self.items[number].said = said
+        return Counter(said.verdict for said in found.values())
+
+    def _check_said(self, item: Item, said: Said, persons: Sequence[str]) -> None:
+        n = item.number
+        _require(item.reviewer == said.reviewer, f"item {n} is not for this reviewer")
+        _require(
+            not set(item.barred) & set(persons), f"item {n} is about its reviewer, or what he did"
+        )
+        _require(not item.applied, f"item {n} was applied already")
+        late = self.over and self.silence == "revoke" and item.said is None
+        _require(not late, f"the time for item {n} is over")
+        reducible = said.verdict != "reduce" or item.what == "access"
+        _require(reducible, f"item {n} is nothing that could be reduced")
 
     def apply(self, numbers: Iterable[int]) -> None:
         """What had to be done with these was done. Raises `FoldInvalid` for what had not to be."""

@@ -43,6 +43,8 @@ class Campaigns:
     newest: dict[str, datetime] = field(default_factory=dict)
     #: by principal, resource and role
     withdrawn: dict[tuple[str, str, str], Withdrawn] = field(default_factory=dict)
+    #: by case id: what was made of the documents, and is only made again for what is new
+    read: dict[str, Any] = field(default_factory=dict)
 
     def taken(self, principal: str, resource: str, role: str) -> Withdrawn | None:
         return self.withdrawn.get((principal, resource, role))
@@ -58,6 +60,7 @@ def _opened(registry: "Registry", entry: Entry, record: records.CampaignOpened) 
 
 def _ended(registry: "Registry", entry: Entry, _record: Any) -> None:
     registry.campaigns.open.pop(entry.header.case, None)
+    registry.campaigns.read.pop(entry.header.case, None)
 
 
 def _withdrawn(registry: "Registry", entry: Entry, record: records.EligibilityWithdrawn) -> None:

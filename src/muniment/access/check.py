@@ -1,5 +1,5 @@
 """
-What the records of a proved bundle mean: steps 11 and 12 of verification.
+What the records of a proved bundle mean: the steps of verification from 11 on.
 
 `evidence.verify` proved bytes. Here they are read as records of a case:
 
@@ -10,7 +10,9 @@ What the records of a proved bundle mean: steps 11 and 12 of verification.
     - whoever asked under a delegation asked for no more than was handed on;
     - whoever approved was an enrolled, active human in the groups that the approval counts for;
     - `case:closed` counts the records of its case;
-12. the state in which the case was left.
+12. the state in which the case was left;
+
+and of a campaign of review, whose items lie in documents, steps 13 to 16: see `campaign_check`.
 
 NOTE: a bundle shows the directory, role and policy records that were followed. That no newer ones
 stood in the log by then is the sequencer's promise, and shows in an audit of the whole log.
@@ -20,7 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from muniment.access import finding, lifecycle, records
+from muniment.access import campaign, campaign_check, finding, lifecycle, records
+from muniment.access.campaign import Campaign
 from muniment.access.case import AccessCase
 from muniment.access.finding import Finding
 from muniment.errors import BundleInvalid, EvidenceError
@@ -36,6 +39,8 @@ STEPS: Final[Mapping[int, str]] = {
     11: "the records are a possible life of a case, and rest on what they name",
     12: "the state in which the case was left",
 }
+#: of a campaign of review
+MORE_STEPS: Final = campaign_check.STEPS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +52,8 @@ class Checked:
     case: AccessCase | None
     #: the fold of a finding; None for a case of another kind
     finding: Finding | None
+    #: the fold of a campaign of review; None for a case of another kind
+    campaign: Campaign | None
     #: one line: how the case stands
     state: str
     steps: tuple[Step, ...]
@@ -82,24 +89,31 @@ def verify(
 
 
 def check(proved: Proved) -> Checked:
-    """Steps 11 and 12. Raises `BundleInvalid`."""
+    """The steps from 11 on. Raises `BundleInvalid`."""
     typed = {entry.leaf: _parse(entry) for entry in proved.entries}
     bench = _Bench(proved, typed)
-    case, found = bench.fold(), bench.fold_finding()
+    case, found, review = bench.fold(), bench.fold_finding(), bench.fold_campaign()
     bench.check_documents()
     for entry in proved.case:
         bench.check_grounds(entry)
     step = Step(11, STEPS[11], f"{len(typed)} records read")
 
-    state = _how_it_stands(proved, case, found)
+    state = _how_it_stands(proved, case, found, review)
+    more = _more_steps(proved) if review is not None else ()
     return Checked(
         proved=proved,
         case=case,
         finding=found,
+        campaign=review,
         state=state,
-        steps=(*proved.steps, step, Step(12, STEPS[12], state)),
-        not_proved=tuple(_not_proved(proved, case, folded=bool(case or found))),
+        steps=(*proved.steps, step, Step(12, STEPS[12], state), *more),
+        not_proved=tuple(_not_proved(proved, case, folded=bool(case or found or review))),
     )
+
+
+def _more_steps(proved: Proved) -> tuple[Step, ...]:
+    seen = campaign_check.check(proved.case, proved.entries, proved.documents)
+    return tuple(Step(number, MORE_STEPS[number], detail) for number, detail in seen)
 
 
 def _parse(entry: Entry) -> records.Record:
@@ -137,6 +151,17 @@ class _Bench:
             return None
         try:
             return finding.fold((entry.header, entry.leaf) for entry in self._proved.case)
+        except EvidenceError as error:
+            raise BundleInvalid(11, str(error)) from error
+        except OverflowError as error:  # as above
+            raise BundleInvalid(11, "a moment beyond all calendars") from error
+
+    def fold_campaign(self) -> Campaign | None:
+        """The state of a campaign of review; None for cases of other kinds."""
+        if self._proved.case[0].header.kind != records.CampaignOpened.KIND:
+            return None
+        try:
+            return campaign.fold((entry.header, entry.leaf) for entry in self._proved.case)
         except EvidenceError as error:
             raise BundleInvalid(11, str(error)) from error
         except OverflowError as error:  # as above
@@ -330,12 +355,16 @@ def _require(holds: bool, otherwise: str) -> None:
         raise BundleInvalid(11, otherwise)
 
 
-def _how_it_stands(proved: Proved, case: AccessCase | None, found: Finding | None) -> str:
+def _how_it_stands(
+    proved: Proved, case: AccessCase | None, found: Finding | None, review: Campaign | None
+) -> str:
     """In one line."""
     if case is not None:
         return _state(case)
     if found is not None:
         return _state_of_finding(found)
+    if review is not None:
+        return _state_of_campaign(review)
     return f"`{proved.case[0].header.kind}`, not folded"
 
 
@@ -361,6 +390,17 @@ def _state_of_finding(found: Finding) -> str:
     return ", ".join(parts)
 
 
+def _state_of_campaign(review: Campaign) -> str:
+    opened = review.opened
+    parts = [f"review `{opened.rule}` of {opened.items:,} items", review.state]
+    parts.append(f"population of the log at size {opened.size}")
+    if opened.unseen:
+        parts.append(f"{opened.unseen} of {opened.targets} targets not looked at")
+    if review.ended is not None and review.ended.outstanding:
+        parts.append(f"{review.ended.outstanding} items outstanding")
+    return ", ".join(parts)
+
+
 _REMOVAL: Final[Mapping[str, str]] = {
     "open": "removal not yet looked at",
     "nothing": "nothing to remove",
@@ -381,6 +421,8 @@ def _not_proved(proved: Proved, case: AccessCase | None, *, folded: bool) -> Ite
     yield "that the directory, role and policy records followed were the newest (audit the log)"
     if proved.closed_at is None:
         yield f"what happened after log size {proved.as_of}"
+    if isinstance(_parse(proved.case[0]), records.CampaignOpened):
+        yield "that the items are all that the log gives at that size (recompute them from the log)"
     if not folded:
         yield "that a case of this kind went as it should (it has no table of transitions)"
     elif case is not None and case.break_glass and not _reviewed(proved, case):

@@ -35,6 +35,11 @@ def signal_counter(identity: bytes) -> str:
     return f"signal/{identity.hex()}"
 
 
+def campaign_counter(rule: str, occasion: str) -> str:
+    """Key of the counter that only a campaign of this rule and occasion moves: one is enough."""
+    return f"campaign/{rule}/{occasion}"
+
+
 def token_counter(token: bytes) -> str:
     """Key of the counter that moves when a platform's token, by its hash, opens a session."""
     return f"token/{token.hex()}"
@@ -48,6 +53,8 @@ def counters(header: Header) -> Iterator[str]:
         yield FILES
     if header.kind in _OF_HOLDS:
         yield HOLDS
+    if header.kind == records.CampaignOpened.KIND and header.body.get("occasion"):
+        yield campaign_counter(header.body["rule"], header.body["occasion"])
     if header.kind == records.SessionOpened.KIND and header.body.get("method") == "workload":
         yield token_counter(bytes.fromhex(header.body["token"]))
     if breaks_glass(header):

@@ -111,6 +111,8 @@ class Scenario:
     #: ways of telling people, as `[notices]` has them, and what tells
     notices: dict[str, dict[str, Any]] = field(default_factory=dict)
     notifiers: dict[str, Notifier] = field(default_factory=dict)
+    #: rules of access reviews, as `[[campaigns]]` has them
+    campaigns: list[dict[str, Any]] = field(default_factory=list)
     business_hours: Callable[[datetime], bool] = lambda _: True
     clock: SteppedClock = field(default_factory=SteppedClock)
     #: free disk, and below which the log keeps what is left for ends
@@ -365,7 +367,8 @@ class Scenario:
     def proposed(self) -> Proposed:
         """What the files say, from `policy`, `roles`, `principals` and `tokens`."""
         roles = sorted("/".join(key) for key in self.roles)
-        configuration = {"roles": roles, **({"notices": self.notices} if self.notices else {})}
+        more = {"notices": self.notices, "campaigns": self.campaigns}
+        configuration = {"roles": roles, **{name: each for name, each in more.items() if each}}
         return Proposed(
             configuration=canonical.encode(configuration),
             policy=dict(self.policy),

@@ -24,6 +24,8 @@ from muniment.evidence.verdict import NOBODY, Compared, Cosigned, Reader, Stampe
 from muniment.interfaces.verifier.given import read, read_head
 
 TITLES: Final[Mapping[int, str]] = {**steps.STEPS, **check.STEPS}
+#: with those that only a review of access has
+ALL_TITLES: Final[Mapping[int, str]] = {**TITLES, **check.MORE_STEPS}
 #: Whether every decision of a bundle was recomputed; that takes the policy engine.
 Replays: TypeAlias = Callable[[Checked], bool]
 
@@ -64,7 +66,7 @@ class Outcome:
             yield from self._failed_lines()
             return
         passed = {step.number: step for step in self.checked.steps}
-        for number, title in TITLES.items():
+        for number, title in (ALL_TITLES if max(passed) not in TITLES else TITLES).items():
             if number in passed:
                 yield _line("✓", number, title, passed[number].detail)
             else:
@@ -97,7 +99,7 @@ class Outcome:
 
     def _failed_lines(self) -> Iterator[str]:
         at = self.failed.step if self.failed is not None else 1
-        for number, title in TITLES.items():
+        for number, title in (ALL_TITLES if at not in TITLES else TITLES).items():
             if number < at:
                 yield _line("✓", number, title, "")
             elif number == at:
@@ -149,7 +151,7 @@ class Outcome:
 def examine(
     file: Path, key: ReadersKeys, heads: Iterable[Path], reader: Reader = NOBODY
 ) -> Outcome:
-    """All twelve steps over a file."""
+    """All steps over a file."""
     notes = [read_head(path) for path in heads]
     try:
         return Outcome(file, check.verify(read(file, MAX_BUNDLE), key, notes, reader))

@@ -1,0 +1,236 @@
+"""
+What reviewers decided comes to pass: access ends, and somebody may not ask any more.
+
+A decision and its application are two facts. What is to be done is read from the log on every look,
+never remembered; it counts as applied once it was seen: a grant's removal at its target, a recorded
+withdrawal under which nothing is left, or a directory or a policy that does not allow it any more.
+What only people can change (who is in a group, what a rule says) is outstanding until they have.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from muniment.access import records
+from muniment.access.campaign_check import Replayed
+from muniment.access.campaign_items import Item
+from muniment.errors import MunimentError, NotFound, Unavailable
+from muniment.evidence.append import Proposal
+from muniment.evidence.store import Entry
+from muniment.operations import campaigns
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.campaign_population import facts_at_best
+from muniment.operations.end import end_what_rested
+from muniment.operations.service import Service
+from muniment.policy.decide import ask_request
+
+#: begins the ids of the cases of what was withdrawn
+WITHDRAWALS: Final = "elg"
+#: items that one record names, and those that are looked at in one go
+NAMED: Final = 40
+MOST: Final = 1000
+#: seconds between two looks at what is outstanding
+EVERY: Final = 5.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """What shows that an item was applied."""
+
+    item: int
+    how: str
+    about: str = ""
+    follows: bytes | None = None
+
+
+async def settle(service: Service) -> int:
+    """
+    Say how much of its time each open campaign has used, and do what was decided.
+
+    Returns how many items were seen applied. A bug in one campaign stops no other.
+    """
+    applied = 0
+    for case in list(service.registry.campaigns.open):
+        try:
+            await until_it_stands(lambda case=case: _say_the_time(service, case))  # type: ignore[misc]  # of this pass
+            applied += await apply(service, case)
+        except (Unavailable, NotFound):
+            raise
+        except MunimentError:
+            _log.exception("what was decided in campaign %s cannot be applied", case)
+    return applied
+
+
+async def _say_the_time(service: Service, case: str) -> None:
+    found, entries = campaigns.read(service, case)
+    now = service.now()
+    for share in found.campaign.shares_due(now):
+        said = records.ReviewEscalated(
+            actor=records.SERVICE, share=share, open=len(found.items.open)
+        )
+        await service.append(
+            Proposal(
+                drafts=(said.draft(case, now),),
+                reads={case: entries[-1].leaf},
+                gives=False,
+                companions=lambda placed: campaigns.companions(found.campaign, placed),
+            )
+        )
+
+
+async def apply(service: Service, case: str) -> int:
+    """Order what is not ordered yet, and record what was seen done."""
+    found, entries = campaigns.read(service, case)
+    if found.campaign.state not in ("open", "signed"):
+        return 0
+    done = [
+        each
+        for item in found.items.owed[:MOST]
+        if (each := await _look_at(service, found, entries, item)) is not None
+    ]
+    by_how = defaultdict[str, list[_Done]](list)
+    for each in done:
+        by_how[each.how].append(each)
+    for how, these in by_how.items():
+        for start in range(0, len(these), NAMED):
+            await _record(service, case, how, these[start : start + NAMED])
+    return len(done)
+
+
+async def _record(service: Service, case: str, how: str, these: Sequence[_Done]) -> None:
+    async def attempt() -> None:
+        found, entries = campaigns.read(service, case)
+        owed = {item.number for item in found.items.owed}
+        still = [each for each in these if each.item in owed]
+        if not still or found.campaign.state not in ("open", "signed"):
+            return
+        leaves = [each.follows for each in still if each.follows is not None]
+        record = records.ReviewApplied(
+            actor=records.SERVICE,
+            items=tuple(each.item for each in still),
+            how=how,
+            about=tuple(each.about for each in still),
+        )
+        draft = record.draft(case, service.now(), follows=tuple(dict.fromkeys(leaves)))
+        await service.append(
+            Proposal(
+                drafts=(draft,),
+                reads={case: entries[-1].leaf},
+                gives=False,
+                companions=lambda placed: campaigns.companions(found.campaign, placed),
+            )
+        )
+
+    await until_it_stands(attempt)
+
+
+def _decision(entries: Sequence[Entry], item: Item) -> bytes:
+    """The record that says so: of the reviewer, or that the time was over."""
+    if item.said is not None:
+        return entries[item.said.position].leaf
+    over = (e.leaf for e in reversed(entries) if e.header.kind == records.ReviewEscalated.KIND)
+    return next(over)
+
+
+# --- one item ---------------------------------------------------------------------------------
+
+
+async def _look_at(
+    service: Service, found: Replayed, entries: Sequence[Entry], item: Item
+) -> _Done | None:
+    """What shows that it was done; where nothing does, it is ordered, if that can be."""
+    told = item.told()
+    if item.what == "grant":
+        return await _grant(service, entries, item, str(told["case"]))
+    if item.what == "access":
+        return await _access(service, found, entries, item)
+    if item.what == "approver":
+        who = service.registry.principals.get(str(told["principal"]))
+        still = who is not None and who.active and told["group"] in who.groups
+        return None if still else _Done(item=item.number, how="not-allowed")
+    rule = service.policy().by_id.get(str(told["rule"]))
+    still = rule is not None and rule.sha256 == told["sha256"]
+    return None if still else _Done(item=item.number, how="not-allowed")
+
+
+async def _grant(service: Service, entries: Sequence[Entry], item: Item, case: str) -> _Done | None:
+    state, records_of = service.read(case)
+    if not state.closed:
+        await end_what_rested(service, state, "review", (_decision(entries, item),))
+        return None
+    seen = [e for e in records_of if e.header.kind == records.RemovalVerified.KIND]
+    return _Done(
+        item=item.number,
+        how="ended" if seen else "lapsed",
+        about=case,
+        follows=(seen or records_of)[-1].leaf,
+    )
+
+
+async def _access(
+    service: Service, found: Replayed, entries: Sequence[Entry], item: Item
+) -> _Done | None:
+    told = item.told()
+    who, resource, role = (str(told[name]) for name in ("principal", "resource", "role"))
+    taken = service.registry.campaigns.taken(who, resource, role)
+    if taken is not None:
+        if _holds_something(service, who, resource, role):
+            return None
+        return _Done(item=item.number, how="withdrawn", about=taken.case, follows=taken.leaf)
+    if not _is_allowed(service, item, who, resource, role):
+        held = _holds_something(service, who, resource, role)
+        return None if held else _Done(item=item.number, how="not-allowed")
+    if item.said is None or item.said.verdict == "revoke":
+        await _withdraw(service, found.campaign.id, entries, item)
+    return None
+
+
+def _is_allowed(service: Service, item: Item, who: str, resource: str, role: str) -> bool:
+    """As people have it now: by directory and policy; for longer than it was reduced to."""
+    registry = service.registry
+    principal, defined = registry.principals.get(who), registry.role(resource, role)
+    if principal is None or defined is None:
+        return False
+    if not all(link.active for link in registry.chain(principal)):
+        return False
+    asking = facts_at_best(registry, principal, defined, service.now())
+    decision = ask_request(service.policy(), asking)
+    if item.said is not None and item.said.verdict == "reduce" and item.said.to.isdecimal():
+        return decision.outcome != "deny" and (decision.max_seconds or 0) > int(item.said.to)
+    return decision.outcome != "deny"
+
+
+def _holds_something(service: Service, who: str, resource: str, role: str) -> bool:
+    """An open case of his, or of somebody who acts for him."""
+    registry = service.registry
+    return any(
+        (res, name) == (resource, role)
+        and who in {link.id for link in registry.chain(registry.principals[requester])}
+        for res, name, requester in list(registry.open_cases.values())
+    )
+
+
+async def _withdraw(service: Service, campaign: str, entries: Sequence[Entry], item: Item) -> None:
+    """Recorded; the cascade ends what he holds under it."""
+    told = item.told()
+    case = service.new_case(WITHDRAWALS)
+    record = records.EligibilityWithdrawn(
+        actor=records.SERVICE,
+        principal=str(told["principal"]),
+        resource=str(told["resource"]),
+        role=str(told["role"]),
+        about=campaign,
+        item=item.number,
+    )
+    draft = record.draft(case, service.now(), follows=(_decision(entries, item),))
+    await service.append(
+        Proposal(drafts=(draft,), reads={case: None, campaign: entries[-1].leaf}, gives=False)
+    )
+
+
+def outstanding(service: Service, case: str) -> Iterator[Item]:
+    """What was decided and is not done."""
+    yield from campaigns.read(service, case)[0].items.owed

@@ -1,0 +1,131 @@
+"""Open a campaign: what the log gives at one size becomes items, and somebody looks at each."""
+
+import asyncio
+import json
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+from muniment.access import records
+from muniment.access.campaign import Campaign
+from muniment.access.counters import campaign_counter
+from muniment.errors import Conflict, Stale
+from muniment.evidence.append import Proposal
+from muniment.operations import campaigns, permit
+from muniment.operations.campaign_population import Made, Progress, make
+from muniment.operations.service import Caller, Grounds, Service
+from muniment.oversight.campaigns import Rule, rule_of
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Nobody is told how far it came."""
+
+
+async def open_campaign(
+    service: Service, caller: Caller, name: str, *, progress: Progress = _nobody
+) -> str:
+    """
+    A person opens it; returns its case id.
+
+    Raises `NotFound`, `NotPermitted`, `FoldInvalid` for more items than a campaign can hold, and
+    `Conflict` where nobody is there who could review.
+    """
+    permit.require(service, caller, "review")
+    rule = campaigns.rule(service, name)
+    grounds = service.rests_on(caller.principal)
+    made = await population(service, rule, progress)
+    return await _record(service, rule, made, grounds, caller=caller)
+
+
+async def open_by_itself(service: Service, rule: Rule, started: str, occasion: str) -> str | None:
+    """
+    By the worker: a schedule, a finding or broken glass started it. Once for each occasion.
+
+    None where it was opened before.
+    """
+    if (rule.name, occasion) in service.registry.campaigns.started:
+        return None
+    made = await population(service, rule, _nobody)
+    try:
+        return await _record(service, rule, made, Grounds(), started=started, occasion=occasion)
+    except Stale:
+        return None  # another node did
+
+
+async def population(service: Service, rule: Rule, progress: Progress) -> Made:
+    """What it is over, at this moment. In a thread: others are served meanwhile."""
+    return await asyncio.to_thread(make, service, rule, service.log.size, progress)
+
+
+async def _record(
+    service: Service,
+    rule: Rule,
+    made: Made,
+    grounds: Grounds,
+    *,
+    caller: Caller | None = None,
+    started: str = "person",
+    occasion: str = "",
+) -> str:
+    if not made.reviewers:
+        raise Conflict(f"nobody active is in `{rule.reviewers}`, who are to review `{rule.name}`")
+    case, now, document = service.new_case(campaigns.CAMPAIGNS), service.now(), rule.document()
+    opened = records.CampaignOpened(
+        actor=records.SERVICE if caller is None else service.actor(caller),
+        rule=rule.name,
+        definition=sha256(document).digest(),
+        started=started,
+        occasion=occasion,
+        size=made.size,
+        root=made.root,
+        items=made.items,
+        items_root=made.items_root,
+        sheets=tuple(sha256(sheet).digest() for sheet in made.sheets),
+        completeness=sha256(made.completeness).digest(),
+        targets=made.targets,
+        unseen=made.unseen,
+        seed=made.seed,
+        due=now + timedelta(days=rule.days),
+        silence=rule.silence,
+        reviewers=rule.reviewers,
+        fallback=rule.fallback,
+        sign_off=rule.sign_off,
+    ).draft(
+        case,
+        now,
+        follows=() if caller is None else (caller.principal.leaf,),
+        documents=(document, made.completeness, *made.sheets),
+    )
+    reads: dict[str, bytes | None] = {**grounds.reads, case: None}
+    if occasion:
+        reads[campaign_counter(rule.name, occasion)] = None
+    await service.append(
+        Proposal(
+            drafts=(opened,),
+            reads=reads,
+            gives=False,
+            companions=lambda placed: campaigns.companions(Campaign(), placed),
+        )
+    )
+    return case
+
+
+async def recompute(service: Service, caller: Caller, case: str) -> dict[str, Any]:
+    """
+    Make the population of a campaign once more from the log, and say whether it is the same.
+
+    So whoever reads the log sees that nothing was left out. Raises `NotFound` and `NotPermitted`.
+    """
+    permit.require(service, caller, "read")
+    found, _ = campaigns.read(service, case)
+    opened = found.campaign.opened
+    rule = rule_of(json.loads(service.document(opened.definition)))
+    made = await asyncio.to_thread(make, service, rule, opened.size)
+    return {
+        "campaign": case,
+        "size": made.size,
+        "root": made.root.hex(),
+        "items": made.items,
+        "items_root": made.items_root.hex(),
+        "same": (made.root, made.items_root) == (opened.root, opened.items_root),
+    }

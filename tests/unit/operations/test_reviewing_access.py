@@ -1,0 +1,266 @@
+"""A campaign of review: opened over all that the log gives, decided, applied, signed and closed."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment.access import records
+from muniment.access.check import verify
+from muniment.errors import BundleInvalid, Conflict, Malformed, NotFound, NotPermitted
+from muniment.evidence.bundle import Bundle
+from muniment.operations import apply_reviews, campaigns, decide_review, sign_review
+from muniment.operations.decide_review import Verdict, decide
+from muniment.operations.open_campaign import open_campaign, recompute
+from muniment.testing.cast import human
+from muniment.testing.scenario import Scenario
+
+DAY = timedelta(days=1)
+GRANTS: dict[str, Any] = {
+    "name": "grants",
+    "what": "grants",
+    "reviewers": "sre-leads",
+    "fallback": "security",
+    "sign_off": "managers",
+    "days": 10,
+    "silence": "revoke",
+}
+ELIGIBLE: dict[str, Any] = {**GRANTS, "name": "eligible", "what": "eligibility"}
+
+
+@pytest.fixture
+async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
+    made = Scenario(tmp_path, campaigns=[GRANTS, ELIGIBLE])
+    made.principals["sec"] = human("sec", "security", "auditors")
+    made.principals["boss"] = human("boss", "managers")
+    async with made:
+        yield made
+
+
+async def opened(scenario: Scenario, name: str = "grants") -> str:
+    return await open_campaign(scenario.service, scenario.caller("sec"), name)
+
+
+def items(scenario: Scenario, case: str) -> list[dict[str, Any]]:
+    found = campaigns.items_of(scenario.service, scenario.caller("sec"), case)
+    return list(found["items"])
+
+
+def reviewer(scenario: Scenario, item: dict[str, Any]) -> str:
+    by_id = {id_: login for login, id_ in scenario.ids.items()}
+    return by_id[item["reviewer"]]
+
+
+async def say(
+    scenario: Scenario, case: str, item: dict[str, Any], verdict: str, **more: str
+) -> None:
+    said = Verdict(item=item["item"], verdict=verdict, reason=more.pop("reason", "seen"), **more)
+    who = scenario.caller(more.get("who", "") or reviewer(scenario, item))
+    await decide(scenario.service, who, case, [said])
+
+
+async def keep_all(scenario: Scenario, case: str) -> None:
+    for item in items(scenario, case):
+        if item["reviewer"] and item["outcome"] == "not-reviewed":
+            await say(scenario, case, item, "keep")
+
+
+async def test_whoever_was_granted_and_whoever_approved_do_not_review_it(
+    scenario: Scenario,
+) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario)
+    (item,) = items(scenario, case)
+    persons = {login: scenario.caller(login).principal.person for login in ("ana", "bo", "cy")}
+    assert {persons["ana"], persons["cy"]} <= set(item["barred"])
+    assert reviewer(scenario, item) == "bo"
+    with pytest.raises(Conflict, match="not for this reviewer"):
+        await decide(
+            scenario.service, scenario.caller("cy"), case, [Verdict(item=0, verdict="keep")]
+        )
+
+
+async def test_a_revoked_grant_ends_at_its_target_and_only_then_counts_as_applied(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana")
+    session = scenario.login(picked)
+    case = await opened(scenario)
+    (item,) = items(scenario, case)
+    await say(scenario, case, item, "revoke", reason="not needed")
+    found, _ = campaigns.read(scenario.service, case)
+    assert [each.number for each in found.items.owed] == [0]
+    await apply_reviews.settle(scenario.service)
+    await scenario.work()
+    assert not session.alive
+    assert scenario.last(picked, records.GrantRevoked).reason == "review"
+    assert await apply_reviews.settle(scenario.service) == 1
+    applied = scenario.last(case, records.ReviewApplied)
+    assert (applied.items, applied.how, applied.about) == ((0,), "ended", (picked.case.id,))
+    with pytest.raises(Conflict, match="applied already"):
+        await say(scenario, case, item, "keep")
+
+
+async def test_what_nobody_looked_at_is_taken_away_and_never_counted_as_kept(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana", seconds=3600)
+    case = await opened(scenario)
+    scenario.clock.advance(timedelta(days=0, minutes=1))
+    await apply_reviews.settle(scenario.service)
+    assert scenario.kinds(case) == ["campaign:opened"]
+    scenario.clock.advance(11 * DAY)
+    await apply_reviews.settle(scenario.service)
+    await scenario.work()
+    await apply_reviews.settle(scenario.service)
+    found, _ = campaigns.read(scenario.service, case)
+    assert found.items.tallies()["not-reviewed"] == 1
+    assert found.items.tallies()["keep"] == 0
+    assert found.items.applied == 1
+    assert scenario.read(picked).closed
+    with pytest.raises(Conflict, match="item 0 was applied already"):
+        await say(scenario, case, items(scenario, case)[0], "keep")
+
+
+async def test_who_may_ask_and_who_approves_and_every_rule_are_items(scenario: Scenario) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario, "eligible")
+    found = items(scenario, case)
+    assert {item["what"] for item in found} == {"access", "approver", "policy"}
+    mine = [
+        (item["resource"], item["role"])
+        for item in found
+        if item["what"] == "access" and item["principal"] == scenario.ids["ana"]
+    ]
+    assert mine == [
+        ("orders-prod", "personal"),
+        ("orders-prod", "readwrite"),
+        ("orders-staging", "readwrite"),
+    ]
+    again = await recompute(scenario.service, scenario.caller("sec"), case)
+    assert again["same"]
+
+
+async def test_whose_eligibility_a_review_took_is_denied_until_somebody_else_restores_it(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana")
+    case = await opened(scenario, "eligible")
+    (item,) = [
+        each
+        for each in items(scenario, case)
+        if each.get("principal") == scenario.ids["ana"]
+        and (each.get("resource"), each.get("role")) == ("orders-prod", "readwrite")
+    ]
+    who = reviewer(scenario, item)
+    await say(scenario, case, item, "revoke", reason="changed teams")
+    await apply_reviews.settle(scenario.service)
+    await scenario.work()
+    assert scenario.read(picked).closed
+    assert await apply_reviews.settle(scenario.service) == 1
+    denied = (await scenario.ask("ana")).case
+    assert denied.state == "denied"
+    decided = scenario.last(denied, records.DecisionEvaluated)
+    assert "muniment:review" in decided.rules
+    assert (await scenario.ask("dan")).case.state == "pending"
+
+    async def restored(login: str) -> str:
+        return await decide_review.restore(
+            scenario.service, scenario.caller(login), "ana", "orders-prod", "readwrite", "back"
+        )
+
+    with pytest.raises(NotPermitted):
+        await restored(who)
+    await restored("sec")
+    assert (await scenario.ask("ana")).case.state == "pending"
+    with pytest.raises(NotFound):
+        await restored("sec")
+
+
+async def test_management_signs_and_the_bundle_proves_that_nothing_was_left_out(
+    scenario: Scenario,
+) -> None:
+    for login in ("ana", "dan"):
+        await scenario.granted(login)
+    await scenario.advance(timedelta(hours=2))
+    case = await opened(scenario)
+    service = scenario.service
+    with pytest.raises(Conflict, match="wait for their reviewers"):
+        await sign_review.sign(service, scenario.caller("boss"), case)
+    await keep_all(scenario, case)
+    with pytest.raises(NotPermitted, match="managers"):
+        await sign_review.sign(service, scenario.caller("sec"), case)
+    with pytest.raises(Conflict, match="signed before"):
+        await sign_review.close_campaign(service, scenario.caller("boss"), case)
+    await sign_review.sign(service, scenario.caller("boss"), case, "seen")
+    await sign_review.close_campaign(service, scenario.caller("boss"), case)
+    scenario.check()
+
+    data = await scenario.export("boss", case)
+    checked = verify(data, scenario.key.verifier)
+    assert checked.campaign is not None
+    assert checked.campaign.state == "closed"
+    assert [step.number for step in checked.steps][-4:] == [13, 14, 15, 16]
+    assert checked.completeness.startswith("COMPLETE")
+    broken = dict(Bundle.parse(data).documents)
+    for name, document in broken.items():
+        with pytest.raises(BundleInvalid):
+            verify(data.replace(_b64(document), _b64(_changed(document))), scenario.key.verifier)
+        assert name
+
+
+def _b64(document: bytes) -> bytes:
+    import base64
+
+    return base64.b64encode(document)
+
+
+def _changed(document: bytes) -> bytes:
+    return document[:-1] + bytes([document[-1] ^ 1])
+
+
+async def test_a_reason_is_needed_for_whatever_is_not_kept(scenario: Scenario) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario)
+    (item,) = items(scenario, case)
+    for verdict in ("revoke", "abstain"):
+        with pytest.raises(Malformed, match="reason"):
+            await say(scenario, case, item, verdict, reason=" ")
+    with pytest.raises(Malformed, match="reduced"):
+        await say(scenario, case, item, "reduce")
+    with pytest.raises(Conflict, match="reduced"):
+        await say(scenario, case, item, "reduce", to="readonly")
+
+
+async def test_items_change_hands_only_to_somebody_whom_they_are_not_about(
+    scenario: Scenario,
+) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario)
+    service, sec = scenario.service, scenario.caller("sec")
+    with pytest.raises(NotPermitted):
+        await decide_review.reassign(service, sec, case, [0], "dan", "away")
+    with pytest.raises(Conflict, match="about its new reviewer"):
+        await decide_review.reassign(service, sec, case, [0], "cy", "away")
+    await decide_review.reassign(service, sec, case, [0], "sec", "bo is away")
+    (item,) = items(scenario, case)
+    assert reviewer(scenario, item) == "sec"
+    await say(scenario, case, item, "keep")
+
+
+async def test_how_long_somebody_looked_is_measured_by_the_service(scenario: Scenario) -> None:
+    for _ in range(3):
+        await scenario.granted("ana")
+    case = await opened(scenario)
+    bo = scenario.caller("bo")
+    page = campaigns.items_of(scenario.service, bo, case, mine=True)
+    scenario.clock.advance(timedelta(seconds=31))
+    said = [Verdict(item=each["item"], verdict="keep", reason="fine") for each in page["items"]]
+    await decide(scenario.service, bo, case, said, page["shown"])
+    record = scenario.last(case, records.ReviewDecided)
+    assert (record.seconds, record.bulk, record.items) == (31, True, 3)
+    assert [each["seconds"] for each in items(scenario, case)] == [11, 10, 10]
+    await decide(scenario.service, bo, case, said[:1], page["shown"].replace("1", "2"))
+    assert items(scenario, case)[0]["seconds"] == 0
