@@ -9,7 +9,7 @@ from muniment.access import records
 from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPermitted
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
-from muniment.operations import findings, permit
+from muniment.operations import campaigns, findings, permit
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
@@ -37,6 +37,9 @@ async def export(service: Service, caller: Caller, case: str, heads: Sequence[by
 
 def check_may_export(service: Service, caller: Caller, case: str) -> None:
     """Raises `NotFound` or `NotPermitted`."""
+    if case.startswith(f"{campaigns.CAMPAIGNS}_"):
+        campaigns.check_may_export(service, caller, case)
+        return
     if not case.startswith(findings.FINDINGS):
         state, _ = service.read(case)
         permit.require(service, caller, "read", state)
