@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from muniment.access import records
+from muniment.access.counters import HOLDS
 from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPermitted
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
@@ -14,6 +15,7 @@ from muniment.operations.attempts import until_it_stands
 from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
 from muniment.operations.publish import publish_with_stamps
+from muniment.operations.retain import check_may_go
 from muniment.operations.service import Caller, Service, close
 
 #: sessions that a bundle carries
@@ -30,7 +32,7 @@ async def export(service: Service, caller: Caller, case: str, heads: Sequence[by
     Raises `NotFound`, `NotPermitted`, and `Malformed` for a checkpoint that is not this log's.
     """
     check_may_export(service, caller, case)
-    sizes = [_size(service, head) for head in heads]
+    sizes = [size_of(service, head) for head in heads]
     bundle: bytes = await until_it_stands(lambda: _export(service, caller, case, sizes))
     return bundle
 
@@ -106,7 +108,8 @@ def _is_about(entry: Entry, case: str) -> bool:
     return isinstance(record, records.SessionObserved) and record.about == case
 
 
-def _size(service: Service, head: bytes) -> int:
+def size_of(service: Service, head: bytes) -> int:
+    """Of a checkpoint that somebody keeps. Raises `Malformed` for one that is not this log's."""
     try:
         return service.log.keys.recognise(head).size
     except EvidenceError as error:
@@ -117,7 +120,8 @@ async def erase(service: Service, caller: Caller, record_id: str, section: str, 
     """
     Erase one section for good: recorded first, then in the ledger, then in the database.
 
-    Whoever asked for access cannot erase what was recorded of it. Safe to repeat.
+    Whoever asked for access cannot erase what was recorded of it; nobody erases what is held, or
+    younger than its class lets it be. Safe to repeat.
     """
     permit.require(service, caller, "erase")
     case, _, position = record_id.partition("/")
@@ -127,20 +131,25 @@ async def erase(service: Service, caller: Caller, record_id: str, section: str, 
     _check_not_own(service, caller, entry)
     _check_not_active(service, entry)
     if service.erasures.of(record_id, section) is None:
-        await _record(service, caller, entry, section, rule)
+        if service.erasures.rules.two_people_above == 0:
+            raise Conflict("it takes two to erase anything here: `muniment retention run`")
+        await until_it_stands(lambda: _record(service, caller, entry, section, rule))
     await asyncio.to_thread(erase_section, service.log, service.ledger, entry, section, rule)
     if entry.header.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
         service.forget_identity(case)
 
 
 async def _record(service: Service, caller: Caller, entry: Entry, section: str, rule: str) -> None:
+    holds = service.log.head(HOLDS)  # before it is looked whether one covers it
+    await asyncio.to_thread(check_may_go, service, entry.header.id, section)
     erasure, now = service.new_case(), service.now()
     record = records.RecordErased(
         actor=service.actor(caller), record=entry.header.id, section=section, rule=rule
     )
     follows = (entry.leaf, caller.principal.leaf)
     drafts = close([record.draft(erasure, now, follows=follows)], erasure, 0, now)
-    await service.append(Proposal(drafts=tuple(drafts), reads={erasure: None}, gives=False))
+    reads = {erasure: None, HOLDS: holds}
+    await service.append(Proposal(drafts=tuple(drafts), reads=reads, gives=False))
 
 
 def _entry(service: Service, case: str, position: str) -> Entry:

@@ -10,6 +10,7 @@ backup takes back, then content and salt in the database. What a crash cut short
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from muniment.access import records
@@ -50,6 +51,8 @@ class Erasures:
         self.holding = Holding()
         #: the classes of the configuration that this process was built from
         self.rules = Rules()
+        #: when the schedule last looked, in this process
+        self.looked_at: datetime | None = None
 
     def take(self, entry: Entry) -> None:
         if entry.header.kind == ERASED:

@@ -127,6 +127,14 @@ class Rules:
         return known
 
 
+_FOR_EVER: Final = timedelta(days=36_500)
+#: while the files that say what may go were refused, nothing does
+REFUSED: Final = Rules(
+    classes=(
+        Class(name="files-refused", floor=_FOR_EVER),
+        Class(name="files-refused", floor=_FOR_EVER, sources=frozenset([EVERY])),
+    )
+)
 #: so many different things are remembered with what follows for them
 _MOST_KNOWN: Final = 10_000
 

@@ -1,0 +1,352 @@
+"""
+Runs that erase what has come to its end: proposed, wanted by as many as it takes, carried out.
+
+What is proposed is a list as of one moment and one size of the log, by its digest alone: whoever
+approves has it found anew. What is held, or needed again, by the time that it is erased is left
+out. A hold that is recorded is passed by no erasure: each is appended on the head of all holds.
+What a crash cut short goes on by itself.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from muniment.access import records
+from muniment.access.counters import HOLDS
+from muniment.access.holding import Run
+from muniment.errors import Conflict, NotFound, NotPermitted
+from muniment.evidence import moment
+from muniment.evidence.append import Proposal
+from muniment.evidence.record import Draft
+from muniment.evidence.store import Entry
+from muniment.operations import permit, retain
+from muniment.operations.attempts import until_it_stands
+from muniment.operations.erase import Erasing, erase_sections, finish
+from muniment.operations.erase_events import (
+    finish_events,
+    in_the_store,
+    left_of,
+    record_of,
+)
+from muniment.operations.service import Caller, Service, close
+from muniment.oversight.retained import Going, GoingBatch, Plan, holding
+
+#: begins the ids of runs
+RUNS: Final = "ers"
+#: sections that are recorded together, and whose bytes are erased together
+RECORDED, ERASED = 500, 5000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposed:
+    """What was found, and the run that was opened for it; none where there is nothing to do."""
+
+    plan: Plan
+    run: Run | None
+
+
+async def dry_run(service: Service, caller: Caller) -> Plan:
+    """What would go at this moment, and under which rule. Nothing is recorded."""
+    permit.require(service, caller, "read")
+    return await asyncio.to_thread(retain.look, service, service.now())
+
+
+async def propose(service: Service, caller: Caller) -> Proposed:
+    """
+    Find what has come to its end, and want it erased.
+
+    It takes the place of what was proposed before and has not begun. Raises `NotPermitted`.
+    """
+    _check_may(service, caller)
+    return await _propose(service, caller)
+
+
+async def propose_by_itself(service: Service) -> Proposed:
+    """The same on a schedule: nobody wants it yet. One that somebody wants already stays."""
+    waiting = [each for each in service.erasures.holding.open_runs() if each.persons]
+    if waiting:
+        found = await asyncio.to_thread(retain.look, service, service.now())
+        return Proposed(plan=found, run=waiting[-1])
+    return await _propose(service, None)
+
+
+async def _propose(service: Service, caller: Caller | None) -> Proposed:
+    proposed: Proposed = await until_it_stands(lambda: _attempt(service, caller))
+    return proposed
+
+
+async def _attempt(service: Service, caller: Caller | None) -> Proposed:
+    files, now = service.files_in_force(), service.now()
+    in_force = service.registry.configuration
+    found = await asyncio.to_thread(retain.look, service, now)
+    if not len(found) or in_force is None:
+        return Proposed(plan=found, run=None)
+    case, drafts, reads = service.new_case(RUNS), list[Draft](), dict[str, bytes | None]()
+    for before in service.erasures.holding.open_runs():
+        if before.state == "begun":
+            raise Conflict(f"`{before.id}` is erasing at this moment; look again when it is done")
+        drafts += close([], before.id, before.length, now)
+        reads[before.id] = before.head
+    record = records.ErasureProposed(
+        actor=records.SERVICE if caller is None else service.actor(caller),
+        as_of=moment.whole(now),
+        size=found.size,
+        configuration=in_force.digest,
+        sections=len(found.sections),
+        batches=len(found.batches),
+        rules=found.rules,
+        listed=found.listed,
+        people=_people(service, found, caller),
+    )
+    follows = () if caller is None else (caller.principal.leaf,)
+    drafts.append(record.draft(case, now, follows=follows))
+    await service.append(
+        Proposal(drafts=tuple(drafts), reads={**files, **reads, case: None}, gives=False)
+    )
+    return Proposed(plan=found, run=service.erasures.holding.runs[case])
+
+
+def _people(service: Service, found: Plan, caller: Caller | None) -> int:
+    """How many have to want it."""
+    rules = service.erasures.rules
+    if len(found) > rules.two_people_above:
+        return 2
+    return 0 if caller is None and rules.automatic else 1
+
+
+async def approve(service: Service, caller: Caller, case: str) -> Run:
+    """
+    Want the same: the list is found anew, and has to be the one that was proposed.
+
+    Raises `NotFound`, `NotPermitted`, and `Conflict` where something else would go by now.
+    """
+    _check_may(service, caller)
+    await until_it_stands(lambda: _approve(service, caller, case))
+    return find(service, case)
+
+
+async def _approve(service: Service, caller: Caller, beginning: str) -> None:
+    run, person = find(service, beginning), caller.principal.person
+    if run.closed or run.state == "begun":
+        raise Conflict(f"this run is {run.state} already")
+    if person in run.persons:
+        raise NotPermitted("you want it already: somebody else has to")
+    grounds, files = service.rests_on(caller.principal), service.files_in_force()
+    if not await _is_as_proposed(service, run):
+        raise Conflict(
+            "something else would go by now: the configuration changed since; "
+            "`muniment retention run` proposes it anew"
+        )
+    approved = records.ErasureApproved(actor=service.actor(caller), person=person)
+    draft = approved.draft(run.id, service.now(), follows=(caller.principal.leaf,))
+    reads = {**grounds.reads, **files, run.id: run.head}
+    await service.append(Proposal(drafts=(draft,), reads=reads, gives=False))
+
+
+async def _is_as_proposed(service: Service, run: Run) -> bool:
+    proposed, in_force = run.proposed, service.registry.configuration
+    if in_force is None or in_force.digest != proposed.configuration:
+        return False
+    found = await asyncio.to_thread(retain.look, service, proposed.as_of, proposed.size)
+    return found.listed == proposed.listed
+
+
+def _check_may(service: Service, caller: Caller) -> None:
+    permit.require(service, caller, "erase")
+    if caller.principal.type != "human":
+        raise NotPermitted("what is erased is wanted by people, or by the schedule")
+
+
+# --- carrying out -------------------------------------------------------------------------------
+
+
+def is_due(service: Service) -> bool:
+    """Whether a run is to go on, or to be proposed by the schedule."""
+    holding_ = service.erasures.holding
+    if any(run.state == "begun" for run in holding_.open_runs()):
+        return True
+    every = service.erasures.rules.every
+    return every is not None and _is_time(service, every)
+
+
+def _is_time(service: Service, every: timedelta) -> bool:
+    """By the log: no two nodes, and no two lives of one, propose one after the other."""
+    now, newest = service.now(), list(service.erasures.holding.runs.values())[-1:]
+    looked = service.erasures.looked_at
+    last = [run.proposed_at for run in newest if run.proposed_at is not None]
+    last += [looked] if looked is not None else []
+    return not last or now - max(last) >= every
+
+
+async def keep_up(service: Service) -> None:
+    """Carry out what was begun; else propose what the schedule finds."""
+    begun = [run for run in service.erasures.holding.open_runs() if run.state == "begun"]
+    for run in begun:
+        await carry_out(service, run.id)
+    every = service.erasures.rules.every
+    if not begun and every is not None and _is_time(service, every):
+        service.erasures.looked_at = service.now()
+        proposed = await propose_by_itself(service)
+        if proposed.run is not None and proposed.run.state == "begun":
+            await carry_out(service, proposed.run.id)
+
+
+async def carry_out(service: Service, case: str) -> Run:
+    """
+    Erase what a run that has begun is about, and close it. Goes on where it was left.
+
+    Raises `LogUnavailable` or `Unavailable` where bytes may be left: it is to be done again.
+    """
+    run = find(service, case)
+    if run.state != "begun":
+        raise Conflict(f"this run is {run.state}; it takes {run.missing} more to want it")
+    await _finish_recorded(service, run)
+    if await _is_as_proposed(service, run):
+        going = await asyncio.to_thread(_still, service, run)
+        for some in _pieces(going.sections, ERASED):
+            recorded: list[Erasing] = []
+            for few in _pieces(some, RECORDED):
+                recorded += await until_it_stands(partial(_record, service, case, few))
+            await asyncio.to_thread(erase_sections, service.log, service.ledger, recorded)
+            _forget(service, some)
+        for batch in going.batches:
+            await until_it_stands(partial(_erase_batch, service, case, batch))
+    else:
+        _log.warning("run %s ends: the configuration that it was proposed under is gone", case)
+    await until_it_stands(lambda: _close(service, case))
+    return find(service, case)
+
+
+def _still(service: Service, run: Run) -> Plan:
+    """What would still go, of what was proposed: as the log is now."""
+    proposed = run.proposed
+    then = retain.look(service, proposed.as_of, proposed.size)
+    now = retain.look(service, proposed.as_of)
+    wanted = {(each.kept.record, each.kept.section) for each in then.sections}
+    batches = {each.kept.record for each in then.batches}
+    return Plan(
+        as_of=now.as_of,
+        size=now.size,
+        sections=tuple(
+            each for each in now.sections if (each.kept.record, each.kept.section) in wanted
+        ),
+        batches=tuple(each for each in now.batches if each.kept.record in batches),
+        held=now.held,
+        conflicts=now.conflicts,
+    )
+
+
+def _pieces(things: Sequence[Going], length: int) -> Iterator[Sequence[Going]]:
+    for start in range(0, len(things), length):
+        yield things[start : start + length]
+
+
+async def _record(service: Service, case: str, some: Sequence[Going]) -> list[Erasing]:
+    """`record:erased` for each of these that nothing holds; what is to be erased by it."""
+    holds, files = service.log.head(HOLDS), service.files_in_force()
+    standing, run = service.erasures.holding.standing(), find(service, case)
+    free = [each for each in some if holding(standing, each.kept.concern) is None]
+    drafts: list[Draft] = []
+    for each in free:
+        kept = each.kept
+        if service.erasures.of(kept.record, kept.section) is None:
+            record = records.RecordErased(
+                actor=records.SERVICE, record=kept.record, section=kept.section, rule=each.rule
+            )
+            drafts.append(record.draft(run.id, service.now(), follows=(kept.leaf,)))
+    if drafts:
+        reads = {**files, HOLDS: holds, run.id: run.head}
+        await service.append(Proposal(drafts=tuple(drafts), reads=reads, gives=False))
+    return [
+        Erasing(each.kept.index, each.kept.record, each.kept.section, each.rule) for each in free
+    ]
+
+
+async def _erase_batch(service: Service, case: str, going: GoingBatch) -> None:
+    holds, files = service.log.head(HOLDS), service.files_in_force()
+    standing, run = service.erasures.holding.standing(), find(service, case)
+    if service.observing.store is None or holding(standing, going.kept.concern) is not None:
+        return
+    left = await asyncio.to_thread(left_of, service, going)
+    record, document = record_of(going, left)
+    draft = record.draft(run.id, service.now(), follows=(going.kept.leaf,), documents=(document,))
+    reads = {**files, HOLDS: holds, run.id: run.head}
+    appended = await service.append(Proposal(drafts=(draft,), reads=reads, gives=False))
+    await in_the_store(service, appended.entries[0].header.id, record)
+
+
+async def _finish_recorded(service: Service, run: Run) -> None:
+    """What an earlier attempt recorded, and did not erase."""
+    if not (run.sections or run.events):
+        return
+    entries = await asyncio.to_thread(service.log.read_case, run.id)
+    await asyncio.to_thread(_erase_recorded, service, entries)
+
+
+def _erase_recorded(service: Service, entries: Sequence[Entry]) -> None:
+    if entries:
+        finish(service.log, service.ledger, service.erasures)
+        finish_events(service)
+
+
+def _forget(service: Service, some: Sequence[Going]) -> None:
+    for each in some:
+        if each.kept.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
+            service.forget_identity(each.kept.case)
+
+
+async def _close(service: Service, case: str) -> None:
+    run = find(service, case)
+    if run.closed:
+        return
+    drafts = close([], run.id, run.length, service.now())
+    await service.append(Proposal(drafts=tuple(drafts), reads={run.id: run.head}, gives=False))
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+def find(service: Service, beginning: str) -> Run:
+    """The run whose id begins so. Raises `NotFound`."""
+    runs = list(service.erasures.holding.runs.values())
+    found = [each for each in runs if each.id.startswith(beginning)] if beginning else []
+    if len(found) != 1:
+        why = "no run begins" if not found else "more than one run begins"
+        raise NotFound(f"{why} with `{beginning:.80}`")
+    return found[0]
+
+
+def listed(service: Service, caller: Caller, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest first."""
+    permit.require(service, caller, "read")
+    runs = list(service.erasures.holding.runs.values())[::-1]
+    return [summary(each) for each in runs[:limit]]
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What a run is now."""
+    proposed = run.proposed
+    return {
+        "run": run.id,
+        "state": run.state,
+        "proposed_by": proposed.actor.principal,
+        "proposed_at": None if run.proposed_at is None else moment.text(run.proposed_at),
+        "as_of": moment.text(proposed.as_of),
+        "size": proposed.size,
+        "configuration": proposed.configuration.hex(),
+        "sections": proposed.sections,
+        "batches": proposed.batches,
+        "rules": dict(proposed.rules),
+        "listed": proposed.listed.hex(),
+        "people": proposed.people,
+        "missing": run.missing,
+        "persons": list(run.persons),
+        "erased": run.sections,
+        "events_erased": run.events,
+        "closed": run.closed,
+    }

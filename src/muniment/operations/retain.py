@@ -1,0 +1,215 @@
+"""What is kept of this log and why, what has come to its end, and who was given what is gone."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from muniment.access import records
+from muniment.access.fields import to_json
+from muniment.errors import Conflict, LogInvalid
+from muniment.evidence import moment
+from muniment.evidence.checkpoint import Checkpoint
+from muniment.evidence.merkle import Frontier
+from muniment.evidence.store import Entry, entry_of
+from muniment.operations import permit
+from muniment.operations.service import Caller, Service
+from muniment.oversight.retained import Kept, Plan, Retained, holding, plan
+from muniment.oversight.retention import Class
+
+#: lines of a plan that are shown
+SHOWN = 1000
+
+
+def look(service: Service, as_of: datetime, size: int | None = None) -> Plan:
+    """What goes, as of a moment and a size of the log; by the classes and holds of then."""
+    kept = retained(service, size)
+    standing = service.erasures.holding.standing(kept.size)
+    return plan(kept, service.erasures.rules, standing, as_of)
+
+
+def retained(service: Service, size: int | None = None) -> Retained:
+    """
+    All that is kept, from entries that are proved to be the log's. For a thread of its own.
+
+    Raises `LogInvalid` where the database shows anything else.
+    """
+    found = Retained()
+    for entry in proved(service, size):
+        found.take(entry)
+    return found
+
+
+def proved(service: Service, size: int | None = None) -> Iterator[Entry]:
+    """Every entry, in order. Raises `LogInvalid` at the end unless they have the signed root."""
+    signed = _signed(service, size)
+    tree = Frontier()
+    for index, data in service.log.store.entries(0, signed.size):
+        entry = entry_of(index, data)
+        tree.push(entry.leaf)
+        yield entry
+    if (tree.size, tree.root()) != (signed.size, signed.root):
+        raise LogInvalid("the database gives back other entries than were signed")
+
+
+def _signed(service: Service, size: int | None) -> Checkpoint:
+    note = service.log.checkpoint if size is None else service.log.store.checkpoint(size)
+    if note is None:
+        raise LogInvalid(f"no checkpoint was signed at size {size}")
+    return service.log.keys.open(note)
+
+
+# --- whether one section may go by somebody's word ----------------------------------------------
+
+
+def check_may_go(service: Service, record: str, section: str) -> None:
+    """
+    Raises `Conflict` for a section that is held, or younger than a class lets it be.
+
+    Somebody's own word may erase what no class has come to, but never what one keeps.
+    """
+    rules, holds = service.erasures.rules, service.erasures.holding.standing()
+    if not rules.classes and not holds:
+        return
+    kept = find(retained(service), record, section)
+    if kept is None:
+        return  # a record says that it went
+    if (hold := holding(holds, kept.concern)) is not None:
+        raise Conflict(f"`{hold.id}` holds this: it is released by two")
+    ruling = rules.ruling(kept.thing)
+    if ruling.keeps(kept.since, service.now()):
+        when = "its case is open" if kept.since is None else moment.text(kept.since + ruling.floor)
+        raise Conflict(f"class `{ruling.kept_by}` keeps this: {_until(kept, when)}")
+
+
+def _until(kept: Kept, when: str) -> str:
+    return when if kept.since is None else f"until {when}"
+
+
+def find(kept: Retained, record: str, section: str) -> Kept | None:
+    """One section that is kept."""
+    for each in kept.sections():
+        if (each.record, each.section) == (record, section):
+            return each
+    return None
+
+
+# --- looking ------------------------------------------------------------------------------------
+
+
+async def overview(service: Service, caller: Caller) -> dict[str, Any]:
+    """The classes in force, and how much each covers."""
+    permit.require(service, caller, "read")
+    return await asyncio.to_thread(_overview, service)
+
+
+def _overview(service: Service) -> dict[str, Any]:
+    kept, rules = retained(service), service.erasures.rules
+    covered, keeps, goes = Counter[Class](), Counter[str](), Counter[str]()
+    sections = list(kept.sections())
+    things = Counter(each.thing for each in sections)
+    things.update(batch.thing for batch in kept.batches())
+    for thing, count in things.items():
+        for each in rules.classes:
+            covered[each] += count if each.applies_to(thing) else 0
+        ruling = rules.ruling(thing)
+        keeps[ruling.kept_by] += count
+        goes[ruling.goes_by] += count
+    found = plan(kept, rules, service.erasures.holding.standing(), service.now())
+    return {
+        "classes": [
+            {**_class(each), "covers": covered[each], "keeps": keeps[each.name],
+             "goes": goes[each.name]}
+            for each in rules.classes
+        ],
+        "sections": len(sections),
+        "for_ever": goes[""],
+        "holds": len(service.erasures.holding.standing()),
+        "two_people_above": rules.two_people_above,
+        "automatic": rules.automatic,
+        "every": None if rules.every is None else int(rules.every.total_seconds()),
+        **summary(found),
+    }  # fmt: skip
+
+
+def _class(each: Class) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "floor": None if each.floor is None else int(each.floor.total_seconds()),
+        "ceiling": None if each.ceiling is None else int(each.ceiling.total_seconds()),
+        "origin": each.origin,
+        **{
+            name: sorted(getattr(each, name))
+            for name in ("kinds", "sections", "resources", "environments", "data", "sources")
+        },
+    }
+
+
+def summary(found: Plan) -> dict[str, Any]:
+    """A plan in numbers."""
+    return {
+        "as_of": moment.text(found.as_of),
+        "size": found.size,
+        "due": len(found),
+        "sections_due": len(found.sections),
+        "batches_due": len(found.batches),
+        "rules": found.rules,
+        "held": dict(found.held),
+        "conflicts": [
+            {"kept_by": kept_by, "goes_by": goes_by, "count": count}
+            for (kept_by, goes_by), count in sorted(found.conflicts.items())
+        ],
+        "listed": found.listed.hex(),
+    }
+
+
+def lines(found: Plan) -> list[dict[str, Any]]:
+    """A plan line by line, as far as it is shown."""
+    sections = [
+        {"record": each.kept.record, "kind": each.kept.kind, "section": each.kept.section,
+         "since": moment.text(each.kept.since) if each.kept.since else None, "rule": each.rule}
+        for each in found.sections[:SHOWN]
+    ]  # fmt: skip
+    batches = [
+        {"record": each.kept.record, "source": each.kept.source, "events": each.kept.count,
+         "start": each.kept.start, "left_for": list(each.grants), "rule": each.rule}
+        for each in found.batches[: SHOWN - len(sections)]
+    ]  # fmt: skip
+    return [*sections, *batches]
+
+
+async def reach(service: Service, caller: Caller, case: str) -> dict[str, Any]:
+    """
+    What was given away of a case before something of it was erased: that is out of our reach.
+
+    Bundles of it, what was told of a person as his own copy, and where copies of the log lie.
+    """
+    permit.require(service, caller, "audit")
+    return await asyncio.to_thread(_reach, service, case)
+
+
+def _reach(service: Service, case: str) -> dict[str, Any]:
+    erased, given = list[dict[str, Any]](), list[dict[str, Any]]()
+    principal = service.registry.principals.get(case)
+    person = principal.person if principal is not None else ""
+    persons: dict[str, set[str]] = {}
+    for entry in proved(service):
+        header, body = entry.header, entry.header.body
+        persons.setdefault(header.case, set()).update(body["actor"]["persons"])
+        if header.kind == records.RecordErased.KIND and body["record"].startswith(f"{case}/"):
+            erased.append({"record": body["record"], "section": body["section"],
+                           "rule": body["rule"], "at": moment.text(header.at)})  # fmt: skip
+        exported = header.kind == records.EvidenceExported.KIND and (
+            body["about"] == case or (person and person in persons.get(body["about"], ()))
+        )
+        taken = header.kind == records.PersonExported.KIND and (
+            body["person"] == person or body["person"] in persons.get(case, ())
+        )
+        if exported or taken:
+            what = to_json(records.parse(header))
+            given.append({"record": header.id, "kind": header.kind, "at": moment.text(header.at),
+                          "by": body["actor"]["principal"], "what": what})  # fmt: skip
+    if service.log.head(case) is None:
+        raise Conflict(f"there is no case `{case:.80}`: name it by its whole id")
+    return {"case": case, "erased": erased, "given": given}

@@ -1,0 +1,191 @@
+"""
+All that is recorded about one person, for himself or for whoever answers him.
+
+Every record that names him, and what its sections say where that is his or is about him. What
+others wrote as their own, such as a note to an approval or the detail of a finding, is withheld and
+counted. That it was taken is recorded, with a digest of the file.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from muniment.access import records
+from muniment.access.fields import to_json
+from muniment.errors import NotPermitted
+from muniment.evidence import moment
+from muniment.evidence.append import Proposal
+from muniment.evidence.store import LOST, Entry
+from muniment.operations import hold, permit
+from muniment.operations.retain import proved
+from muniment.operations.service import Caller, Service, close
+
+#: begins the ids of the cases in which it is recorded
+EXPORTS: Final = "exp"
+#: what somebody else may have written about him, in words of his own: never given
+OTHERS: Final = frozenset(
+    (
+        records.HoldPlaced.KIND,
+        records.HoldReleaseRequested.KIND,
+        records.HoldReleased.KIND,
+        records.FindingRaised.KIND,
+        records.FindingSeen.KIND,
+        records.RemovalOrdered.KIND,
+        records.DriftScanned.KIND,
+    )
+)
+_PERSON, _PRINCIPAL = "per_", "prn_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """One person's own copy."""
+
+    data: bytes
+    record: str
+    records: int
+    given: int
+    withheld: int
+
+
+async def export(service: Service, caller: Caller, name: str) -> Taken:
+    """
+    The file, as readable JSON. `name` is a login, a principal id or a person id.
+
+    Raises `NotFound`, and `NotPermitted` for whoever is neither that person nor an auditor.
+    """
+    person = next(iter(hold.persons_of(service, name)))
+    if caller.principal.type != "human" or caller.principal.person != person:
+        permit.require(service, caller, "audit")
+    elif caller.session is not None and caller.session.opened.delegation is not None:
+        raise NotPermitted("what is recorded about you is not delegated")
+    told = await asyncio.to_thread(_told, service, person)
+    data = json.dumps(told, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
+    summary = told["summary"]
+    taken = records.PersonExported(
+        actor=service.actor(caller),
+        person=person,
+        records=summary["records"],
+        size=summary["size"],
+        given=summary["given"],
+        withheld=summary["withheld"],
+        file=sha256(data).digest(),
+    )
+    case, now = service.new_case(EXPORTS), service.now()
+    drafts = close([taken.draft(case, now, follows=(caller.principal.leaf,))], case, 0, now)
+    await service.append(Proposal(drafts=tuple(drafts), reads={case: None}, gives=False))
+    return Taken(
+        data=data,
+        record=f"{case}/0",
+        records=summary["records"],
+        given=summary["given"],
+        withheld=summary["withheld"],
+    )
+
+
+def _told(service: Service, person: str) -> dict[str, Any]:
+    found = list(_about(service, person))
+    lines = [_line(service, entry, person) for entry in found]
+    sections = [said for line in lines for said in line["sections"].values()]
+    return {
+        "about": person,
+        "accounts": sorted(
+            each.id
+            for each in list(service.registry.principals.values())
+            if each.person == person and each.type == "human"
+        ),
+        "records": lines,
+        # 32 random bytes: the digest in the log tells nothing to who has not the file
+        "salt": secrets.token_hex(32),
+        "summary": {
+            "at": moment.text(service.now()),
+            "size": found[-1].index + 1 if found else 0,
+            "records": len(lines),
+            "given": sum("content" in said for said in sections),
+            "withheld": sum("withheld" in said for said in sections),
+            "erased": sum("erased" in said for said in sections),
+        },
+        "checkpoint": service.log.checkpoint.decode(),
+    }
+
+
+def _about(service: Service, person: str) -> Iterator[Entry]:
+    """Records that name him, and all of a case in which he asked."""
+    ids, own = {person}, set[str]()
+    for entry in proved(service):
+        header, body = entry.header, entry.header.body
+        if header.kind == records.PrincipalEnrolled.KIND and body["person"] == person:
+            ids.add(header.case)
+            own.add(header.case)
+        named = not ids.isdisjoint(_ids(body))
+        if named and header.kind == records.AccessRequested.KIND:
+            own.add(header.case)
+        if named or header.case in own:
+            yield entry
+
+
+def _ids(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.startswith((_PERSON, _PRINCIPAL)):
+            yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _ids(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _ids(item)
+
+
+def _line(service: Service, entry: Entry, person: str) -> dict[str, Any]:
+    header = entry.header
+    return {
+        "index": entry.index,
+        "leaf": entry.leaf.hex(),
+        "id": header.id,
+        "kind": header.kind,
+        "at": moment.text(header.at),
+        "record": to_json(records.parse(header)),
+        "sections": dict(_sections(service, entry, person)),
+    }
+
+
+def _sections(service: Service, entry: Entry, person: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    erased, said = service.log.store.erased(entry.index), service.log.read_sections(entry)
+    for name in entry.header.sections:
+        if name in erased:
+            yield name, {"erased": erased[name]} if erased[name] != LOST else {"lost": True}
+        elif name in said and _is_his(service, entry, name, person):
+            yield name, {"content": _readable(said[name])}
+        else:
+            yield name, {"withheld": "it is somebody else's"}
+
+
+def _readable(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode("utf-8", "replace")
+
+
+def _is_his(service: Service, entry: Entry, name: str, person: str) -> bool:
+    """What he said himself, or what was worked out about him: not what others wrote or are."""
+    header = entry.header
+    if header.kind == records.PrincipalEnrolled.KIND:
+        return bool(header.body["person"] == person)
+    if header.kind in OTHERS:
+        return False
+    actor = records.parse(header).actor
+    if name in ("decision", "session"):
+        # what policy was asked about his own access names pseudonyms, and him
+        return person in actor.persons or _asked_himself(service, header.case, header.body, person)
+    return person in actor.persons
+
+
+def _asked_himself(service: Service, case: str, body: Any, person: str) -> bool:
+    about = body.get("about", case)
+    first = service.log.read_case(about)[:1]
+    return bool(first) and person in first[0].header.body["actor"]["persons"]
