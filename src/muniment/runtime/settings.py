@@ -30,6 +30,7 @@ from muniment.runtime.detect_section import DetectSection
 from muniment.runtime.drift_section import DriftSection
 from muniment.runtime.mirror_section import MirrorSection
 from muniment.runtime.notices_section import NoticesSection
+from muniment.runtime.retention_section import RetentionSection
 from muniment.runtime.setting_values import Length, Name, Prefix, Size, Zone
 from muniment.runtime.siem_section import SiemSection
 from muniment.runtime.signer_section import SignerSection
@@ -328,6 +329,7 @@ class Settings(_Section):
     sources: dict[Name, SourceSection] = {}
     detect: DetectSection = DetectSection()
     drift: DriftSection = DriftSection()
+    retention: RetentionSection = RetentionSection()
 
     @model_validator(mode="after")
     def _known_people(self) -> "Settings":

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from muniment.errors import MunimentError
-from muniment.operations import forward, index_cases, publish
+from muniment.operations import erase_run, forward, index_cases, publish
 from muniment.operations.service import Service
 from muniment.runtime.duties import Duties
 from muniment.runtime.measuring import MEASURE, Measuring
@@ -118,6 +118,11 @@ class Upkeep:
             partial(index_cases.index, service),
         )
         yield MEASURE, self._measuring.is_due, self._measuring.measure
+        yield (
+            "retention",
+            partial(erase_run.is_due, service),
+            partial(erase_run.keep_up, service),
+        )
         if self.scanning is not None:
             yield DRIFT, self.scanning.is_due, self.scanning.look
         for name in publishing.forwarding.streams:

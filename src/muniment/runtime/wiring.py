@@ -20,11 +20,13 @@ from muniment.evidence.signer import KeyAtHand, Keyring, Signer
 from muniment.identity.oidc import SignIn
 from muniment.identity.remote_signer import RemoteSigner
 from muniment.operations.erase import Erasures, finish
+from muniment.operations.erase_events import finish_events
 from muniment.operations.providers import Providers
 from muniment.operations.publishing import Publishing
 from muniment.operations.service import Limits, Service, new_id
 from muniment.operations.sweep import put_right, wrong_rows
 from muniment.operations.take_in import Proposed, take_in
+from muniment.oversight.retention import REFUSED
 from muniment.runtime import clock
 from muniment.runtime.callbacks import read_callbacks
 from muniment.runtime.files import read_proposed
@@ -182,12 +184,14 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
         shared=stores.shared is not None,
         configuration=digest(proposed.configuration),
     )
+    erasures.rules = settings.retention.rules()
     observe_with(service, settings, open_events(folder, settings))
     held.callback(service.observing.close)
     if not looking:
         if log.trouble is None:
             settle_keys(log, keys, remote)
         finish(log, stores.ledger, erasures)
+        finish_events(service)
         put_right(service, wrong_rows(service))
     return Opened(
         service=service,
@@ -226,6 +230,7 @@ def hold_back(opened: Opened) -> None:
     service.providers, opened.sign_ins = Providers(), {}
     service.callbacks, service.notifiers = {}, {}
     service.publishing, service.limits = Publishing(), Limits()
+    service.erasures.rules = REFUSED
 
 
 async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str]:
@@ -256,6 +261,7 @@ async def reload(opened: Opened, folder: Path, actor: records.Actor) -> list[str
     opened.service.business_hours = settings.calendar.open_at
     opened.service.callbacks, opened.service.notifiers = callbacks, notifiers
     opened.service.public_url = _public_url(settings)
+    opened.service.erasures.rules = settings.retention.rules()
     opened.service.publishing = publishing
     opened.service.providers, opened.sign_ins = read.providers, read.sign_ins
     opened.service.configuration = digest(proposed.configuration)
