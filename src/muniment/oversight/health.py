@@ -364,7 +364,8 @@ def _not_indexed(line: Line, _survey: Survey, known: Known) -> str:
 def _beyond(line: Line, reach: Reach | None) -> str:
     if reach is None or not reach.misses(line):
         return ""
-    return f"covered are the entries before {reach.size}; its newest is {line.last}"
+    covered = f"the entries before {reach.size} are" if reach.size else "nothing is"
+    return f"{covered} covered; its newest is {line.last}"
 
 
 def _late_outcome(line: Line, survey: Survey, _known: Known) -> str:

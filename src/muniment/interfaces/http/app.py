@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from muniment import __version__
 from muniment.interfaces.console import approvals, pages
 from muniment.interfaces.console import findings as finding_pages
+from muniment.interfaces.console import health as health_pages
 from muniment.interfaces.console import sign_in as sign_in_pages
 from muniment.interfaces.http import (
     archives,
@@ -120,6 +121,7 @@ def _answer_everything(app: FastAPI) -> None:
         system,
         approvals,
         finding_pages,
+        health_pages,
         sign_in_pages,
         pages,
         signals,
