@@ -54,6 +54,10 @@ class TileLog:
             return encode_bundle(decode_bundle(full, WIDTH)[:width])
         return data
 
+    def document(self, digest: bytes) -> bytes | None:
+        """What a mirror keeps beside its tiles by this name, unchecked; None where it is not."""
+        return self._read(f"documents/{digest.hex()}")
+
     def at(self, size: int) -> TileReader:
         """The nodes of the tree of this size, as the tiles have them."""
         return TileReader(size, self.tile)

@@ -115,7 +115,7 @@ def audit_command(
     """
     notes = [read_head(head) for head in heads]
     whom = reader(log_key, witnesses, own_witnesses, tsa_roots)
-    source = _tiles(log)
+    source = tiles_at(log)
     if follow and (source is None or full or from_start):
         raise click.UsageError(
             "--follow is for tiles, and goes on from the remembered head: neither --full nor"
@@ -166,7 +166,7 @@ def audit_command(
     ctx.exit(0 if found.holds else 1)
 
 
-def _tiles(log: str) -> Source | None:
+def tiles_at(log: str) -> Source | None:
     """Where tiles are read from; None for a database."""
     if log.startswith(("http://", "https://")):
         from muniment.interfaces.cli import api
@@ -239,19 +239,19 @@ class _Database:
 
 @contextlib.contextmanager
 def _database(log: Path) -> Iterator[_Database]:
-    if log.is_dir() and (section := _in_postgresql(log)) is not None:
+    if log.is_dir() and (section := in_postgresql(log)) is not None:
         from muniment.runtime.log_stores import open_postgresql
 
         with contextlib.closing(open_postgresql(log, section)) as stores:
             yield _Database(f"the database of `store.log` in {log}", stores.database, None)
         return
-    path = _file(log)
+    path = database_file(log)
     # the processes first: an open database does not survive a fork
     with _hashers(path) as roots, contextlib.closing(ReadOnlyStore(path)) as store:
         yield _Database(str(path), store, path, roots)
 
 
-def _in_postgresql(folder: Path) -> "StoreSection | None":
+def in_postgresql(folder: Path) -> "StoreSection | None":
     """Where the settings in a folder say that its log lies, if that is no file."""
     from muniment.runtime.settings import FILE, read_settings
 
@@ -263,7 +263,7 @@ def _in_postgresql(folder: Path) -> "StoreSection | None":
         return None  # an audit of what lies there does not hang on the settings
 
 
-def _file(log: Path) -> Path:
+def database_file(log: Path) -> Path:
     if not log.is_dir():
         return log
     for place in _PLACES:

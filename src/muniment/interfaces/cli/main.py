@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("detect", "Oversee"),
     "findings": ("findings", "Oversee"),
     "drift": ("drift", "Oversee"),
+    "report": ("report", "Oversee"),
     "evidence": ("evidence", "Prove"),
     "verify": ("verify", "Prove"),
     "replay": ("verify", "Prove"),

@@ -1,0 +1,313 @@
+"""
+The folder of a report: what lies in it, how it is made, and how it is checked with nothing else.
+
+`report.json` is the report in canonical JSON; everything else is either named in it with its
+SHA-256 or made from it. The numbers in it come from `log.excerpt.gz` by the code that checks them:
+whoever makes a report reads back what he wrote.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from muniment import __version__
+from muniment.access import check
+from muniment.errors import (
+    BundleInvalid,
+    Conflict,
+    LogInvalid,
+    Malformed,
+    MunimentError,
+    NotCanonical,
+)
+from muniment.evidence import canonical, moment
+from muniment.evidence.bundle import MAX_BUNDLE
+from muniment.evidence.excerpt_proof import STEPS as EXCERPT_STEPS
+from muniment.evidence.excerpt_proof import ProvedExcerpt, verify_excerpt
+from muniment.evidence.keys import ReadersKeys
+from muniment.evidence.steps import failing_as, require
+from muniment.evidence.verdict import NOBODY, Reader, Verdict
+from muniment.interfaces.cli import report_page
+from muniment.oversight import control_map, report
+from muniment.oversight.controls import TESTS
+from muniment.oversight.report import Counting
+
+REPORT: Final = "report.json"
+PAGE: Final = "report.html"
+EXCERPT: Final = "log.excerpt.gz"
+MAP: Final = "control_map.toml"
+KEY: Final = "keys/log.vkey"
+BUNDLES: Final = "bundles"
+DOCUMENTS: Final = "documents"
+MAX_REPORT: Final = 64 << 20
+#: folders in which nothing may lie that the report does not name
+_OWN: Final = (BUNDLES, DOCUMENTS, "keys")
+_PIECE: Final = 1 << 20
+
+#: What each step of a check establishes, in a reader's words: those of the excerpt come first.
+STEPS: Final[Mapping[int, str]] = {
+    **EXCERPT_STEPS,
+    7: "the report's files are those that it names, unchanged",
+    8: "every number in it comes from the excerpt, which shows all of the period",
+    9: "attached bundles hold, and are of this log",
+    10: "the page shows this report",
+}
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedReport:
+    """What a check came to: the report, and each step that held."""
+
+    value: dict[str, Any]
+    proved: ProvedExcerpt
+    #: by number, what was seen
+    steps: Mapping[int, str]
+    #: what was not proved, beside what is never proved
+    doubts: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        return self.proved.verdict is not Verdict.DIVERGED and not self.proved.not_shown
+
+
+# --- made -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """A folder that is being filled."""
+
+    folder: Path
+    key: ReadersKeys
+    attached: dict[str, str] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Never over another folder. Raises `Conflict`, `Malformed`."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True)
+        except FileExistsError as error:
+            raise Conflict(f"`{self.folder}` exists already; choose another folder") from error
+        except OSError as error:
+            raise Malformed(f"`{self.folder}` cannot be made: {error.strerror}") from error
+
+    def attach(self, name: str, pieces: Iterable[bytes]) -> None:
+        """A file that the report names with its digest."""
+        self.attached[name] = self.write(name, pieces)
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> str:
+        """Returns the SHA-256 of what was written."""
+        path = self.folder / name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        hashed = sha256()
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+                hashed.update(piece)
+        return hashed.hexdigest()
+
+    def count(self, progress: Progress) -> tuple[Counting, ProvedExcerpt]:
+        """Read back what was written: what is counted is what a check will count."""
+        counting = Counting()
+        proved = verify_excerpt(
+            _pieces(self.folder / EXCERPT), self.key, see=counting.take, progress=progress
+        )
+        return counting, proved
+
+    def finish(self, value: dict[str, Any], *, missing: int) -> bytes:
+        """Write report and page; returns the report's bytes."""
+        whole = {
+            **value,
+            "attached": self.attached,
+            "documents_missing": missing,
+            "program": __version__,
+        }
+        data = canonical.encode(whole)
+        if len(data) > MAX_REPORT:
+            raise Malformed("the report is too large: ask for a shorter period")
+        self.write(REPORT, [data])
+        self.write(PAGE, [report_page.page(whole, sha256(data).hexdigest()).encode()])
+        return data
+
+
+# --- checked ----------------------------------------------------------------------------------
+
+
+def check_report(
+    folder: Path,
+    key: ReadersKeys,
+    *,
+    heads: Sequence[bytes] = (),
+    reader: Reader = NOBODY,
+    progress: Progress = lambda _done, _total: None,
+) -> CheckedReport:
+    """
+    All steps over a folder. Raises `BundleInvalid` with the number of the step that failed.
+
+    Nothing but files in the folder is opened.
+    """
+    value = _read_report(folder)
+    counting = Counting()
+    proved = verify_excerpt(
+        _pieces(folder / EXCERPT), key, heads=heads, reader=reader, see=counting.take,
+        progress=progress,
+    )  # fmt: skip
+    steps = dict(proved.steps)
+    steps[7] = f"{_check_attached(folder, value['attached']):,} files"
+    with failing_as(8):
+        steps[8] = _check_numbers(folder, value, counting, proved)
+    steps[9] = f"{_check_bundles(folder, value, key, proved):,} bundles"
+    doubts = _check_page(folder, value)
+    if not doubts:
+        steps[10] = "byte for byte"
+    return CheckedReport(value=value, proved=proved, steps=steps, doubts=tuple(doubts))
+
+
+def _read_report(folder: Path) -> dict[str, Any]:
+    with failing_as(7):
+        value = canonical.decode(_read(folder / REPORT, MAX_REPORT), max_bytes=MAX_REPORT)
+        if not isinstance(value, dict) or value.get("format") != report.FORMAT:
+            raise NotCanonical(f"`{REPORT}` is no report of the format {report.FORMAT}")
+        attached = value.get("attached")
+        if not isinstance(attached, dict) or not {EXCERPT, MAP} <= attached.keys():
+            raise NotCanonical(f"`{REPORT}` does not name its excerpt and its control map")
+        return value
+
+
+def _check_attached(folder: Path, attached: Mapping[str, Any]) -> int:
+    present = {EXCERPT, MAP, *_lying(folder)}
+    for name, digest in attached.items():
+        require(7, name in present, f"`{name}` is missing, or lies where no file of a report does")
+        hashed = sha256()
+        for piece in _pieces(folder / name):
+            hashed.update(piece)
+        require(7, hashed.hexdigest() == digest, f"`{name}` was changed")
+    strangers = sorted(present - attached.keys())
+    require(7, not strangers, f"the report does not name `{''.join(strangers[:1])}`")
+    return len(attached)
+
+
+def _lying(folder: Path) -> Iterator[str]:
+    for own in _OWN:
+        if (folder / own).is_dir():
+            yield from (f"{own}/{each.name}" for each in (folder / own).iterdir())
+
+
+def _check_numbers(
+    folder: Path, value: Mapping[str, Any], counting: Counting, proved: ProvedExcerpt
+) -> str:
+    again = recount(_read(folder / MAP, control_map.MAX_MAP), value, counting, proved)
+    beside = {"attached", "documents_missing", "program"}
+    told = {name: each for name, each in value.items() if name not in beside}
+    for name in sorted(told.keys() | again.keys()):
+        if told.get(name) != again.get(name):
+            raise NotCanonical(f"`{name}` is not what the excerpt gives")
+    for name in value["attached"]:
+        place, _, digest = name.partition("/")
+        if place == DOCUMENTS and not _is_named(digest, value["attached"][name], counting):
+            raise NotCanonical(f"`{name}` is no document that a record shown here names")
+    missing = len(counting.documents) - sum(
+        name.startswith(f"{DOCUMENTS}/") for name in value["attached"]
+    )
+    if value.get("documents_missing") != missing:
+        raise NotCanonical("another number of documents is missing than it says")
+    return f"{len(told['tests'])} tests over {told['population']['requests']:,} requests"
+
+
+def _is_named(digest: str, hashed: object, counting: Counting) -> bool:
+    return digest == hashed and digest in {each.hex() for each in counting.documents}
+
+
+def recount(
+    map_data: bytes, asked: Mapping[str, Any], counting: Counting, proved: ProvedExcerpt
+) -> dict[str, Any]:
+    """The report again, for the framework, period and resources that another one names."""
+    try:
+        known = control_map.parse(map_data, TESTS)
+        framework = known.frameworks[asked["framework"]["id"]]
+        period, resources = asked["period"], asked["resources"]
+        start, stop = moment.parse(period["from"]), moment.parse(period["to"])
+        if not all(isinstance(each, str) for each in resources):
+            raise NotCanonical("`resources` is no list of names")
+    except (KeyError, TypeError) as error:
+        raise NotCanonical("it does not say which framework and period it is about") from error
+    except Malformed as error:
+        raise NotCanonical(str(error)) from error
+    return report.build(
+        counting, proved, known, framework, start=start, stop=stop, resources=resources
+    )
+
+
+def _check_bundles(
+    folder: Path, value: Mapping[str, Any], key: ReadersKeys, proved: ProvedExcerpt
+) -> int:
+    names = [name for name in value["attached"] if name.startswith(f"{BUNDLES}/")]
+    excepted = set(excepted_cases(value))
+    for name in names:
+        try:
+            bundle = check.verify(_read(folder / name, MAX_BUNDLE), key)
+        except MunimentError as error:
+            raise BundleInvalid(9, f"`{name}`: {error}") from error
+        require(9, bundle.proved.log_id == proved.log_id, f"`{name}` is of another log")
+        is_expected = name == bundle_name(bundle.proved.case_id)
+        require(9, is_expected, f"`{name}` is about another case")
+        require(9, bundle.proved.case_id in excepted, f"`{name}` is about no exception")
+    return len(names)
+
+
+def _check_page(folder: Path, value: dict[str, Any]) -> list[str]:
+    data = _read(folder / REPORT, MAX_REPORT)
+    digest = sha256(data).hexdigest()
+    page = _read(folder / PAGE, MAX_REPORT)
+    if value.get("program") != __version__:
+        named = report_page.digest_line(digest).encode() in page
+        require(10, named, "the page names another report")
+        return [
+            f"the page, which version {value.get('program')!s:.40} made: this version makes others"
+        ]
+    made = report_page.page(value, digest).encode()
+    require(10, made == page, "the page shows something else than the report")
+    return []
+
+
+def excepted_cases(value: Mapping[str, Any]) -> Iterator[str]:
+    """Ids of the cases that did not pass, each once, in the order of the tests."""
+    faults = (fault["about"] for test in value["tests"] for fault in test["faults"])
+    yield from dict.fromkeys(about for about in faults if is_case(about))
+
+
+def is_case(about: str) -> bool:
+    prefix, _, rest = about.partition("_")
+    return prefix.isalnum() and len(rest) == 26 and rest.isalnum()  # noqa: PLR2004 (base32 of 128 bits)
+
+
+def bundle_name(case: str) -> str:
+    return f"{BUNDLES}/{case}.json"
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+    except OSError as error:
+        raise LogInvalid(f"`{path.name}` cannot be read: {error.strerror}") from error
+
+
+def _read(path: Path, most: int) -> bytes:
+    """One byte too many is enough to see that it is too large."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise LogInvalid(f"`{path.name}` cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise LogInvalid(f"`{path.name}` is larger than a file of a report can be")
+    return data

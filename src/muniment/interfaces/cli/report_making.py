@@ -1,0 +1,194 @@
+"""Make a report: an excerpt of the log, what it comes to, and the bundles of what did not pass."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from muniment.errors import Malformed, MunimentError, Refused
+from muniment.evidence import excerpt
+from muniment.evidence.keys import ReadersKeys, named
+from muniment.evidence.note import VerifierKey
+from muniment.interfaces.cli import report_files
+from muniment.interfaces.cli.report_files import Making
+from muniment.interfaces.cli.report_sources import LogAsRead
+from muniment.oversight import control_map, report
+from muniment.oversight.controls import TESTS
+
+if TYPE_CHECKING:
+    from muniment.interfaces.cli.api import Api
+
+#: shown before the period, so that it is seen where it begins
+MARGIN: Final = timedelta(hours=3)
+_OFTEN: Final = 1 << 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which report is wanted."""
+
+    framework: str
+    start: datetime
+    stop: datetime
+    resources: tuple[str, ...]
+    #: how many bundles of exceptions are attached
+    bundles: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What was made, and what could not be attached."""
+
+    value: dict[str, Any]
+    digest: str
+    #: by case: why there is no bundle of it
+    refused: Mapping[str, str]
+
+
+def period(text: str) -> tuple[datetime, datetime]:
+    """
+    `2026`, `2026-Q3`, `2026-07`, or `2026-01-01..2026-12-31` with its last day.
+
+    Raises `Malformed` with an example.
+    """
+    try:
+        first, dots, last = text.strip().partition("..")
+        if dots:
+            start, stop = date.fromisoformat(first), date.fromisoformat(last) + timedelta(days=1)
+        elif "-Q" in first:
+            year, _, quarter = first.partition("-Q")
+            month = 3 * (("1", "2", "3", "4").index(quarter)) + 1
+            start = date(int(year), month, 1)
+            stop = _month_after(start, 3)
+        elif "-" in first:
+            start = date.fromisoformat(f"{first}-01")
+            stop = _month_after(start, 1)
+        else:
+            start, stop = date(int(first), 1, 1), date(int(first) + 1, 1, 1)
+    except (ValueError, OverflowError):
+        raise Malformed(
+            f"not a period: `{text:.40}`; write 2026, 2026-Q3, 2026-07 or 2026-01-01..2026-06-30"
+        ) from None
+    if stop <= start:
+        raise Malformed(f"the period `{text:.40}` ends before it begins")
+    return _midnight(start), _midnight(stop)
+
+
+def _month_after(first: date, months: int) -> date:
+    years, month = divmod(first.month - 1 + months, 12)
+    return date(first.year + years, month + 1, 1)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+
+
+def make(
+    folder: Path,
+    log: LogAsRead,
+    keys: ReadersKeys,
+    asked: Asked,
+    *,
+    witnesses: Sequence[VerifierKey] = (),
+    api: "Api | None" = None,
+) -> Made:
+    """
+    Fill a new folder. With a service the bundles of what did not pass are fetched from it.
+
+    Raises `Conflict` for a folder that exists, `LogInvalid` for a log that does not hold.
+    """
+    map_data = control_map.shipped()
+    known = control_map.parse(map_data, TESTS)
+    if asked.framework not in known.frameworks:
+        raise Malformed(
+            f"there is no framework `{asked.framework}`: these are {', '.join(known.frameworks)}"
+        )
+    heading, checkpoint = log.heading(named(keys), witnesses)
+    making = Making(folder=folder, key=keys)
+    making.begin()
+    try:
+        shown = _shown(log, asked.start, bar("reading the log"))
+        making.attach(
+            report_files.EXCERPT, excerpt.write(heading, checkpoint.size, shown, log.node)
+        )
+        making.attach(report_files.MAP, [map_data])
+        counting, proved = making.count(bar("counting"))
+        vkey = f"{proved.key.vkey}\n".encode()
+        making.attach(report_files.KEY, [vkey])
+        value = report.build(
+            counting, proved, known, known.frameworks[asked.framework],
+            start=asked.start, stop=asked.stop, resources=asked.resources,
+        )  # fmt: skip
+        missing = _documents(making, log, counting.documents)
+        refused = _bundles(making, value, asked.bundles, api)
+        data = making.finish(value, missing=missing)
+    except MunimentError:
+        click.echo(f"{folder} is not whole", err=True)
+        raise
+    return Made(value=value, digest=sha256(data).hexdigest(), refused=refused)
+
+
+def _shown(
+    log: LogAsRead, start: datetime, progress: report_files.Progress
+) -> Iterator[tuple[int, bytes]]:
+    """All from a little before the period on; before that what it cannot be judged without."""
+    first = log.first_since(start - MARGIN)
+    needles = [f'"kind":"{kind}"'.encode() for kind in sorted(report.BEFORE)]
+    for index, data in log.entries(0, first):
+        if index == 0 or any(needle in data for needle in needles):
+            yield index, data
+        if index % _OFTEN == 0:
+            progress(index, log.size)
+    for index, data in log.entries(first, log.size):
+        yield index, data
+        if index % _OFTEN == 0:
+            progress(index, log.size)
+    progress(log.size, log.size)
+
+
+def _documents(making: Making, log: LogAsRead, names: set[bytes]) -> int:
+    """Returns how many are not at hand."""
+    missing = 0
+    for name in sorted(names):
+        content = log.document(name)
+        if content is None or sha256(content).digest() != name:
+            missing += 1
+        else:
+            making.attach(f"{report_files.DOCUMENTS}/{name.hex()}", [content])
+    return missing
+
+
+def _bundles(
+    making: Making, value: Mapping[str, Any], most: int, api: "Api | None"
+) -> dict[str, str]:
+    """The first so many; what may not be exported, or cannot, is left out and said."""
+    refused: dict[str, str] = {}
+    if api is None:
+        return refused
+    cases = list(report_files.excepted_cases(value))[:most]
+    progress = bar("fetching bundles")
+    for number, case in enumerate(cases, 1):
+        try:
+            data = api.post_for_bytes(f"/v1/cases/{case}/evidence", {"heads": []})
+        except (Refused, Malformed) as error:
+            refused[case] = str(error)
+        else:
+            making.attach(report_files.bundle_name(case), [data])
+        progress(number, len(cases))
+    return refused
+
+
+def bar(what: str) -> report_files.Progress:
+    """How far it has come, where somebody watches."""
+
+    def told(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\r" if done < total else "\r\033[K"
+            click.echo(f"{what}: {done:,} of {total:,}{end}", nl=False, err=True)
+
+    return told
