@@ -53,8 +53,9 @@ class Rule:
     period_days: int = 90
     #: of grants that nothing speaks against, so many, drawn by lot; 0: all of them
     sample: int = 0
-    #: RFC 5545, with its beginning (`DTSTART…`); empty: on no schedule
+    #: an RRULE of RFC 5545, and the day on which it begins; empty: on no schedule
     schedule: str = ""
+    starts: str | None = None
     #: what else starts it: see `TRIGGER`
     triggers: tuple[str, ...] = ()
 
@@ -67,6 +68,7 @@ class Rule:
         _check(0 < self.period_days <= 10 * LONGEST_DAYS, "a period of some days")
         _check(0 <= self.sample <= 1_000_000, "a sample of some grants")  # noqa: PLR2004 (more than any review)
         _check(self.silence in SILENCES, f"`silence` as one of {', '.join(SILENCES)}")
+        _check(bool(self.schedule) == bool(self.starts), "`schedule` and `starts`, or neither")
         for trigger in self.triggers:
             _check(bool(TRIGGER.fullmatch(trigger)), f"no trigger like `{trigger!a:.40}`")
 
@@ -85,6 +87,7 @@ class Rule:
                 "period_days": self.period_days,
                 "sample": self.sample,
                 "schedule": self.schedule,
+                "starts": self.starts,
                 "triggers": list(self.triggers),
             }
         )

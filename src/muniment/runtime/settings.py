@@ -26,6 +26,7 @@ from pydantic import (
 from muniment.errors import ConfigInvalid
 from muniment.ports import Secret
 from muniment.runtime.callback_section import CallbackSection
+from muniment.runtime.campaign_section import Campaigns
 from muniment.runtime.detect_section import DetectSection
 from muniment.runtime.drift_section import DriftSection
 from muniment.runtime.mirror_section import MirrorSection
@@ -330,6 +331,7 @@ class Settings(_Section):
     detect: DetectSection = DetectSection()
     drift: DriftSection = DriftSection()
     retention: RetentionSection = RetentionSection()
+    campaigns: Campaigns = ()
 
     @model_validator(mode="after")
     def _known_people(self) -> "Settings":

@@ -19,6 +19,7 @@ from muniment.operations.service import Service
 from muniment.runtime.duties import Duties
 from muniment.runtime.measuring import MEASURE, Measuring
 from muniment.runtime.overseeing import Overseeing
+from muniment.runtime.reviewing import REVIEWS, Reviewing
 from muniment.runtime.scanning import DRIFT, Scanning
 
 #: how often it is looked at what is due, in seconds
@@ -48,10 +49,12 @@ class Upkeep:
     _trouble: str = ""
     _duties: Duties = field(init=False)
     _measuring: Measuring = field(init=False)
+    _reviewing: Reviewing = field(init=False)
 
     def __post_init__(self) -> None:
         self._duties = Duties(service=self.service)
         self._measuring = Measuring(service=self.service)
+        self._reviewing = Reviewing(service=self.service)
 
     async def run(self) -> None:
         try:
@@ -118,6 +121,7 @@ class Upkeep:
             partial(index_cases.index, service),
         )
         yield MEASURE, self._measuring.is_due, self._measuring.measure
+        yield REVIEWS, self._reviewing.is_due, self._reviewing.look
         yield (
             "retention",
             partial(erase_run.is_due, service),
