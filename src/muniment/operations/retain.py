@@ -8,7 +8,7 @@ from typing import Any
 
 from muniment.access import records
 from muniment.access.fields import to_json
-from muniment.errors import Conflict, LogInvalid
+from muniment.errors import Conflict, LogInvalid, NotFound
 from muniment.evidence import moment
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.merkle import Frontier
@@ -211,5 +211,5 @@ def _reach(service: Service, case: str) -> dict[str, Any]:
             given.append({"record": header.id, "kind": header.kind, "at": moment.text(header.at),
                           "by": body["actor"]["principal"], "what": what})  # fmt: skip
     if service.log.head(case) is None:
-        raise Conflict(f"there is no case `{case:.80}`: name it by its whole id")
+        raise NotFound(f"there is no case `{case:.80}`: name it by its whole id")
     return {"case": case, "erased": erased, "given": given}

@@ -13,6 +13,7 @@ from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.client import asking
 from muniment.interfaces.cli.health import evidence_health
 from muniment.interfaces.cli.screen import case_argument, json_option
+from muniment.interfaces.cli.subject import evidence_subject
 
 
 @click.group("evidence")
@@ -21,6 +22,7 @@ def evidence_command() -> None:
 
 
 evidence_command.add_command(evidence_health)
+evidence_command.add_command(evidence_subject)
 
 
 @evidence_command.command("head")

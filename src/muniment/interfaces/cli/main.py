@@ -54,6 +54,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("detect", "Oversee"),
     "findings": ("findings", "Oversee"),
     "drift": ("drift", "Oversee"),
+    "holds": ("holds", "Oversee"),
+    "retention": ("retention", "Oversee"),
     "report": ("report", "Oversee"),
     "evidence": ("evidence", "Prove"),
     "verify": ("verify", "Prove"),
