@@ -5,7 +5,7 @@ The first reading of a long log takes a while: it is done in pieces, so that who
 how far it came, and each later look reads only what is new.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -21,6 +21,7 @@ from muniment.operations.service import Service
 from muniment.operations.surveyed import Surveyed
 from muniment.oversight.health import Doubt, Known, Reach, Survey
 from muniment.oversight.population import Line
+from muniment.oversight.retention import Thing
 
 #: entries that are read at once, and those that are read for somebody who waits
 PIECE: Final = 5000
@@ -31,6 +32,12 @@ PATIENCE: Final = 5.0
 _WITNESSES, _STAMPS, _INDEX = timedelta(minutes=10), timedelta(minutes=10), timedelta(hours=2)
 #: sealed contents that are looked for in one look; the others have their turn in the next
 MOST_LOOKED_FOR: Final = 50_000
+#: what is sealed of every access case, or of most
+_SEALED: Final = (
+    ("access:requested", "reason"),
+    ("decision:evaluated", "decision"),
+    ("approval:given", "note"),
+)
 #: published checkpoints that are gone through for one that somebody put something to
 _MOST_PUBLISHED: Final = 5000
 
@@ -77,7 +84,7 @@ def read_on(service: Service, survey: Survey, *, most: int | None) -> None:
             raise Unavailable(f"entry {start} cannot be read from the database")
 
 
-def known(service: Service, kept: Surveyed, lines: Iterable[Line]) -> Known:
+def known(service: Service, kept: Surveyed, lines: Collection[Line]) -> Known:
     """What is known around these grants."""
     now = service.now()
     return Known(
@@ -88,6 +95,7 @@ def known(service: Service, kept: Surveyed, lines: Iterable[Line]) -> Known:
         indexed=_indexed(service, now),
         doubts=_doubts(service),
         lost=frozenset(kept.lost),
+        conflicts=_conflicts(service, lines),
     )
 
 
@@ -118,6 +126,40 @@ def _document(service: Service, digest: bytes) -> bytes | None:
     """None also for something else under its name."""
     content = service.log.store.document(digest)
     return content if content is not None and sha256(content).digest() == digest else None
+
+
+# --- retention --------------------------------------------------------------------------------
+
+
+def _conflicts(service: Service, lines: Iterable[Line]) -> dict[str, str]:
+    """By case: which class keeps what another wants gone."""
+    if not service.erasures.rules.classes:
+        return {}
+    found, known_ = dict[str, str](), dict[tuple[str, str, str], str]()
+    for line in lines:
+        place = (line.resource, line.role, line.environment)
+        if place not in known_:
+            known_[place] = _conflict(service, *place)
+        if says := known_[place]:
+            found[line.case] = says
+    return found
+
+
+def _conflict(service: Service, resource: str, role: str, environment: str) -> str:
+    defined = service.registry.roles.get((resource, role))
+    for kind, section in _SEALED:
+        ruling = service.erasures.rules.ruling(
+            Thing(
+                kind=kind,
+                section=section,
+                resources=frozenset((resource,)),
+                environments=frozenset((environment,)),
+                data=frozenset((defined.data,)) if defined is not None else frozenset(),
+            )
+        )
+        if ruling.conflict:
+            return f"`{ruling.kept_by}` keeps its `{section}`, which `{ruling.goes_by}` wants gone"
+    return ""
 
 
 # --- what covers the log ----------------------------------------------------------------------

@@ -23,6 +23,7 @@ from muniment.oversight.calendars import WorkingDays
 from muniment.oversight.detectors.evidence_weaker import EvidenceWeaker
 from muniment.oversight.fact import FACTS, Fact
 from muniment.oversight.recorded import Recorded
+from muniment.oversight.retention import Class, Rules
 from muniment.oversight.watch import Watch, replay
 from muniment.oversight.weakness import KINDS
 from muniment.policy import starter
@@ -222,6 +223,22 @@ async def test_what_was_signed_while_others_may_have_had_the_key_is_found(
     after = await ended(scenario)
     assert planted(scenario, before) == planted(scenario, after) == set()
     assert planted(scenario, doubtful) == {"key-compromised-since"}
+
+
+async def test_rules_that_want_the_same_kept_and_gone_are_found_where_they_apply(
+    scenario: Scenario,
+) -> None:
+    case, elsewhere = await ended(scenario), await scenario.granted(role="orders-staging/readwrite")
+    scenario.service.erasures.rules = Rules(
+        classes=(
+            Class(name="pci", resources=frozenset(["orders-prod"]), floor=365 * DAY),
+            Class(name="gdpr", sections=frozenset(["reason"]), ceiling=30 * DAY),
+        )
+    )
+    assert found(scenario, case)["retention-conflict"] == (
+        "`pci` keeps its `reason`, which `gdpr` wants gone"
+    )
+    assert planted(scenario, elsewhere) == set()
 
 
 # --- sources ----------------------------------------------------------------------------------
