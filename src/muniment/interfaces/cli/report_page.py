@@ -6,9 +6,11 @@ script, reads well on paper, in the dark and on a phone, and every plot is a tab
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from html import escape
 from typing import Any, Final
 
+from muniment.evidence import moment
 from muniment.interfaces.cli.report_style import STYLE
 
 _WORDS: Final = {
@@ -22,6 +24,7 @@ _CHECKED: Final = {
 }
 _WHOLE: Final = 1000
 _SMALL: Final = 10
+_SECOND: Final = 1_000
 _Value = Mapping[str, Any]
 
 
@@ -86,7 +89,12 @@ def _summary(value: _Value) -> str:
         )
         for control in value["controls"]
     ]
-    table = _table("Controls, and what came of their tests", ("Control", "Asks", "Came to"), rows)
+    table = _table(
+        "Controls, and what came of their tests",
+        ("Control", "Asks", "Came to"),
+        rows,
+        kind="summary",
+    )
     return _section("Summary", f'<ul class="tally">{cells}</ul>\n{table}')
 
 
@@ -236,7 +244,7 @@ def _failed(test: _Value, attached: _Value) -> str:
     rows = [(_about(fault["about"], attached), _t(fault["why"])) for fault in test["faults"]]
     left = test["exceptions"] - len(rows)
     more = f"<p>{left:,} more are counted, and not listed.</p>" if left else ""
-    table = _table(f"Exceptions of: {test['title']}", ("About", "Why"), rows)
+    table = _table(f"Exceptions of: {test['title']}", ("About", "Why"), rows, kind="faults")
     return (
         f'<article id="{_anchor(test["id"])}"><h3>{_t(test["title"])}</h3>'
         f"<p>{test['exceptions']:,} of {test['tested']:,} {_t(test['counts'])}</p>"
@@ -299,7 +307,12 @@ def _section(title: str, body: str) -> str:
 
 
 def _table(
-    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: int = 0,
+    kind: str = "tests",
 ) -> str:
     """Cells are HTML; the last `numbers` columns hold numbers."""
     first = len(head) - numbers
@@ -307,13 +320,13 @@ def _table(
     def cells(row: Sequence[str], tag: str) -> Iterator[str]:
         for place, cell in enumerate(row):
             scope = ' scope="col"' if tag == "th" else ""
-            kind = ' class="n"' if place >= first else ""
-            yield f"<{tag}{scope}{kind}>{cell}</{tag}>"
+            name = ' class="n"' if place >= first else ' class="id"' if not place else ""
+            yield f"<{tag}{scope}{name}>{cell}</{tag}>"
 
     top = "".join(cells([_t(cell) for cell in head], "th"))
     body = "".join(f"<tr>{''.join(cells(row, 'td'))}</tr>\n" for row in rows)
     return (
-        f"<table><caption>{_t(caption)}</caption><thead><tr>{top}</tr></thead>"
+        f'<table class="{kind}"><caption>{_t(caption)}</caption><thead><tr>{top}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
 
@@ -336,7 +349,9 @@ def _sentence(words: str) -> str:
 
 
 def _period(value: _Value) -> str:
-    return f"{value['period']['from'][:10]} up to, not including, {value['period']['to'][:10]} UTC"
+    """From its first day to its last."""
+    last = moment.parse(value["period"]["to"]) - timedelta(days=1)
+    return f"{value['period']['from'][:10]} to {last:%Y-%m-%d} (UTC)"
 
 
 def _at(at: str) -> str:
@@ -344,6 +359,8 @@ def _at(at: str) -> str:
 
 
 def _long(ms: int) -> str:
+    if _SECOND <= ms < _SMALL * _SECOND:
+        return f"{ms // _SECOND}.{ms % _SECOND // 100} s"
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
         if ms >= 2 * size:
             return f"{ms // size} {unit}"

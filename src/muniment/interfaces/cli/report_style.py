@@ -17,15 +17,16 @@ h1{font-size:1.9rem;line-height:1.2;margin:.2rem 0 .4rem}
 h2{font-size:1.35rem;margin:2.4rem 0 .6rem;padding-bottom:.3rem;border-bottom:2px solid var(--line)}
 h3{font-size:1.05rem;margin:1.4rem 0 .3rem}
 p{margin:.4rem 0}
-small,.over,caption{color:var(--soft);font-size:.85rem}
+small,.over{color:var(--soft);font-size:.85rem}
 .lead{font-size:1.15rem}
 code{font:.85em/1.4 ui-monospace,"Cascadia Mono",Menlo,Consolas,monospace}
 table{width:100%;border-collapse:collapse;margin:.6rem 0;font-size:.93rem}
-caption{text-align:left;padding:.2rem 0}
 th,td{text-align:left;vertical-align:top;padding:.35rem .5rem .35rem 0;
 border-bottom:1px solid var(--line)}
 th.n,td.n{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:normal;padding-right:0;
 padding-left:.6rem}
+.summary .id{white-space:nowrap}
+.faults .id{width:45%}
 dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.2rem 1rem;margin:.5rem 0}
 dt{color:var(--soft)}
 dd{margin:0}
@@ -46,7 +47,7 @@ grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
 .bars th{font-weight:400;width:9rem;overflow-wrap:normal}
 .bars th,.bars td{border:0;padding-top:.15rem;padding-bottom:.15rem}
 .bars .n{white-space:nowrap;width:1%}
-.bars caption,.bars thead{position:absolute;width:1px;height:1px;overflow:hidden;
+caption,.bars thead{position:absolute;width:1px;height:1px;overflow:hidden;
 clip-path:inset(50%);white-space:nowrap}
 .bars svg{display:block;margin-top:.3rem}
 rect{fill:var(--bar)}
@@ -56,9 +57,10 @@ th.n,td.n{padding-left:.3rem}.plots{gap:1rem}}
 @page{size:A4;margin:16mm 15mm}
 @media print{:root{--ink:#000;--soft:#444;--paper:#fff;--line:#bbb;--bar:#2f6f9f;--good:#17603a;
 --bad:#a3201d;--none:#5a5330;--wash:#f4f5f7;--link:#000}
-body{padding:0;max-width:none;font-size:10pt}
+html{font-size:10pt}
+body{padding:0;max-width:none}
 h1{font-size:20pt}h2{font-size:14pt}h3{font-size:11pt}
-h2,h3,caption{break-after:avoid}
+h2,h3{break-after:avoid}
 tr,dt,dd,.plot,.tally{break-inside:avoid}
 thead{display:table-header-group}
 article>dl{break-after:avoid}

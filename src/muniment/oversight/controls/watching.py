@@ -19,6 +19,12 @@ from muniment.oversight.population import Found, Line
 ANSWER: Final = timedelta(days=30)
 #: in which a target is looked at again
 LOOK: Final = timedelta(days=7)
+#: see `records.EventsMissed`
+_GAPS: Final = {
+    "cursor": "it went on elsewhere than it had been left",
+    "count": "it says that it sent more than came",
+    "silence": "it was silent for too long",
+}
 _UNHEARD: Final = "no source said anything in this period"
 _UNUSED: Final = "no session of a grant of this period was seen"
 _NO_FINDING: Final = "nothing was found in this period"
@@ -33,7 +39,7 @@ _NO_SCAN: Final = "no target was looked at in this period"
 def sources_heard(examined: Examined) -> Result:
     gaps = [each for each in examined.history.gaps if examined.is_inside(each[0])]
     tested = sum(examined.history.heard.values()) + len(gaps)
-    faults = tuple(Fault(f"{source} {_at(at)}", why) for at, source, why in gaps)
+    faults = tuple(Fault(f"{source} {_at(at)}", _GAPS.get(why, why)) for at, source, why in gaps)
     return Result(tested=tested, faults=faults, because="" if tested else _UNHEARD)
 
 
