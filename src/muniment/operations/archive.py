@@ -102,10 +102,15 @@ async def open_archive(service: Service, caller: Caller, wanted: Wanted) -> Open
     return Opened(case=case, record=record, observed=tuple(found.observed))
 
 
-async def carry(service: Service, caller: Caller, case: str) -> bytes:
-    """The bundle of an archive itself: its list, and the policies that were in force."""
+async def carry(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
+    """
+    The bundle of an archive itself: its list, and the policies that were in force.
+
+    `heads` are checkpoints that the reader keeps; the bundle shows that it extends them.
+    """
     _own(service, caller, case)
-    found = await _record(service, caller, [case])
+    sizes = [carry_away.size_of(service, head) for head in heads]
+    found = await _record(service, caller, [case], sizes)
     return (await asyncio.to_thread(lambda: b"".join(found.lines()))).rstrip(b"\n")
 
 
@@ -151,8 +156,9 @@ def log_of(service: Service, caller: Caller, case: str) -> Iterator[bytes]:
     if covering is None:
         raise LogInvalid(f"no checkpoint covers entry {entry.index}")
     size, note = covering
-    first = _first_at(service, record.since - _SKEW, size)
-    last = max(first, _first_at(service, record.until + _SKEW, size))
+    # one entry more on either side shows where the period begins and ends
+    first = max(0, _first_at(service, record.since - _SKEW, size) - 1)
+    last = min(size, max(first, _first_at(service, record.until + _SKEW, size)) + 1)
     apart = sorted({0, entry.index, *(each for each in service.registry.keys if each < size)})
     places = (
         *(range(each, each + 1) for each in apart if each < first),
@@ -256,17 +262,21 @@ def _own(service: Service, caller: Caller, case: str) -> Entry:
     return entries[0]
 
 
-async def _record(service: Service, caller: Caller, cases: Sequence[str]) -> Bundles:
-    recorded: Bundles = await until_it_stands(lambda: _attempt(service, caller, cases))
+async def _record(
+    service: Service, caller: Caller, cases: Sequence[str], sizes: Sequence[int] = ()
+) -> Bundles:
+    recorded: Bundles = await until_it_stands(lambda: _attempt(service, caller, cases, sizes))
     if service.publishing.rules is not None or service.publishing.authorities:
         newest = max(entry.index for entry in recorded.exports)
         await cover(partial(publish_with_stamps, service), newest + 1)
     return recorded
 
 
-async def _attempt(service: Service, caller: Caller, cases: Sequence[str]) -> Bundles:
+async def _attempt(
+    service: Service, caller: Caller, cases: Sequence[str], sizes: Sequence[int]
+) -> Bundles:
     plans = await asyncio.to_thread(
-        lambda: tuple(carry_away.plan_of(service, caller, case, ()) for case in cases)
+        lambda: tuple(carry_away.plan_of(service, caller, case, sizes) for case in cases)
     )
     now, actor = service.now(), service.actor(caller)
     drafts, reads = [], dict[str, bytes | None]()

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,33 @@ class Api:
     def file(self, path: str, **query: Any) -> httpx.Response:
         """An answer whose bytes matter, or its headers."""
         return self._send("GET", path, params=query)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """A long answer as it comes."""
+        yield from self._streamed("GET", path)
+
+    def lines(self, path: str, body: dict[str, Any]) -> Iterator[bytes]:
+        """A long answer line by line; raises `Unavailable` where it ends within one."""
+        rest = bytearray()
+        for piece in self._streamed("POST", path, json=body):
+            rest += piece
+            while (end := rest.find(b"\n")) >= 0:
+                yield bytes(rest[:end])
+                del rest[: end + 1]
+        if rest:
+            raise Unavailable(f"the answer of {self.url} broke off; ask again")
+
+    def _streamed(self, method: str, path: str, **rest: Any) -> Iterator[bytes]:
+        try:
+            with self._http.stream(method, path, **rest) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _error(response)
+                yield from response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                f"{self.url} broke off ({type(error).__name__}); ask again"
+            ) from error
 
     def text(self, path: str) -> str:
         return self._send("GET", path).text

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,7 +13,7 @@ from muniment.errors import Conflict, Malformed, Unavailable
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.client import asking
 from muniment.interfaces.cli.health import evidence_health
-from muniment.interfaces.cli.screen import case_argument, json_option
+from muniment.interfaces.cli.screen import json_option
 from muniment.interfaces.cli.subject import evidence_subject
 
 
@@ -66,8 +67,18 @@ def _head_of(note: str) -> tuple[str, int]:
 
 
 @evidence_command.command("export")
-@case_argument
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE")
+@click.argument("case", required=False, callback=screen.beginning)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE|FOLDER"
+)
+@click.option(
+    "--period",
+    metavar="DAY..DAY",
+    help="All cases that were opened in these days (UTC), such as 2026-01-01..2026-06-30.",
+)
+@click.option(
+    "--resource", "resources", multiple=True, help="With a period: those of this resource alone."
+)
 @click.option(
     "--head",
     "heads",
@@ -76,8 +87,28 @@ def _head_of(note: str) -> tuple[str, int]:
     help="A checkpoint or receipt that you kept: the bundle will show that it extends it.",
 )
 @json_option
-def evidence_export(case: str, output: Path, heads: tuple[Path, ...], *, as_json: bool) -> None:
-    """Write everything about CASE into one file. That you took it is recorded."""
+def evidence_export(
+    case: str | None,
+    output: Path,
+    period: str | None,
+    resources: tuple[str, ...],
+    heads: tuple[Path, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """
+    Write everything about CASE into one file, or about all cases of a period into a new folder.
+
+    That you took it is recorded. The folder has all that it takes to read and to check it, and a
+    verifier that needs nothing of Muniment. A run that was broken off goes on where it was.
+    """
+    if (case is None) == (period is None):
+        raise click.UsageError("name a CASE or a --period, and not both")
+    if period is not None:
+        _export_period(output, period, resources, heads, as_json=as_json)
+        return
+    if resources:
+        raise click.UsageError("--resource goes with --period")
     from muniment.interfaces.cli.verify import read_head
 
     notes = [read_head(path).decode("utf-8", "replace") for path in heads]
@@ -99,6 +130,75 @@ def evidence_export(case: str, output: Path, heads: tuple[Path, ...], *, as_json
         )
 
     screen.show(answer, lines(), as_json=as_json)
+
+
+def _export_period(
+    folder: Path,
+    period: str,
+    resources: tuple[str, ...],
+    heads: tuple[Path, ...],
+    *,
+    as_json: bool,
+) -> None:
+    from muniment.interfaces.cli import archive
+    from muniment.interfaces.cli.verify import read_head
+
+    since, until = archive.period(period)
+    notes = [read_head(path).decode("utf-8", "replace") for path in heads]
+    with asking() as api:
+        taking = archive.Taking(
+            api=api,
+            folder=folder,
+            since=since,
+            until=until,
+            resources=resources,
+            heads=notes,
+            progress=_progress,
+        )
+        record = taking.take().record
+    answer = {
+        "folder": str(folder),
+        "cases": record.cases,
+        "beyond": record.beyond,
+        "notes": taking.notes,
+    }
+
+    def lines() -> Iterator[str]:
+        yield f"wrote {folder}: {record.cases:,} cases, for your eyes only; begin with index.html"
+        if record.beyond:
+            yield f"{record.beyond:,} more cases of the period are not for you, and not in it"
+        yield from taking.notes
+        yield f"check it: cd {folder} && python3 muniment-verify.pyz verify . --log-key KEY"
+
+    screen.show(answer, lines(), as_json=as_json)
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    """On a terminal, one line that is written over."""
+    if sys.stderr.isatty() and (done % 10 == 0 or done == total):
+        of = f" of {total:,}" if total else ""
+        end = "\n" if done == total else ""
+        click.echo(f"\r{what}: {done:,}{of}   {end}", err=True, nl=False)
+
+
+@evidence_command.command("verifier")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="A new file.")
+@json_option
+def evidence_verifier(output: Path | None, *, as_json: bool) -> None:
+    """
+    Write the verifier that a bare Python runs, or say its digest.
+
+    The same version gives the same bytes everywhere: compare it with the one that you were given.
+    """
+    from muniment.interfaces.verifier import single_file
+
+    data = single_file.build()
+    name = single_file.digest(data)
+    if output is not None:
+        with _new_file(output) as file:
+            file.write(data)
+    answer = {"file": None if output is None else str(output), "sha256": name, "bytes": len(data)}
+    screen.show(answer, [f"{name}  {output or 'muniment-verify.pyz'}"], as_json=as_json)
 
 
 @evidence_command.command("erase")

@@ -11,6 +11,7 @@ from pydantic import Field
 from muniment.errors import Malformed
 from muniment.interfaces.http.cases import Body
 from muniment.interfaces.http.context import CallerDep, ServiceDep
+from muniment.interfaces.http.evidence import ExportAsk
 from muniment.operations import archive
 from muniment.operations.archive import MOST_BUNDLES, Wanted
 
@@ -56,9 +57,12 @@ async def open_archive(service: ServiceDep, caller: CallerDep, body: ArchiveAsk)
 
 
 @router.post("/archives/{archive_id}/evidence")
-async def carry(service: ServiceDep, caller: CallerDep, archive_id: str) -> Response:
+async def carry(
+    service: ServiceDep, caller: CallerDep, archive_id: str, body: ExportAsk
+) -> Response:
     """The bundle of the archive itself: its list of cases, and the policies of the period."""
-    data = await archive.carry(service, caller, archive_id)
+    heads = [head.encode() for head in body.heads]
+    data = await archive.carry(service, caller, archive_id, heads)
     return Response(data, media_type="application/json")
 
 

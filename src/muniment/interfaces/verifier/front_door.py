@@ -20,11 +20,21 @@ from muniment.errors import EvidenceError, Malformed, MunimentError
 from muniment.evidence import event_evidence
 from muniment.evidence import verdict as grades
 from muniment.evidence.event_evidence import MAX_EVIDENCE
+from muniment.evidence.excerpt_proof import verify_excerpt
 from muniment.evidence.keys import named
 from muniment.evidence.note import VerifierKey
+from muniment.evidence.record import Header
 from muniment.evidence.verdict import Reader
-from muniment.interfaces.verifier import event_words, given, told
+from muniment.interfaces.verifier import (
+    event_words,
+    folder_check,
+    given,
+    record_words,
+    rows,
+    told,
+)
 from muniment.interfaces.verifier.outcome import examine, meets
+from muniment.interfaces.verifier.rows import Row
 
 NAME: Final = "muniment-verify"
 HOLDS, DOES_NOT_HOLD, USAGE = 0, 1, 2
@@ -33,6 +43,7 @@ NO_REPLAY: Final = (
     "policy decisions were NOT replayed: this verifier has no policy engine "
     "(`muniment replay FILE` recomputes them)"
 )
+_VERIFY: Final = "Verify bundles, or a whole archive, against the log's key."
 _REQUIRABLE: Final = (*grades.REQUIRABLE, "complete")
 _COLOUR: Final = re.compile("\x1b\\[[0-9]+m", re.ASCII)
 
@@ -70,6 +81,8 @@ def say(lines: Iterable[str]) -> None:
 def _verify(asked: argparse.Namespace) -> int:
     keys = _keys(asked.log_key)
     reader = _reader(asked, keys)
+    if any(path.is_dir() for path in asked.path):
+        return _verify_folder(asked, keys, reader)
     outcomes = [examine(path, keys, asked.head, reader) for path in asked.path]
     held = True
     values: list[dict[str, Any]] = []
@@ -88,6 +101,23 @@ def _verify(asked: argparse.Namespace) -> int:
     else:
         say(["", f"Note: {NO_REPLAY}."])
     return HOLDS if held else DOES_NOT_HOLD
+
+
+def _verify_folder(asked: argparse.Namespace, keys: tuple[VerifierKey, ...], reader: Reader) -> int:
+    if len(asked.path) > 1:
+        raise Malformed("verify one folder at a time, and files apart from it")
+    found = folder_check.check(
+        asked.path[0], keys, reader, heads=asked.head, required=asked.require, progress=_progress
+    )
+    say([json.dumps(found.json(), indent=2)] if asked.json else found.lines())
+    return HOLDS if found.holds else DOES_NOT_HOLD
+
+
+def _progress(done: int, total: int) -> None:
+    """On a terminal, one line that is written over."""
+    if sys.stderr.isatty() and (done % 50 == 0 or done == total):
+        end = "\n" if done == total else ""
+        print(f"\r{done:,} of {total:,} ", end=end, file=sys.stderr)  # noqa: T201 (as above)
 
 
 def _no_replay(_checked: Checked) -> bool:
@@ -114,6 +144,47 @@ def _events(asked: argparse.Namespace) -> int:
     return HOLDS
 
 
+def _index(asked: argparse.Namespace) -> int:
+    keys = _keys(asked.log_key)
+    found = folder_check.check(asked.path, keys, _reader(asked, keys), progress=_progress)
+    shown = [row for row in found.rows if _wanted(row, asked)]
+    if asked.json:
+        say([json.dumps({"holds": found.holds, "cases": [row.json() for row in shown]}, indent=2)])
+    else:
+        say(rows.lines(shown))
+        say(["", f"{len(shown):,} of {len(found.rows):,} cases"])
+        say(found.lines() if not found.holds else [])
+    return HOLDS if found.holds else DOES_NOT_HOLD
+
+
+def _wanted(row: Row, asked: argparse.Namespace) -> bool:
+    """Every `--where NAME=TEXT` has to be in that field, whatever its case."""
+    said = row.json() | {"worries": row.worries}
+    for name, text in asked.where:
+        if name not in said:
+            raise Malformed(f"`{name}` is none of {', '.join(said)}")
+        if text.lower() not in said[name].lower() or (not text and said[name]):
+            return False
+    return True
+
+
+def _log(asked: argparse.Namespace) -> int:
+    keys = _keys(asked.log_key)
+    shown: list[str] = []
+
+    def see(index: int, header: Header) -> None:
+        if not asked.kind or header.kind in asked.kind:
+            shown.extend(record_words.entry_lines(index, header))
+
+    with asked.path.open("rb") as file:
+        pieces = iter(lambda: file.read(1 << 16), b"")
+        proved = verify_excerpt(pieces, keys, reader=_reader(asked, keys), see=see)
+    say(shown)
+    say(["", *(f"  ✓ {number:2}  {detail}" for number, detail in proved.steps.items())])
+    say([f"{proved.verdict.value}: {proved.shown:,} entries shown, {proved.hidden:,} not"])
+    return HOLDS
+
+
 # --- its arguments ----------------------------------------------------------------------------
 
 
@@ -134,6 +205,27 @@ def _reader(asked: argparse.Namespace, keys: tuple[VerifierKey, ...]) -> Reader:
     )
 
 
+def _where(value: str) -> tuple[str, str]:
+    name, equals, text = value.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"`{value}` is not NAME=TEXT, such as state=denied")
+    return name, text
+
+
+def _there(value: str) -> Path:
+    path = Path(value)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"`{value}` is not there")
+    return path
+
+
+def _folder(value: str) -> Path:
+    path = Path(value)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"`{value}` is no folder")
+    return path
+
+
 def _file(value: str) -> Path:
     path = Path(value)
     if not path.is_file():
@@ -148,8 +240,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"{NAME} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    verify = _command(commands, "verify", _verify, "Verify evidence bundles against the log's key.")
-    verify.add_argument("path", nargs="+", type=_file, metavar="BUNDLE")
+    verify = _command(commands, "verify", _verify, _VERIFY)
+    verify.add_argument("path", nargs="+", type=_there, metavar="BUNDLE|FOLDER")
     verify.add_argument(
         "--head", action="append", default=[], type=_file, metavar="FILE",
         help="a checkpoint or receipt that you kept; the bundle must not contradict it",
@@ -166,6 +258,21 @@ def _parser() -> argparse.ArgumentParser:
     events = _command(commands, "events", _events, "Check events against the log's key.")
     events.add_argument("path", type=_file, metavar="FILE")
     events.add_argument("--json", action="store_true", help="print one JSON object")
+
+    index = _command(commands, "index", _index, "Check an archive, and list its cases.")
+    index.add_argument("path", type=_folder, metavar="FOLDER")
+    index.add_argument(
+        "--where", action="append", default=[], type=_where, metavar="NAME=TEXT",
+        help="only cases that have this text there, such as state=denied; each, if given several",
+    )  # fmt: skip
+    index.add_argument("--json", action="store_true", help="print one JSON object")
+
+    log = _command(commands, "log", _log, "Check an excerpt of the log, and show its entries.")
+    log.add_argument("path", type=_file, metavar="EXCERPT")
+    log.add_argument(
+        "--kind", action="append", default=[], metavar="KIND",
+        help="only entries of this kind, such as policy:activated; each, if given several",
+    )  # fmt: skip
     return parser
 
 

@@ -4,9 +4,13 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
+from muniment.access import records
 from muniment.access.fields import to_json
 from muniment.access.records import Record
 from muniment.access.window import text as length
+from muniment.errors import EvidenceError
+from muniment.evidence import moment
+from muniment.evidence.record import Header
 
 Json: TypeAlias = Mapping[str, Any]
 #: of what somebody typed, so many characters are shown at most
@@ -22,6 +26,21 @@ def clean(typed: object) -> str:
 
 def words_of(record: Record) -> Iterator[str]:
     return _WORDS.get(record.KIND, _of_fields)(to_json(record))
+
+
+def entry_lines(index: int, header: Header) -> Iterator[str]:
+    """An entry of which only the header is here: who did what, by pseudonyms."""
+    try:
+        record = records.parse(header)
+    except EvidenceError:
+        yield f"#{index:<8} {moment.text(header.at)}  {clean(header.kind)}  {header.case}"
+        return
+    actor = record.actor
+    yield (
+        f"#{index:<8} {moment.text(header.at)}  {header.kind:<20} {header.case}"
+        f"  {actor.principal} ({actor.assurance})"
+    )
+    yield from (f"          {words}" for words in words_of(record))
 
 
 def _of_fields(body: Json) -> Iterator[str]:
