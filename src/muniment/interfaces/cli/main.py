@@ -46,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approve": ("decide", "Decide"),
     "refuse": ("decide", "Decide"),
     "revoke": ("decide", "Decide"),
-    "reviews": ("decide", "Decide"),
+    "reviews": ("campaigns", "Decide"),
     "list": ("look", "Look"),
     "show": ("look", "Look"),
     "whois": ("look", "Look"),

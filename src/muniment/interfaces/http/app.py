@@ -23,6 +23,7 @@ from muniment.interfaces.console import sign_in as sign_in_pages
 from muniment.interfaces.http import (
     archives,
     authzen,
+    campaigns,
     case_index,
     cases,
     drift,
@@ -109,6 +110,7 @@ def _answer_everything(app: FastAPI) -> None:
     )
     for module in (
         archives,
+        campaigns,
         authzen,
         case_index,
         cases,
