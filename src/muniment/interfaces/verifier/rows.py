@@ -37,7 +37,6 @@ class Row:
     sessions: str
     #: `closed` or `open`
     complete: str
-    verdict: str
     reason: str
 
     @classmethod
@@ -60,7 +59,6 @@ class Row:
             reviews="; ".join(told.reviews),
             sessions=str(len(told.sessions)) if told.sessions else "",
             complete="closed" if told.complete else "open",
-            verdict=told.verdict,
             reason=told.reason,
         )
 

@@ -71,7 +71,6 @@ class Told:
     #: `access`, `finding`, or the first kind of another case
     kind: str
     state: str
-    verdict: str
     complete: bool
     opened: datetime
     #: by whom, or by which rule, and about what
@@ -101,7 +100,6 @@ def tell(checked: Checked) -> Told:
     common: dict[str, Any] = {
         "case": checked.proved.case_id,
         "state": checked.state,
-        "verdict": checked.verdict.value,
         "complete": checked.proved.closed_at is not None,
         "opened": checked.proved.case[0].header.at,
         "acts": tuple(reader.acts()),
