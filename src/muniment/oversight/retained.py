@@ -8,9 +8,9 @@ classes and the same moment finds the same list.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Final
@@ -42,6 +42,7 @@ _ENDLESS: Final = (
     }
 )
 _DAY: Final = timedelta(days=1)
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _PRINCIPAL, _PERSON = "prn_", "per_"
 
 
@@ -73,13 +74,12 @@ class KeptBatch:
     start: int
     count: int
     thing: Thing
-    #: the end of its day; None while a grant at its resource that is as old is open
-    since: datetime | None
+    #: the end of its day
+    since: datetime
     concern: Concern
-    #: access cases whose observed sessions it has events of
-    grants: frozenset[str]
-    #: what `events:erased` last said of the grants that some were left for; None: nothing was
-    left_for: bytes | None
+    #: what `events:erased` last said: of the grants that some were left for, and how many were
+    left_for: bytes = b""
+    left: int | None = None
 
 
 @dataclass(slots=True)
@@ -123,13 +123,14 @@ class Retained:
     #: by source, log indexes in their order
     _of_source: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _observed: list[tuple[str, str, int, int]] = field(default_factory=list)
-    _left: dict[str, bytes] = field(default_factory=dict)
+    _left: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     _looked_at: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _latest: datetime = _EARLIEST
     size: int = 0
 
     def take(self, entry: Entry) -> None:
         header, body = entry.header, entry.header.body
-        self.size = entry.index + 1
+        self.size, self._latest = entry.index + 1, max(self._latest, header.at)
         case = self._cases.get(header.case)
         if case is None:
             case = self._cases[header.case] = _Case(header.kind, header.at, header.at)
@@ -149,7 +150,7 @@ class Retained:
                 span = (min(body["batches"]), max(body["batches"]))
                 self._observed.append((body["source"], body["about"], *span))
             case records.EventsErased.KIND:
-                self._left[body["batch"]] = bytes.fromhex(body["grants"])
+                self._left[body["batch"]] = (bytes.fromhex(body["grants"]), body["kept"])
             case records.SessionClosed.KIND | records.TokenRevoked.KIND:
                 self._over(header, body)
             case _:
@@ -272,23 +273,47 @@ class Retained:
 
     def batches(self) -> Iterator[KeptBatch]:
         """Every batch of raw events, in the order of the log."""
-        grants = self._grants()
         for index, (header, leaf) in self._batches.items():
             body = header.body
             resource = body["resource"]
             said = [moment.parse(body["first"]), moment.parse(body["last"]), header.at]
             # a source that names its resources itself may speak of any of them
             resources = frozenset((resource,)) if resource else self._resources
+            left_for, left = self._left.get(header.id, (b"", None))
             yield KeptBatch(
                 record=header.id, index=index, leaf=leaf, source=body["source"],
                 start=body["start"], count=body["count"],
                 thing=Thing(source=body["source"], resources=resources),
-                since=None if self._is_live(resources, said) else _end_of_day(max(said)),
+                since=_end_of_day(max(said)),
                 concern=Concern(resources=resources, begins=min(said), ends=max(said)),
-                grants=frozenset(grants.get(index, ())), left_for=self._left.get(header.id),
+                left_for=left_for, left=left,
             )  # fmt: skip
 
-    def _grants(self) -> dict[int, set[str]]:
+    @property
+    def _resources(self) -> frozenset[str]:
+        return frozenset(resource for resource, _ in self._roles)
+
+    def grants_of(self, batch: KeptBatch) -> set[str]:
+        """
+        Access cases that a batch may have events of: the store of events says of which it has.
+
+        Those that sessions were observed of in it, and those of its resources at its time.
+        NOTE: of all entries; asked for once they were taken.
+        """
+        found = set(self._observed_in.get(batch.index, ()))
+        begins, ends = batch.concern.begins - _DAY, batch.concern.ends or batch.concern.begins
+        for resource in batch.concern.resources:
+            cases, longest = self._access.get(resource, ([], timedelta(0)))
+            first = bisect_left(cases, begins - longest, key=lambda each: each[0])
+            for opened, closed, id_ in cases[first:]:
+                if opened > ends:
+                    break
+                if closed is None or closed >= begins:
+                    found.add(id_)
+        return found
+
+    @cached_property
+    def _observed_in(self) -> dict[int, set[str]]:
         """By index of the batch. A session names some of its batches: all between count."""
         found: dict[int, set[str]] = defaultdict(set)
         for source, grant, first, last in self._observed:
@@ -297,24 +322,18 @@ class Retained:
                 found[index].add(grant)
         return found
 
-    @property
-    def _resources(self) -> frozenset[str]:
-        return frozenset(resource for resource, _ in self._roles)
-
     @cached_property
-    def _open_access(self) -> list[_Case]:
-        """NOTE: of all entries; asked for once they were taken."""
-        return [
-            case
-            for case in self._cases.values()
-            if case.kind == records.AccessRequested.KIND and case.closed is None
-        ]
-
-    def _is_live(self, resources: frozenset[str], said: Sequence[datetime]) -> bool:
-        """Whether a session that is not over may have events there."""
-        return any(
-            case.opened <= max(said) and case.resources & resources for case in self._open_access
-        )
+    def _access(self) -> dict[str, tuple[list[tuple[datetime, datetime | None, str]], timedelta]]:
+        """Access cases by resource, in the order in which they began, and the longest of them."""
+        found: dict[str, list[tuple[datetime, datetime | None, str]]] = defaultdict(list)
+        longest: dict[str, timedelta] = defaultdict(timedelta)
+        for id_, case in self._cases.items():
+            for resource in case.resources if case.kind == records.AccessRequested.KIND else ():
+                found[resource].append((case.opened, case.closed, id_))
+                lasted = (case.closed or max(case.last, self._latest)) - case.opened
+                longest[resource] = max(longest[resource], lasted)
+        return {name: (sorted(cases, key=lambda each: each[0]), longest[name])
+                for name, cases in found.items()}  # fmt: skip
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -426,11 +445,11 @@ def plan(retained: Retained, rules: Rules, holds: Iterable[Hold], as_of: datetim
         ruling = rules.ruling(batch.thing)
         if ruling.conflict:
             conflicts[ruling.kept_by, ruling.goes_by] += 1
-        if not ruling.has_gone(batch.since, as_of):
+        if batch.left == 0 or not ruling.has_gone(batch.since, as_of):
             continue
-        left = tuple(sorted(batch.grants & stays))
+        left = tuple(sorted(retained.grants_of(batch) & stays))
         going = GoingBatch(kept=batch, rule=ruling.rule, grants=left)
-        if batch.left_for == going.digest:
+        if batch.left is not None and batch.left_for == going.digest:
             continue  # all that can go is gone
         by = holding(standing, batch.concern)
         if by is None:
