@@ -8,6 +8,8 @@ make them again, and see that nobody wrote anything else into them.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from muniment.evidence import moment
@@ -49,7 +51,8 @@ ol.acts{list-style:none;margin:0;padding:0}
 ol.acts li{border-bottom:1px solid var(--line);padding:.5rem 0}
 ol.acts p{margin:0}
 nav ul{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.25rem 1rem}
-@media(max-width:44rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}
+@media(max-width:44rem){dl:not(.counts){grid-template-columns:1fr}dd{margin-bottom:.4rem}
+dl.counts dd{margin:0}
 table.cases thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 table.cases tr{display:block;border-bottom:1px solid var(--line);padding:.5rem 0}
 table.cases td{display:block;border:0;padding:.05rem 0}
@@ -114,7 +117,7 @@ def case_page(told: Told, *, events: bool) -> bytes:
 
 def _first(cover: Cover, rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     yield f"<h1>Evidence of <code>{_text(cover.origin)}</code></h1>"
-    yield f"<p>{_text(cover.since)} to {_text(cover.until)} (UTC), {_of(cover.resources)}.</p>"
+    yield f"<p>{_when(cover.since)} to {_when(cover.until)} (UTC), {_of(cover.resources)}.</p>"
     if cover.beyond:
         yield (
             f'<p class="note loud"><strong>{cover.beyond:,} more cases</strong> were opened in this'
@@ -125,7 +128,7 @@ def _first(cover: Cover, rows: Sequence[Row], names: Sequence[str]) -> Iterator[
         'them with <code>muniment-verify.pyz</code>, as <a href="README.txt">README.txt</a> says.'
         " The check makes these pages again from the bundles, and tells if they differ.</p>"
     )
-    yield "<h2>What is here</h2><dl>"
+    yield '<h2>What is here</h2><dl class="counts">'
     yield from _pairs(_counts(cover, rows))
     yield "</dl>"
     worrying = [row for row in rows if row.worries]
@@ -146,7 +149,7 @@ def _first(cover: Cover, rows: Sequence[Row], names: Sequence[str]) -> Iterator[
     if cover.policies:
         yield "<h2>Policies in force</h2><dl>"
         yield from _pairs(
-            (since, f'<a href="policy/{digest[:16]}/MANIFEST"><code>{digest}</code></a>')
+            (_when(since), f'<a href="policy/{digest[:16]}/MANIFEST"><code>{digest}</code></a>')
             for digest, since in cover.policies
         )
         yield "</dl>"
@@ -166,7 +169,7 @@ def _counts(cover: Cover, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         yield _text(state), f"{states[state]:,}"
     yield "emergencies", f"{sum(bool(row.emergency) for row in access):,}"
     yield "findings", f"{len(rows) - len(access):,}"
-    yield "taken by", f"{_text(cover.taken_by)}, {_text(cover.taken_at)}"
+    yield "taken by", f"{_text(cover.taken_by)}, {_when(cover.taken_at)}"
     yield "recorded as", f"<code>{_text(cover.archive)}</code>, at log size {cover.size:,}"
 
 
@@ -193,9 +196,9 @@ def _table(rows: Iterable[Row], caption: str) -> Iterator[str]:
     for row in rows:
         loud = f' <span class="warn">{_text(row.worries)}</span>' if row.worries else ""
         yield (
-            f'<tr><td data-name="Opened">{_text(row.opened[:19].replace("T", " "))}</td>'
+            f'<tr><td data-name="Opened">{_when(row.opened)}</td>'
             f'<td data-name="Case"><a href="{case_path(row.case)}">{_short(row.case)}</a></td>'
-            f'<td data-name="Who">{_text(row.by)}</td><td data-name="What">{_text(row.what)}</td>'
+            f'<td data-name="Who">{_text(row.by)}</td><td data-name="What">{_text(_what(row))}</td>'
             f'<td data-name="State">{_text(row.state)}{loud}</td>'
             f'<td data-name="Gone">{_text(row.removal.partition(",")[0])}</td></tr>'
         )
@@ -216,9 +219,7 @@ def _case(told: Told, *, events: bool) -> Iterator[str]:
     if not told.complete:
         yield '<p class="note loud">This case was still open when it was taken.</p>'
     yield "<dl>"
-    yield from (
-        f"<dt>{_text(name)}</dt><dd>{_text(words)}</dd>" for name, words in facts(told) if words
-    )
+    yield from _pairs(_grouped((name, words) for name, words in facts(told) if words))
     yield "</dl>"
     files = [f'<a href="../{bundle_path(told.case)}">the bundle</a>']
     files += [f'<a href="../{events_path(told.case)}">its events</a>'] if events else []
@@ -271,6 +272,21 @@ def _page(title: str, body: Iterable[str], up: str) -> bytes:
 
 def _text(value: str) -> str:
     return escape(value, quote=True)
+
+
+def _when(at: str) -> str:
+    """A moment to the second: the page of the case has all of it."""
+    return _text(at[:19].replace("T", " "))
+
+
+def _what(row: Row) -> str:
+    return f"{row.what}: {row.reason}" if row.kind == "finding" and row.reason else row.what
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What follows under the same name stands under it, a line each."""
+    for name, same in groupby(pairs, key=itemgetter(0)):
+        yield _text(name), "<br>".join(_text(words) for _, words in same)
 
 
 def _short(case: str) -> str:
