@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
 from pathlib import Path
 from typing import Final
 
@@ -90,7 +90,9 @@ class WrittenYear:
 
     def _lives(self, scene: Scene) -> Iterator[tuple[datetime, str, Life]]:
         """In the order of their beginning."""
-        yield from others(scene)
+        return merge(others(scene), self._accesses(scene), key=lambda each: each[0])
+
+    def _accesses(self, scene: Scene) -> Iterator[tuple[datetime, str, Life]]:
         step = (self.stop - self.start - 2 * _DAY) / max(1, self.grants)
         for number in range(self.grants):
             rng = random.Random(f"{self.seed} {number}")  # noqa: S311 (the same each time)

@@ -1,8 +1,8 @@
 """A test of controls: one question that is asked of every case of a period, and its answer."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, TypeAlias
 
 from muniment.oversight.controls.history import History
@@ -56,6 +56,20 @@ class Examined:
         for line in self.asked():
             for id_ in line.reviews:
                 yield line, self.population.reviews[id_]
+
+    def scans(self) -> dict[str, list[tuple[datetime, int]]]:
+        """Looks at each target in the period, that were recorded."""
+        inside = {
+            resource: [each for each in looks if self.is_inside(each[0])]
+            for resource, looks in self.history.scans.items()
+            if self._is_on(resource)
+        }
+        return {resource: looks for resource, looks in inside.items() if looks}
+
+    def counted(self, by_day: Mapping[date, int]) -> int:
+        """How often it was in the period, which begins and ends with a day."""
+        first, last = self.start.date(), self.stop.date()
+        return sum(count for day, count in by_day.items() if first <= day < last)
 
     def is_inside(self, at: datetime) -> bool:
         return self.start <= at < self.stop

@@ -6,9 +6,10 @@ Of cases only what is wrong is remembered, so that a year of grants takes little
 
 # ruff: noqa: SLF001 - the table of its own methods stands below the class
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, Final
 
 from muniment.access import records, terms
@@ -52,19 +53,6 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Scans:
-    """Looks at one resource."""
-
-    first: datetime
-    last: datetime
-    #: the longest time between two of them
-    gap: timedelta = timedelta(0)
-    count: int = 1
-    #: how many differences the newest saw
-    differences: int = 0
-
-
-@dataclass(slots=True)
 class Campaign:
     """A review of many, as far as its records say when it was due and when it was over."""
 
@@ -97,14 +85,15 @@ class History:
     indexed: list[datetime] = field(default_factory=list)
     #: of `log:witnessed`: when, and whether the quorum was there
     witnessed: list[tuple[datetime, bool]] = field(default_factory=list)
-    scans: dict[str, Scans] = field(default_factory=dict)
-    #: of each source: how often it spoke, and its gaps
-    heard: dict[str, int] = field(default_factory=dict)
+    #: of each resource: when it was looked at, and how many differences were seen
+    scans: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
+    #: how often sources spoke on each day, and their gaps
+    heard: Counter[date] = field(default_factory=Counter)
     gaps: list[tuple[datetime, str, str]] = field(default_factory=list)
     #: principals that were disabled: from when, until when
     left: list[tuple[str, datetime, datetime | None]] = field(default_factory=list)
-    #: how often evidence was exported or read by right of audit
-    disclosed: int = 0
+    #: how often evidence was carried away on each day
+    disclosed: Counter[date] = field(default_factory=Counter)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     _asked: dict[str, Asked] = field(default_factory=dict)
     _active: dict[str, bool] = field(default_factory=dict)
@@ -236,25 +225,19 @@ class History:
     def _witnessed(self, header: Header, record: LogWitnessed) -> None:
         self.witnessed.append((header.at, record.quorum))
 
-    def _exported(self, _header: Header, _record: Any) -> None:
-        self.disclosed += 1
+    def _exported(self, header: Header, _record: Any) -> None:
+        self.disclosed[header.at.date()] += 1
 
     # --- targets and sources
 
     def _scanned(self, header: Header, record: DriftScanned) -> None:
-        known = self.scans.get(record.resource)
-        if known is None:
-            known = self.scans[record.resource] = Scans(first=header.at, last=header.at)
-        else:
-            known.gap = max(known.gap, header.at - known.last)
-            known.last, known.count = header.at, known.count + 1
-        known.differences = sum(record.differences.values())
+        seen = sum(record.differences.values())
+        self.scans.setdefault(record.resource, []).append((header.at, seen))
 
-    def _received(self, _header: Header, record: EventsReceived) -> None:
-        self.heard[record.source] = self.heard.get(record.source, 0) + 1
+    def _received(self, header: Header, _record: EventsReceived) -> None:
+        self.heard[header.at.date()] += 1
 
     def _missed(self, header: Header, record: EventsMissed) -> None:
-        self.heard.setdefault(record.source, 0)
         if record.why != "resumed":
             self.gaps.append((header.at, record.source, record.why))
 

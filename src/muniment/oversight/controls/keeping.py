@@ -106,7 +106,7 @@ def reviews_held(examined: Examined) -> Result:
     "exports and readings that are recorded",
 )
 def reads_recorded(examined: Examined) -> Result:
-    count = examined.history.disclosed
+    count = examined.counted(examined.history.disclosed)
     return Result(
         not_applicable=count,
         because=f"a log cannot show a reading that it does not hold; {count:,} stand in it",

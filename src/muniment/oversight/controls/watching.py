@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from muniment.oversight.controls.control_test import (
@@ -38,7 +39,7 @@ _NO_SCAN: Final = "no target was looked at in this period"
 )
 def sources_heard(examined: Examined) -> Result:
     gaps = [each for each in examined.history.gaps if examined.is_inside(each[0])]
-    tested = sum(examined.history.heard.values()) + len(gaps)
+    tested = examined.counted(examined.history.heard) + len(gaps)
     faults = tuple(Fault(f"{source} {_at(at)}", _GAPS.get(why, why)) for at, source, why in gaps)
     return Result(tested=tested, faults=faults, because="" if tested else _UNHEARD)
 
@@ -135,16 +136,17 @@ def targets_scanned(examined: Examined) -> Result:
         if line.issued is not None:
             first, last = used.get(line.resource, (line.issued, line.issued))
             used[line.resource] = min(first, line.issued), max(last, line.issued)
-    scans = examined.history.scans
+    scans = examined.scans()
     if not scans:
         return Result(not_applicable=len(used), because=_NO_SCAN)
     faults: list[Fault] = []
     for resource, (first, last) in sorted(used.items()):
-        known = scans.get(resource)
-        if known is None:
+        if resource not in scans:
             faults.append(Fault(resource, "never looked at"))
             continue
-        gap = max(known.gap, known.first - first, last - known.last)
+        looks = [at for at, _ in scans[resource]]
+        moments = [min(first, looks[0]), *looks, max(last, looks[-1])]
+        gap = max(after - before for before, after in pairwise(moments))
         if gap > LOOK:
             why = f"not looked at for {length(gap.total_seconds())}"
             faults.append(Fault(resource, why))
@@ -158,17 +160,13 @@ def targets_scanned(examined: Examined) -> Result:
     "targets that were looked at",
 )
 def targets_without_difference(examined: Examined) -> Result:
-    known = {
-        resource: scans
-        for resource, scans in examined.history.scans.items()
-        if not examined.resources or resource in examined.resources
-    }
+    newest = {resource: looks[-1] for resource, looks in examined.scans().items()}
     faults = tuple(
-        Fault(resource, f"{scans.differences} differences at {_at(scans.last)}")
-        for resource, scans in sorted(known.items())
-        if scans.differences
+        Fault(resource, f"{differences} differences at {_at(at)}")
+        for resource, (at, differences) in sorted(newest.items())
+        if differences
     )
-    return Result(tested=len(known), faults=faults, because="" if known else _NO_SCAN)
+    return Result(tested=len(newest), faults=faults, because="" if newest else _NO_SCAN)
 
 
 def _at(at: datetime) -> str:

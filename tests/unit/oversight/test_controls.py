@@ -1,0 +1,145 @@
+"""Every test of controls finds what is planted, and nothing in a year in which nothing is wrong."""
+
+from datetime import timedelta
+from functools import cache
+
+import pytest
+
+from muniment.evidence.record import Header
+from muniment.oversight.controls import TESTS
+from muniment.oversight.controls.control_test import (
+    EXCEPTIONS,
+    NOT_TESTED,
+    SATISFIED,
+    Examined,
+    Result,
+    length,
+)
+from muniment.oversight.report import Counting
+from muniment.testing.written_lives import FAULTS, RESOURCES
+from muniment.testing.written_year import WrittenYear
+
+DAYS = 45
+#: what no year of this kind can show
+SILENT = {"reviews-held", "reads-recorded"}
+
+
+@cache
+def counted(*faults: str) -> tuple[WrittenYear, Counting]:
+    year = WrittenYear(grants=80, days=DAYS, faults=frozenset(faults))
+    counting = Counting()
+    for index, data in enumerate(year.entries()):
+        counting.take(index, Header.parse(data))
+    return year, counting
+
+
+def examined(*faults: str, **options: frozenset[str]) -> Examined:
+    year, counting = counted(*faults)
+    return Examined(
+        population=counting.population,
+        history=counting.history,
+        start=year.start,
+        stop=year.stop,
+        **options,
+    )
+
+
+def results(seen: Examined) -> dict[str, Result]:
+    return {id_: test.run(seen) for id_, test in TESTS.items()}
+
+
+def test_a_year_in_which_nothing_is_wrong_has_no_exception() -> None:
+    found = results(examined())
+    assert {id_: each.faults for id_, each in found.items() if each.faults} == {}
+    assert {id_ for id_, each in found.items() if each.state == NOT_TESTED} == SILENT
+    assert all(each.tested or each.because for each in found.values())
+
+
+@pytest.mark.parametrize(("fault", "test"), FAULTS.items())
+def test_what_is_planted_is_found_by_its_test_and_by_no_other(fault: str, test: str) -> None:
+    found = results(examined(fault))
+    assert [id_ for id_, each in found.items() if each.state == EXCEPTIONS] == [test]
+    assert all(each.why and each.about for each in found[test].faults)
+
+
+def test_every_test_has_a_fault_that_it_finds() -> None:
+    assert TESTS.keys() - SILENT == set(FAULTS.values())
+
+
+def test_a_test_counts_each_case_once_as_tested_or_as_not_applicable() -> None:
+    seen = examined()
+    requests = sum(1 for _ in seen.asked())
+    for id_ in ("decided-by-policy", "denied-got-nothing", "requests-say-why"):
+        found = TESTS[id_].run(seen)
+        assert found.tested + found.not_applicable == requests, id_
+    grants = sum(1 for _ in seen.granted())
+    for id_ in ("approved-by-others", "ended-in-time", "removal-seen", "break-glass-reviewed"):
+        found = TESTS[id_].run(seen)
+        assert found.tested + found.not_applicable == grants, id_
+
+
+def test_what_lies_outside_of_the_period_is_not_counted() -> None:
+    seen = examined("token-approval")
+    year, counting = counted("token-approval")
+    later = Examined(
+        population=counting.population,
+        history=counting.history,
+        start=year.start + timedelta(days=20),
+        stop=year.stop,
+    )
+    assert TESTS["approvals-strong"].run(seen).faults
+    assert not TESTS["approvals-strong"].run(later).faults
+    assert 0 < sum(1 for _ in later.asked()) < sum(1 for _ in seen.asked())
+
+
+def test_other_resources_are_left_out_where_one_is_asked_for() -> None:
+    one = examined(resources=frozenset(RESOURCES[:1]))
+    assert {line.resource for line in one.asked()} == set(RESOURCES[:1])
+    assert TESTS["targets-without-difference"].run(one).tested == 1
+
+
+def test_a_grant_that_is_live_is_not_yet_tested_for_its_end() -> None:
+    year, _ = counted()
+    counting = Counting()
+    for index, data in enumerate(year.entries()):
+        header = Header.parse(data)
+        counting.take(index, header)
+        if header.kind == "credential:issued":
+            break
+    seen = Examined(
+        population=counting.population,
+        history=counting.history,
+        start=year.start,
+        stop=year.stop,
+    )
+    found = TESTS["ended-in-time"].run(seen)
+    assert (found.tested, found.not_applicable, found.state) == (0, 1, NOT_TESTED)
+
+
+def test_an_empty_period_is_not_tested_and_says_why() -> None:
+    year, counting = counted()
+    seen = Examined(
+        population=counting.population,
+        history=counting.history,
+        start=year.stop + timedelta(days=100),
+        stop=year.stop + timedelta(days=200),
+    )
+    for id_, found in results(seen).items():
+        if id_ != "log-witnessed":
+            assert found.state == NOT_TESTED, id_
+            assert found.because, id_
+
+
+def test_passed_and_exceptions_are_all_that_was_tested() -> None:
+    for fault in ("not-ended", "silent-log", "leaver"):
+        for found in results(examined(fault)).values():
+            assert found.passed + len(found.faults) == found.tested
+            assert found.passed >= 0
+            assert (found.state == SATISFIED) == (found.tested > 0 and not found.faults)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(59, "59 s"), (120, "2 min"), (7200, "2 h"), (86_400 * 3, "3 d")]
+)
+def test_lengths_are_said_in_the_largest_unit_that_says_enough(seconds: int, words: str) -> None:
+    assert length(seconds) == words
