@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from muniment.access import campaign, campaign_check, finding, lifecycle, records
+from muniment.access import campaign, campaign_check, drift_check, finding, lifecycle, records
 from muniment.access.campaign import Campaign
 from muniment.access.case import AccessCase
 from muniment.access.finding import Finding
@@ -98,7 +98,7 @@ def check(proved: Proved) -> Checked:
         bench.check_grounds(entry)
     step = Step(11, STEPS[11], f"{len(typed)} records read")
 
-    state = _how_it_stands(proved, case, found, review)
+    state = bench.look_at_drift() or _how_it_stands(proved, case, found, review)
     more = _more_steps(proved) if review is not None else ()
     return Checked(
         proved=proved,
@@ -107,7 +107,7 @@ def check(proved: Proved) -> Checked:
         campaign=review,
         state=state,
         steps=(*proved.steps, step, Step(12, STEPS[12], state), *more),
-        not_proved=tuple(_not_proved(proved, case, folded=bool(case or found or review))),
+        not_proved=tuple(_not_proved(proved, case, folded=bench.is_known)),
     )
 
 
@@ -121,6 +121,15 @@ def _parse(entry: Entry) -> records.Record:
         return records.parse(entry.header)
     except EvidenceError as error:
         raise BundleInvalid(11, f"`{entry.header.id}`: {error}") from error
+
+
+#: cases that begin with these are folded, or looked at record by record
+_KNOWN: Final = (
+    records.AccessRequested.KIND,
+    records.FindingRaised.KIND,
+    records.CampaignOpened.KIND,
+    *drift_check.KINDS,
+)
 
 
 class _Bench:
@@ -166,6 +175,20 @@ class _Bench:
             raise BundleInvalid(11, str(error)) from error
         except OverflowError as error:  # as above
             raise BundleInvalid(11, "a moment beyond all calendars") from error
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are rules for how a case of this kind goes."""
+        return self._proved.case[0].header.kind in _KNOWN
+
+    def look_at_drift(self) -> str:
+        """How a scan of a target, or an ordered removal, stands; empty for other kinds."""
+        if self._proved.case[0].header.kind not in drift_check.KINDS:
+            return ""
+        try:
+            return drift_check.state(self._proved.case, self._by_leaf)
+        except EvidenceError as error:
+            raise BundleInvalid(11, str(error)) from error
 
     def check_documents(self) -> None:
         """What a record names by digest in its body it also names as a document."""

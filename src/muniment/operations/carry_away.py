@@ -12,19 +12,23 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations import campaigns, findings, permit
 from muniment.operations.attempts import until_it_stands
+from muniment.operations.drift import SCANS
 from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
+from muniment.operations.order_removal import REMOVALS
 from muniment.operations.publish import publish_with_stamps
 from muniment.operations.retain import check_may_go
 from muniment.operations.service import Caller, Service, close
 
+#: begin the ids of scans of targets, and of removals that were ordered
+_LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_")
 #: sessions that a bundle carries
 MOST_SESSIONS: Final = 100
 
 
 async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
     """
-    The evidence bundle of an access case or a finding.
+    The evidence bundle of an access case, a finding, a review, a drift scan or an ordered removal.
 
     That it was taken, by whom and how far, is its last record.
 
@@ -41,6 +45,10 @@ def check_may_export(service: Service, caller: Caller, case: str) -> None:
     """Raises `NotFound` or `NotPermitted`."""
     if case.startswith(f"{campaigns.CAMPAIGNS}_"):
         campaigns.check_may_export(service, caller, case)
+        return
+    if case.startswith(_LOOKED):
+        permit.require(service, caller, "read")
+        permit.require(service, caller, "export")
         return
     if not case.startswith(findings.FINDINGS):
         state, _ = service.read(case)

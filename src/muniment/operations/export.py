@@ -38,6 +38,7 @@ from muniment.evidence.bundle import (
 )
 from muniment.evidence.keys import only
 from muniment.evidence.log import Log
+from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.note import MAX_SIGNATURES, KeyType, Signature, VerifierKey, parse_note
 from muniment.evidence.record import Header
 from muniment.evidence.stamp import open_token
@@ -49,6 +50,8 @@ from muniment.operations.erase import Erasures
 COVER_SECONDS: Final = 10.0
 #: Publishes a checkpoint over at least so many entries.
 Publish: TypeAlias = Callable[[int], Awaitable[Published | None]]
+#: a scan and the ends of all the removals that it saw done stand within so many entries
+_NEAR: Final = 1000
 _log = logging.getLogger(__name__)
 
 #: Whether this reader may see this section of this record.
@@ -335,7 +338,7 @@ def _followed(log: Log, registry: Registry, entry: Entry) -> Iterator[Entry]:
     The registry knows where those of people, roles and policy lie; an observed session says where;
     whatever else a record follows is of the case that its body names.
     """
-    elsewhere: dict[bytes, Entry] = _batches(log, entry)
+    elsewhere: dict[bytes, Entry] = _batches(log, entry) | _scan_before(log, entry)
     for leaf in entry.header.follows:
         index = registry.indexes.get(leaf)
         if index is not None:
@@ -356,12 +359,25 @@ def _batches(log: Log, entry: Entry) -> dict[bytes, Entry]:
     return {leaf: _entry_at(log, index, leaf) for leaf, index in places}
 
 
+def _scan_before(log: Log, entry: Entry) -> dict[bytes, Entry]:
+    """Of the end of an ordered removal: the scan that saw it gone, of the same batch of records."""
+    header = entry.header
+    if header.kind != records.CaseClosed.KIND or not header.follows:
+        return {}
+    found: dict[bytes, Entry] = {}
+    for index, data in log.store.entries(max(0, entry.index - _NEAR), entry.index):
+        if (leaf := leaf_hash(data)) in header.follows:
+            found[leaf] = _entry_at(log, index, leaf)
+    return found
+
+
 def _named_case(log: Log, header: Header) -> dict[bytes, Entry]:
     match records.parse(header):
         case (
             records.ReviewOpened(about=case)
             | records.EvidenceExported(about=case)
             | records.CallbackSettled(about=case)
+            | records.RemovalOrdered(about=case)
         ):
             return {entry.leaf: entry for entry in log.read_case(case)}
         case records.ReviewApplied(about=cases):

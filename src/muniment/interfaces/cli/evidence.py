@@ -5,16 +5,19 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
-from muniment.errors import Conflict, Malformed, Unavailable
+from muniment.errors import Conflict, Malformed, NotFound, Unavailable
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.client import asking
 from muniment.interfaces.cli.health import evidence_health
 from muniment.interfaces.cli.screen import json_option
 from muniment.interfaces.cli.subject import evidence_subject
+
+if TYPE_CHECKING:
+    from muniment.interfaces.cli.api import Api
 
 
 @click.group("evidence")
@@ -113,7 +116,7 @@ def evidence_export(
 
     notes = [read_head(path).decode("utf-8", "replace") for path in heads]
     with _new_file(output) as file, asking() as api:
-        whole = api.get(f"/v1/cases/{case}")["case"]
+        whole = _whole(api, case or "")
         data = api.post_for_bytes(f"/v1/cases/{whole}/evidence", {"heads": notes})
         file.write(data)
         key = api.text("/v1/log/key").strip()
@@ -199,6 +202,14 @@ def evidence_verifier(output: Path | None, *, as_json: bool) -> None:
             file.write(data)
     answer = {"file": None if output is None else str(output), "sha256": name, "bytes": len(data)}
     screen.show(answer, [f"{name}  {output or 'muniment-verify.pyz'}"], as_json=as_json)
+
+
+def _whole(api: "Api", case: str) -> str:
+    """The whole id of an access case; whatever else there is goes by what was typed."""
+    try:
+        return str(api.get(f"/v1/cases/{case}")["case"])
+    except NotFound:
+        return case
 
 
 @evidence_command.command("erase")

@@ -32,7 +32,9 @@ class ErasureAsk(Body):
 async def export(service: ServiceDep, caller: CallerDep, case: str, body: ExportAsk) -> Response:
     """The bundle's exact bytes: a file for `muniment verify`."""
     heads = [head.encode() for head in body.heads]
-    data = await carry_away.export(service, caller, find(service, case), heads)
+    # scans and removals are in no list: their ids are taken whole
+    whole = case if service.log.head(case) is not None else find(service, case)
+    data = await carry_away.export(service, caller, whole, heads)
     return Response(data, media_type="application/json")
 
 
