@@ -205,7 +205,7 @@ def _check_numbers(
     told = {name: each for name, each in value.items() if name not in beside}
     for name in sorted(told.keys() | again.keys()):
         if told.get(name) != again.get(name):
-            raise NotCanonical(f"`{name}` is not what the excerpt gives")
+            raise NotCanonical(f"`{name}` is not what the excerpt gives{_by_whom(value)}")
     for name in value["attached"]:
         place, _, digest = name.partition("/")
         if place == DOCUMENTS and not _is_named(digest, value["attached"][name], counting):
@@ -216,6 +216,15 @@ def _check_numbers(
     if value.get("documents_missing") != missing:
         raise NotCanonical("another number of documents is missing than it says")
     return f"{len(told['tests'])} tests over {told['population']['requests']:,} requests"
+
+
+def _by_whom(value: Mapping[str, Any]) -> str:
+    program = value.get("program")
+    if program == __version__:
+        return ""
+    return (
+        f"; version {program!s:.40} made it, and tests may have changed since: check it with that"
+    )
 
 
 def _is_named(digest: str, hashed: object, counting: Counting) -> bool:
