@@ -193,6 +193,7 @@ class Taking:
             **pages.list_pages(opened.cover, ordered),
             pages.STYLE: pages.CSS.encode(),
             "cases.csv": rows.as_csv(ordered),
+            "people.csv": rows.people_csv(ordered, told.tell(opened.checked).names),
             places.VERIFIER: verifier,
             places.README: readme(opened.cover, single_file.digest(verifier), self.notes),
         }

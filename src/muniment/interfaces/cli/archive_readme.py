@@ -30,6 +30,7 @@ digest with the one that is published with the release of this version, or build
 WHAT LIES WHERE
     index.html         start here: what the bundles say, for reading; no scripts, no network
     cases.csv          the same list for a spreadsheet
+    people.csv         who is behind the pseudonyms, as far as the reader may know
     archive.json       the bundle of this archive: its list of cases and the policies, proved
     cases/ID.json      the bundle of each case, complete in itself
     events/ID.json     what sources said of the case, unchanged, with proof

@@ -346,7 +346,11 @@ def _check_lists(found: Checked, opened: Opened) -> None:
     if _PAGES in found.undone:
         return
     made = dict(pages.list_pages(opened.cover, found.rows))
-    made |= {"cases.csv": rows.as_csv(found.rows), pages.STYLE: pages.CSS.encode()}
+    made |= {
+        "cases.csv": rows.as_csv(found.rows),
+        "people.csv": rows.people_csv(found.rows, told.tell(opened.checked).names),
+        pages.STYLE: pages.CSS.encode(),
+    }
     wrong = found.wrong.setdefault(7, [])
     wrong += places.difference(found.folder, made)
     known = {*made, *(pages.case_path(row.case) for row in found.rows)}

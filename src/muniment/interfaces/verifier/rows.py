@@ -38,6 +38,8 @@ class Row:
     #: `closed` or `open`
     complete: str
     reason: str
+    #: names behind pseudonyms: for the list of people, and no column of this one
+    names: tuple[tuple[str, str], ...]
 
     @classmethod
     def of(cls, told: Told) -> "Row":
@@ -60,10 +62,11 @@ class Row:
             sessions=str(len(told.sessions)) if told.sessions else "",
             complete="closed" if told.complete else "open",
             reason=told.reason,
+            names=told.names,
         )
 
     def json(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: getattr(self, name) for name in COLUMNS}
 
     @property
     def worries(self) -> str:
@@ -75,6 +78,9 @@ class Row:
             "open" if self.complete == "open" else "",
         ]
         return ", ".join(each for each in found if each)
+
+
+COLUMNS: Final = tuple(each.name for each in fields(Row) if each.name != "names")
 
 
 def _of_finding(told: Told) -> str:
@@ -90,9 +96,18 @@ def as_csv(rows: Iterable[Row]) -> bytes:
     """RFC 4180, with nothing in it that a spreadsheet would run."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\r\n")
-    names = [each.name for each in fields(Row)]
-    writer.writerow(names)
-    writer.writerows([_harmless(getattr(row, name)) for name in names] for row in rows)
+    writer.writerow(COLUMNS)
+    writer.writerows([_harmless(getattr(row, name)) for name in COLUMNS] for row in rows)
+    return buffer.getvalue().encode("utf-8")
+
+
+def people_csv(rows: Iterable[Row], more: Iterable[tuple[str, str]]) -> bytes:
+    """Who is behind each pseudonym, as far as bundles give it."""
+    found = dict(sorted({*more, *(name for row in rows for name in row.names)}))
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(("principal", "login"))
+    writer.writerows((id_, _harmless(login)) for id_, login in found.items())
     return buffer.getvalue().encode("utf-8")
 
 

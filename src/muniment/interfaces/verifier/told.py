@@ -92,6 +92,8 @@ class Told:
     acts: tuple[Act, ...] = ()
     #: what exists and is not shown here
     unseen: tuple[str, ...] = ()
+    #: who is behind pseudonyms, as far as the bundle gives it
+    names: tuple[tuple[str, str], ...] = ()
 
 
 def tell(checked: Checked) -> Told:
@@ -103,6 +105,7 @@ def tell(checked: Checked) -> Told:
         "complete": checked.proved.closed_at is not None,
         "opened": checked.proved.case[0].header.at,
         "acts": tuple(reader.acts()),
+        "names": reader.names,
         "unseen": tuple(
             f"section `{name}` of {record}: {clean(answer)}"
             for record, name, answer in checked.unseen
@@ -136,6 +139,10 @@ class _Reader:
                 if isinstance(login, str):
                     found[entry.header.case] = clean(login)
         return found
+
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        return tuple(sorted(self._names.items()))
 
     def section(self, entry: Entry, name: str) -> Json:
         """What a given section says; nothing for one that is withheld or erased."""
