@@ -6,7 +6,7 @@ import click
 import pytest
 from fake_service import ANA, BO, NAMES, START, case, decision, rule
 
-from muniment.interfaces.cli import screen
+from muniment.interfaces.cli import screen, story
 
 NOW = datetime(2026, 11, 21, 10, tzinfo=timezone.utc)
 
@@ -107,3 +107,40 @@ def test_a_case_names_the_human_for_whom_an_agent_asked(
     printed = map(click.unstyle, screen.case_lines(case(timeline=[asked]), NOW))
     lines = [each.split() for each in printed]
     assert [line[2] for line in lines if line[:2] == ["acts", "for"]] == told
+
+
+def test_what_sources_say_stands_in_the_columns_of_the_records() -> None:
+    actor = {"principal": "service", "type": "service", "sponsor": None, "assurance": "service"}
+    closed = {
+        "index": 7,
+        "kind": "case:closed",
+        "at": START,
+        "observed": None,
+        "record": {"actor": actor, "records": 1},
+        "sections": {},
+    }
+    line = {
+        "at": START,
+        "index": 9,
+        "type": "error",
+        "action": "x",
+        "object": "",
+        "detail": "",
+        "failed": True,
+        "standing": "within",
+    }
+    session = {
+        "account": "mun_a",
+        "source": "orders-log",
+        "lines": [line],
+        "events": 1,
+        "strength": "strong",
+    }
+    besides = story.between({"sessions": [session], "around": [], "findings": []})
+    shown = screen.case_lines(case(timeline=[closed]), NOW, besides)
+    (legend, record, event) = (
+        each for each in map(click.unstyle, shown) if "#" in each or "~" in each
+    )
+    assert legend.endswith("# is the entry in the log, ~ the one that proves a line of a source")
+    assert record.index("muniment") == event.index("mun_a")
+    assert "~" not in "\n".join(screen.case_lines(case(timeline=[closed]), NOW))

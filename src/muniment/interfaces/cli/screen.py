@@ -266,7 +266,7 @@ def _body(text: str) -> Iterator[str]:
 
 
 def case_lines(
-    case: Json, now: datetime, besides: Iterable[tuple[str, list[str]]] = ()
+    case: Json, now: datetime, besides: Sequence[tuple[str, list[str]]] = ()
 ) -> Iterator[str]:
     """
     What a case is now, and everything that was recorded of it.
@@ -277,12 +277,14 @@ def case_lines(
     yield paint(case["case"], bold=True)
     yield from fields(_facts(case, names, now))
     yield ""
-    day = ""
+    day, marks = "", "# is the entry in the log"
+    if any("~" in lines[0] for _, lines in besides):
+        marks += ", ~ the one that proves a line of a source"
     recorded = [(line["at"], list(_record_lines(line, names))) for line in case["timeline"]]
     for at, lines in sorted([*recorded, *besides], key=lambda dated: dated[0]):
         if at[:10] != day:
             day = at[:10]
-            yield faint(f"  {day}, times are UTC; # is the entry in the log")
+            yield faint(f"  {day}, times are UTC; {marks}")
         yield from lines
     yield ""
     yield faint(f"with all proofs: muniment evidence export {short(case['case'])} -o FILE")

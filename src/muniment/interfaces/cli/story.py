@@ -42,8 +42,8 @@ def _of_session(session: Json) -> Iterator[Dated]:
 
 def _event(session: Json, line: Json) -> Iterator[str]:
     who = faint(f"{clean(session['account']) or 'no account'}, {clean(session['source'])}")
-    kind = paint(line["type"], "red" if line["failed"] or line["standing"] in _STANDING else "cyan")
-    yield f"  {_proof(line['index'])} {line['at'][11:23]}  {kind}  {who}"
+    colour = "red" if line["failed"] or line["standing"] in _STANDING else "cyan"
+    yield f"  {_proof(line['index'])} {line['at'][11:23]}  {_kind(line['type'], colour)}  {who}"
     said = " ".join(clean(line[name]) for name in ("action", "object") if line[name])
     if line["type"] == "session.opened":
         sure = "" if session["strength"] == "strong" else ", which is no evidence of who it was"
@@ -61,7 +61,7 @@ def _around(line: Json) -> Dated:
     where = f", {clean(line['resource'])}" if line["resource"] else ""
     near = "" if line["near"] == "inside" else f" ({line['near']} the grant)"
     head = (
-        f"  {_proof(line['index'])} {line['at'][11:23]}  {paint(line['type'], 'yellow')}  "
+        f"  {_proof(line['index'])} {line['at'][11:23]}  {_kind(line['type'], 'yellow')}  "
         f"{faint(clean(line['source']) + where)}{near}"
     )
     return line["at"], [head, *hanging(clean(line["object"] or line["detail"]), _INDENT)]
@@ -71,8 +71,13 @@ def _finding(finding: Json) -> Dated:
     words = (
         f"{finding['rule']}, {finding['state']}: muniment findings show {short(finding['finding'])}"
     )
-    head = f"  {'':<6} {finding['at'][11:23]}  {paint('finding', 'red')}"
+    head = f"  {'':<6} {finding['at'][11:23]}  {_kind('finding', 'red')}"
     return finding["at"], [head, *hanging(words, _INDENT)]
+
+
+def _kind(word: str, colour: str) -> str:
+    """In the column of the kinds of records."""
+    return paint(f"{word:<19}", colour)
 
 
 def _proof(index: int | None) -> str:
