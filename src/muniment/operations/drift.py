@@ -263,11 +263,12 @@ _ORDER: Final[list[Severity]] = ["info", "low", "medium", "high", "critical"]
 
 def _report(look: Look, case: str, standing: Sequence[Difference]) -> Hit:
     powerful = sum(each.kind == "privileged-account" for each in standing)
+    accounts = "1 account" if len(standing) == 1 else f"{len(standing)} accounts"
     return Hit(
         rule=STANDING.id,
         at=look.at,
         key=_report_key(look),
-        summary=f"{look.resource}: {len(standing)} accounts without a grant stood at the target "
+        summary=f"{look.resource}: {accounts} without a grant stood at the target "
         f"when it was first looked at, {powerful} of them powerful",
         severity="info",
         resource=look.resource,

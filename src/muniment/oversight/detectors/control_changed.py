@@ -139,7 +139,8 @@ level: low
         yield self.hit(
             fact,
             key,
-            f"{by} changed a control ({what})" + (", which is weaker now" if weakens else ""),
+            f"{'the service' if by == 'service' else by} changed a control ({what})"
+            + (", which is weaker now" if weakens else ""),
             severity="high" if weakens else self.rule.severity,
             subjects=(),
         )
