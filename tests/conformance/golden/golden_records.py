@@ -187,6 +187,15 @@ RECORDS: tuple[Record, ...] = (
     records.EvidenceRead(
         actor=HUMAN, what="case", about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s", count=1
     ),
+    records.ReportIssued(
+        actor=HUMAN,
+        framework="soc2",
+        since=AT,
+        until=LATER,
+        resources=("orders-prod",),
+        size=4712,
+        report=digest("report"),
+    ),
     records.CallbackSettled(
         actor=records.SERVICE,
         about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s",

@@ -95,6 +95,7 @@ from muniment.access.records.record import (
     SignIn,
     parse,
 )
+from muniment.access.records.reports import ReportIssued
 from muniment.access.records.retention import (
     ErasureApproved,
     ErasureProposed,
@@ -172,6 +173,7 @@ __all__ = [
     "RemovalOrdered",
     "RemovalUnverified",
     "RemovalVerified",
+    "ReportIssued",
     "ReviewAnswered",
     "ReviewApplied",
     "ReviewDecided",

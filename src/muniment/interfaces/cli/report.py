@@ -223,8 +223,8 @@ def _issued(made: "Made") -> dict[str, Any]:
     value = made.value
     return {
         "framework": value["framework"]["id"],
-        "from": value["period"]["from"],
-        "to": value["period"]["to"],
+        "since": value["period"]["from"],
+        "until": value["period"]["to"],
         "resources": value["resources"],
         "size": value["log"]["size"],
         "report": made.digest,

@@ -22,7 +22,15 @@ from muniment.errors import MunimentError
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.oversight.siem import SiemEvent
-from muniment.sinks.siem import campaigns, carried_away, directory, grants, retention, watching
+from muniment.sinks.siem import (
+    campaigns,
+    carried_away,
+    directory,
+    grants,
+    reports,
+    retention,
+    watching,
+)
 from muniment.sinks.siem.case_so_far import CaseSoFar, case_of, further
 from muniment.sinks.siem.shapes import BASE, OTHER, SEVERITIES, Seen, Told, actor, milliseconds
 
@@ -36,6 +44,7 @@ KINDS: Final[Mapping[type[Record], Callable[..., Told]]] = {
     **retention.KINDS,
     **campaigns.KINDS,
     **carried_away.KINDS,
+    **reports.KINDS,
     **directory.KINDS,
 }
 #: their cases are never closed, and an event says nothing of what came before in them

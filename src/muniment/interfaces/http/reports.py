@@ -1,0 +1,46 @@
+"""`/v1/reports`: what was made of the log, and by whom. Who asks for a report makes it himself."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from muniment.errors import Malformed
+from muniment.interfaces.http.cases import Body
+from muniment.interfaces.http.context import CallerDep, ServiceDep
+from muniment.operations import report
+from muniment.operations.report import Issued
+
+router = APIRouter(prefix="/v1", tags=["evidence"])
+
+_Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class ReportMade(Body):
+    framework: str = Field(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9-]*$")
+    #: cases that were asked for at or after, and before
+    since: datetime
+    until: datetime
+    #: on these resources alone; empty: on all
+    resources: list[_Name] = Field(default=[], max_length=100)
+    #: entries of the log that it is about
+    size: int = Field(ge=1, le=2**53 - 1)
+    #: SHA-256 of its `report.json`
+    report: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+@router.post("/reports", status_code=201)
+async def issue(service: ServiceDep, caller: CallerDep, body: ReportMade) -> dict[str, Any]:
+    """Record a report that the caller has made, by its digest: `muniment report` does."""
+    if body.since.tzinfo is None or body.until.tzinfo is None:
+        raise Malformed("`since` and `until` have a zone: end them with `Z`")
+    issued = Issued(
+        framework=body.framework,
+        since=body.since,
+        until=body.until,
+        resources=tuple(sorted(set(body.resources))),
+        size=body.size,
+        report=bytes.fromhex(body.report),
+    )
+    return {"case": await report.issue(service, caller, issued)}
