@@ -28,7 +28,7 @@ MAX_WORDS: Final = 500
 MAX_NAME: Final = 80
 NOBODY: Final = "somebody whose identity was erased"
 _PRINCIPAL = re.compile(r"prn_[a-z2-7]{26}", re.ASCII)
-_KEEP = "The log as it stands. Keep this: a log that was rewritten later contradicts it."
+KEEP: Final = "The log as it stands. Keep this: a log that was rewritten later contradicts it."
 
 
 def one_line(text: str, most: int = MAX_NAME) -> str:
@@ -147,12 +147,12 @@ def _facts(service: Service, case: AccessCase, entry: Entry, event: Event) -> di
         "rules": list(_rules(service, case)),
         "terms": ask.terms.hex(),
         "code": short_code(ask.terms),
-        "head": _head(service),
+        "head": head_of(service),
         "link": f"{service.public_url}/approve/{case.id}" if service.public_url else "",
     }
 
 
-def _head(service: Service) -> dict[str, Any]:
+def head_of(service: Service) -> dict[str, Any]:
     head = service.log.keys.recognise(service.log.checkpoint)
     return {"origin": head.origin, "size": head.size, "root": head.root.hex()}
 
@@ -187,7 +187,6 @@ def _facts_of_finding(
 ) -> dict[str, Any]:
     """Without what a target says: that is for whoever signs in."""
     raised, rule = finding.raised, _rule(service, finding)
-    said = service.section(entry, "detail") if "detail" in entry.header.sections else None
     return {
         "finding": finding.id,
         "record": event.about,
@@ -198,13 +197,19 @@ def _facts_of_finding(
         "severity": raised.severity,
         "nature": raised.nature,
         "resource": raised.resource,
-        "summary": _with_names(service, str((said or {}).get("summary", ""))),
+        "summary": summary_of(service, entry),
         "about": list(finding.about),
         "ends": list(finding.ends),
         "count": finding.count,
-        "head": _head(service),
+        "head": head_of(service),
         "link": f"{service.public_url}/findings/{finding.id}" if service.public_url else "",
     }
+
+
+def summary_of(service: Service, entry: Entry) -> str:
+    """What a record of a finding says, with names for ids; empty where that was erased."""
+    said = service.section(entry, "detail") if "detail" in entry.header.sections else None
+    return _with_names(service, str((said or {}).get("summary", "")))
 
 
 def _with_names(service: Service, summary: str) -> str:
@@ -272,7 +277,7 @@ def _text(title: str, facts: Mapping[str, Any], others: Sequence[str], checkpoin
     lines += [_how_to_look(facts), *([facts["link"]] if facts["link"] else []), ""]
     if others:
         lines += [_more(others), *(f"- {line}" for line in others), ""]
-    return "\n".join([*lines, _KEEP, "", checkpoint])
+    return "\n".join([*lines, KEEP, "", checkpoint])
 
 
 def _html(title: str, facts: Mapping[str, Any], others: Sequence[str], checkpoint: str) -> str:
@@ -289,7 +294,7 @@ def _html(title: str, facts: Mapping[str, Any], others: Sequence[str], checkpoin
     if others:
         items = "".join(f"<li>{escape(line)}</li>" for line in others)
         parts.append(f"<p>{escape(_more(others))}</p><ul>{items}</ul>")
-    return "".join([*parts, f"<p>{escape(_KEEP)}</p><pre>{escape(checkpoint)}</pre>"])
+    return "".join([*parts, f"<p>{escape(KEEP)}</p><pre>{escape(checkpoint)}</pre>"])
 
 
 def _more(others: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ Being told is an optimisation: nothing waits for it, and nothing is decided by i
 is recorded in a case of its own for each record and way of telling.
 """
 
+import asyncio
 import base64
 import logging
 from collections.abc import Iterable, Sequence
@@ -22,16 +23,19 @@ from muniment.evidence.append import Companions, Outcome
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations import findings
+from muniment.operations.digest import MOST, Item, digest
 from muniment.operations.explain import who_could_approve
 from muniment.operations.notice_text import line_about, notice
-from muniment.operations.owed import Event, Way, events, parts, work
+from muniment.operations.owed import DIGEST, NOTICE, Event, Way, events, parts, work
 from muniment.operations.service import Service, close, record_of
-from muniment.ports import Due, Notifier
+from muniment.ports import Due, Notice, Notifier
 
 #: after this an undelivered notice is given up
 GIVE_UP: Final = timedelta(hours=24)
 #: one record is told to so many people at most
 MOST_RECIPIENTS: Final = 200
+#: due work that is gone through for what else a digest takes along
+_MOST_DUE: Final = 2000
 #: stands for whoever reads a channel
 _CHANNEL = ""
 _log = logging.getLogger(__name__)
@@ -272,13 +276,26 @@ async def _tell(service: Service, owed: _Owed, notifier: Notifier, recipient: st
     address = _address(service, recipient)
     if notifier.personal and not address:
         return "refused"
+    if owed.event.name == DIGEST:
+        return await _tell_digest(service, owed, notifier, recipient, address)
     if not pace.is_free(key, elapsed):
         line = line_about(service, owed.case, owed.entry, owed.event)
         pace.hold(key, owed.work, f"{line} ({owed.case.id})")
         return "held"
     others = pace.held(key, owed.work)
-    id = f"{owed.record_case}.{recipient}" if recipient else owed.record_case
+    id = _notice_id(owed, recipient)
     told = notice(service, owed.case, owed.entry, owed.event, id, list(others.values()))
+    outcome = await _hand_over(owed, notifier, told, address)
+    if outcome == "delivered":
+        pace.took(key, owed.work, others, elapsed)
+    return outcome
+
+
+def _notice_id(owed: _Owed, recipient: str) -> str:
+    return f"{owed.record_case}.{recipient}" if recipient else owed.record_case
+
+
+async def _hand_over(owed: _Owed, notifier: Notifier, told: Notice, address: str) -> str:
     try:
         await notifier.tell(told, address)
     except AddressRefused as error:
@@ -287,8 +304,51 @@ async def _tell(service: Service, owed: _Owed, notifier: Notifier, recipient: st
     except Unavailable as error:
         _log.warning("%s was not told by `%s`: %s", owed.event.about, owed.sink, error)
         return "failed"
-    pace.took(key, owed.work, others, elapsed)
     return "delivered"
+
+
+async def _tell_digest(
+    service: Service, owed: _Owed, notifier: Notifier, recipient: str, address: str
+) -> str:
+    """With all others that are due: whoever comes next finds that it was told."""
+    pace, key = service.pace, (owed.sink, recipient)
+    async with pace.digesting.setdefault(key, asyncio.Lock()):
+        if recipient in pace.told.get(owed.work, ()):
+            return "delivered"
+        items = await asyncio.to_thread(_due_with, service, owed, recipient)
+        told = digest(service, items, _notice_id(owed, recipient))
+        outcome = await _hand_over(owed, notifier, told, address)
+        if outcome == "delivered":
+            others = {item.work: "" for item in items if item.work != owed.work}
+            pace.took(key, owed.work, others, service.log.clock.elapsed())
+        return outcome
+
+
+def _due_with(service: Service, owed: _Owed, recipient: str) -> list[Item]:
+    """What this recipient is to be told of in one digest with it; a bounded number."""
+    begins = f"{NOTICE}{owed.sink}/{findings.FINDINGS}"
+    now = moment.text(service.log.clock.due())
+    due = service.projections.due(now, limit=_MOST_DUE, callbacks=True)
+    named = [each for each in due if each.startswith(begins) and each != owed.work]
+    found = [_item(owed)]
+    for each in named:
+        other = _read(service, each)
+        if other is None or other.event.name != DIGEST or not isinstance(other.case, Finding):
+            continue
+        if recipient in service.pace.told.get(each, ()) or _is_moot(other):
+            continue
+        settled = is_settled(service, owed.sink, other.event.about)
+        if settled or recipient in _concerned(service, other.case):
+            continue
+        found.append(_item(other))
+        if len(found) == MOST:
+            break
+    return found
+
+
+def _item(owed: _Owed) -> Item:
+    assert isinstance(owed.case, Finding)  # noqa: S101 (nothing else is told in a digest)
+    return Item(work=owed.work, finding=owed.case, entry=owed.entry, event=owed.event)
 
 
 def _address(service: Service, recipient: str) -> str:

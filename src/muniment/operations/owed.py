@@ -25,11 +25,13 @@ from muniment.ports import Due
 
 #: begins the names of due work that tells of a record: `notice/<way>/<record id>`
 NOTICE: Final = "notice/"
-#: what is told of findings
-FINDING: Final = "finding"
+#: what is told of findings: at once, and of those that wake nobody once a day
+FINDING, DIGEST = "finding", "digest"
+#: the hour of the day, in UTC, at which that is
+DIGEST_HOUR: Final = 6
 #: how long before its end the holder of a grant is told
 BEFORE_END: Final = timedelta(minutes=5)
-#: a finding of less is told to nobody, unless access ends for it: it stands in the lists
+#: a finding of less waits for the next morning, unless access ends for it
 ALARMING: Final = ("medium", "high", "critical")
 _ACCESS = ("request", "extend", "issue")
 _log = logging.getLogger(__name__)
@@ -125,7 +127,8 @@ def _alarms(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
     for entry in entries:
         match records.parse(entry.header):
             case records.FindingRaised(ends=()) as raised if not _alarming(raised):
-                pass
+                at = morning_after(entry.header.at)
+                yield entry, Event(name=DIGEST, about=entry.header.id, at=at)
             case records.FindingRaised() | records.FindingSeen(ends=(_, *_)):
                 yield entry, Event(name=FINDING, about=entry.header.id, at=entry.header.at)
             case _:
@@ -135,6 +138,12 @@ def _alarms(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
 def _alarming(raised: records.FindingRaised) -> bool:
     """A baseline may well be wrong about what is usual: nobody is woken by one."""
     return raised.nature == "deterministic" and raised.severity in ALARMING
+
+
+def morning_after(at: datetime) -> datetime:
+    """The next moment at which what is not urgent is told."""
+    same = at.replace(hour=DIGEST_HOUR, minute=0, second=0, microsecond=0)
+    return same if at < same else same + timedelta(days=1)
 
 
 def _event(before: AccessCase, entry: Entry, after: AccessCase) -> tuple[str, datetime] | None:

@@ -5,6 +5,7 @@ What comes too soon waits, and is told in one notice, or counted. All of it is m
 that starts anew tells what waits, at the same pace.
 """
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,8 @@ class Pace:
     findings: dict[str, Tally] = field(default_factory=dict)
     #: by rule: when its newest findings were raised, in elapsed seconds
     raised: dict[str, deque[float]] = field(default_factory=dict)
+    #: one after the other, each recipient is told what waits until the morning
+    digesting: dict[Recipient, asyncio.Lock] = field(default_factory=dict)
     _sent: dict[Recipient, deque[float]] = field(default_factory=dict)
     _held: dict[Recipient, dict[str, str]] = field(default_factory=dict)
 

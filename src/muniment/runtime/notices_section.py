@@ -25,10 +25,14 @@ class NoticesSection(BaseModel):
     to: tuple[Name, ...] = ("approvers", "requester")
     #: `waiting` for approval; `decided`; `ending` in five minutes; `ended` by somebody else;
     #: `break-glass`; `announced`, as a rule's `@notify` asks for it; `finding`, where it is of
-    #: medium severity or more and no mere baseline, or ends access: by mail to groups alone
+    #: medium severity or more and no mere baseline, or ends access; `digest`, at 06:00 UTC what
+    #: other findings came since the day before, in one notice: both by mail to groups alone
     events: tuple[
-        Literal["waiting", "decided", "ending", "ended", "break-glass", "announced", "finding"], ...
-    ] = ("waiting", "decided", "ended", "break-glass", "announced", "finding")
+        Literal[
+            "waiting", "decided", "ending", "ended", "break-glass", "announced", "finding", "digest"
+        ],
+        ...,
+    ] = ("waiting", "decided", "ended", "break-glass", "announced", "finding", "digest")
     #: the webhook may lie inside your own network, and be without TLS
     internal: bool = False
 

@@ -73,7 +73,8 @@ class NoticeSettled(Record):
 
     #: record id of what there was to tell
     about: str
-    #: `waiting`, `decided`, `ending`, `ended`, `break-glass`, `announced`, `finding`
+    #: `waiting`, `decided`, `ending`, `ended`, `break-glass`, `announced`, `finding`,
+    #: `digest`
     event: str
     #: which way of telling, by its name in the configuration
     sink: str
