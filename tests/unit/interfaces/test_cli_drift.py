@@ -180,3 +180,13 @@ def test_a_removal_says_that_nothing_was_done_yet(
     assert all(each in out for each in statements)
     assert run([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == answer
+
+
+def test_what_was_new_at_the_last_look_is_known_since_then(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.on("GET", "/v1/drift", told(difference(since=None)))
+    assert run(["drift"]) == 1
+    out = capsys.readouterr().out
+    when = out.partition("looked at ")[2].partition(":  ")[0].partition(" UTC")[0]
+    assert out.count(f"{when} UTC") == 2

@@ -45,10 +45,10 @@ def detect_command(
         _require(rules, only)
         screen.show({"rules": rules}, _listed(rules, whole=only is not None), as_json=as_json)
         return
-    found = _backtest(folder, settings)
+    found, names = _backtest(folder, settings)
     results = [each for id_, each in found.results.items() if only in (None, id_)]
     _require(results, only)
-    answer = _answer(found, results)
+    answer = {**_answer(found, results), "names": names}
     screen.show(answer, _told(answer), as_json=as_json)
 
 
@@ -157,12 +157,14 @@ def _whole(rule: dict[str, Any]) -> Iterator[str]:
 # --- what they would have found ---------------------------------------------------------------
 
 
-def _backtest(folder: Path, settings: "Settings") -> "Backtest":
+def _backtest(folder: Path, settings: "Settings") -> tuple["Backtest", dict[str, str]]:
+    """And logins by principal id."""
     from muniment.runtime.detecting import backtest
     from muniment.runtime.past import looking_back
 
     with looking_back(folder, settings) as service:
-        return backtest(service, settings, folder, _progress)
+        found = backtest(service, settings, folder, _progress)
+        return found, {id_: login for login, id_ in service.names.items()}
 
 
 def _progress(done: int, total: int) -> None:
@@ -231,10 +233,11 @@ def _told(answer: dict[str, Any]) -> Iterator[str]:
             for rule in answer["rules"]
         ],
     )
+    yield ""
     for rule in answer["rules"]:
         for example in rule["examples"]:
             yield screen.faint(f"{rule['rule']}, {example['at'][:19].replace('T', ' ')}")
-            yield from screen.hanging(screen.clean(example["summary"]), 2)
+            yield from screen.hanging(screen.sentence(answer["names"], example["summary"]), 2)
     yield from _silent(answer)
 
 

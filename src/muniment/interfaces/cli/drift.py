@@ -89,7 +89,7 @@ def _of_resource(one: dict[str, Any], names: screen.Names) -> Iterator[str]:
     if one["differences"]:
         yield from screen.table(
             ("WHAT", "ACCOUNT", "SEVERITY", "SINCE", "FINDING"),
-            [_row(each) for each in one["differences"]],
+            [_row(each, scan["at"]) for each in one["differences"]],
         )
         if scan["unlisted"]:
             yield screen.faint(f"{scan['unlisted']} more, which the list had no room for")
@@ -100,7 +100,7 @@ def _of_resource(one: dict[str, Any], names: screen.Names) -> Iterator[str]:
         yield from _removal(each, names)
 
 
-def _row(each: dict[str, Any]) -> tuple[str, ...]:
+def _row(each: dict[str, Any], seen_at: str) -> tuple[str, ...]:
     named = ", ".join(map(screen.clean, each["objects"]))
     more = each["count"] - len(each["objects"])
     named += f" and {more} more" if more > 0 else ""
@@ -108,7 +108,7 @@ def _row(each: dict[str, Any]) -> tuple[str, ...]:
         f"{each['kind']}, {each['what']}",
         screen.clean(each["account"]) + (f" ({named})" if named else ""),
         screen.paint(each["severity"], _COLOURS.get(each["severity"])),
-        screen.moment(each["since"], now()) if each["since"] else "now",
+        screen.moment(each["since"] or seen_at, now()),
         screen.short(each["finding"]) if each["finding"] else "",
     )
 
