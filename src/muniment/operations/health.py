@@ -7,9 +7,10 @@ What is recorded are counts. That they grew is seen by whoever has the log, and 
 import asyncio
 import base64
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from muniment.evidence import moment
 from muniment.evidence.append import Companions, Outcome
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
-from muniment.operations import permit
+from muniment.operations import delegation, permit
 from muniment.operations.service import Caller, Service, content
 from muniment.operations.surveyed import Surveyed
 from muniment.operations.surveying import known, look_at_one, look_for_sealed, surveyed
@@ -32,6 +33,8 @@ MEASUREMENTS: Final = "hlt"
 EVERY: Final = timedelta(days=1)
 #: grants that were asked for within so many days are counted apart: old ones stay as they are
 DAYS: Final = 30
+#: severities of what makes no grant weak: some of it applies to each of them
+SLIGHT: Final = ("low", "info")
 #: entries that are read before a glance
 MOST_GLANCED: Final = 2000
 #: cases that are named of each kind, and measurements that are shown
@@ -40,7 +43,7 @@ NAMED, SHOWN = 20, 90
 
 @dataclass(kw_only=True)
 class Tally:
-    """How many grants there are, and how many of them are weak."""
+    """How many grants there are, and how many of them are weak in more than a slight way."""
 
     grants: int = 0
     weak: int = 0
@@ -48,7 +51,7 @@ class Tally:
 
     def add(self, kinds: Sequence[str]) -> None:
         self.grants += 1
-        self.weak += bool(kinds)
+        self.weak += any(KINDS[kind].severity not in SLIGHT for kind in kinds)
         self.counts.update(kinds)
 
 
@@ -125,10 +128,11 @@ def glance(service: Service, case_id: str) -> dict[str, Any] | None:
             found = weaknesses(line, kept.survey, known(service, kept, [line]))
     except Unavailable:
         return None
+    slight = [each.kind for each in found if KINDS[each.kind].severity in SLIGHT]
     return {
         "granted": line.authorized is not None,
-        "weaknesses": [each.kind for each in found],
-        "worst": KINDS[found[0].kind].severity if found else None,
+        "weaknesses": [each.kind for each in found if each.kind not in slight],
+        "slight": slight,
     }
 
 
@@ -140,8 +144,8 @@ def overall(service: Service, caller: Caller) -> dict[str, Any]:
     """
     permit.require(service, caller, "read")
     with surveyed(service) as kept:
-        judged = judge(service, kept)
-        trend = kept.survey.measured[-SHOWN:]
+        judged, trend = judge(service, kept), kept.survey.measured[-SHOWN:]
+        rows = list(_rows(judged, partial(_covers, caller, kept)))
     return {
         "at": moment.text(judged.at),
         "size": judged.size,
@@ -152,13 +156,19 @@ def overall(service: Service, caller: Caller) -> dict[str, Any]:
             "grants": judged.recent.grants,
             "weak": judged.recent.weak,
         },
-        "weaknesses": list(_rows(judged)),
+        "weaknesses": rows,
         "log": [_told(each.kind) for each in judged.log],
         "trend": [_point(at, record) for at, record in trend],
     }
 
 
-def _rows(judged: Judged) -> Iterator[dict[str, Any]]:
+def _covers(caller: Caller, kept: Surveyed, case: str) -> bool:
+    """Whoever acts for somebody sees by name what was handed to him."""
+    line = kept.survey.population.lines[case]
+    return delegation.covers(caller, line.resource, line.role)
+
+
+def _rows(judged: Judged, covers: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
     """Every kind, also those that there are none of: what was looked for is part of the answer."""
     of_grants = [each for each in KINDS.values() if each.about == "grant"]
     order = sorted(
@@ -173,6 +183,7 @@ def _rows(judged: Judged) -> Iterator[dict[str, Any]]:
             "cases": [
                 {"case": each.case, "says": each.says}
                 for each in reversed(judged.cases.get(kind.id, ()))
+                if covers(each.case)
             ],
         }
 

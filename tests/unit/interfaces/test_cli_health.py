@@ -79,7 +79,7 @@ def test_all_of_them_are_a_table_of_what_there_is(
     service.on("GET", "/v1/evidence/health", ALL)
     assert run(["evidence", "health"]) == 0
     out = capsys.readouterr().out
-    assert "12 grants, 4 of them weak in some way; of 5 in the last 30 days 2" in out
+    assert "12 grants, 4 with weak evidence (medium or worse); of 5 in the last 30 days 2" in out
     assert "removal-unverified" in out
     assert "weak-link" not in out
     assert "Mend removal-unverified." in out
@@ -123,13 +123,17 @@ def test_whoever_looks_at_a_case_sees_in_a_line_whether_its_evidence_stands_up(
         },
         "sections": {},
     }  # fmt: skip
-    judged = {"granted": True, "weaknesses": ["weak-link"], "worst": "medium"}
+    judged = {"granted": True, "weaknesses": ["weak-link"], "slight": ["unstamped"]}
     shown = told_case(timeline=[line], health=judged)
     service.on("GET", f"/v1/cases/{CASE}", shown)
     assert run(["show", CASE]) == 0
     out = capsys.readouterr().out
-    assert "its evidence is weak: weak-link" in out
+    assert "its evidence is weak: weak-link (slight: unstamped)" in out
     assert f"muniment evidence health {CASE[:12]}" in out
+    slight = {**judged, "weaknesses": []}
+    service.on("GET", f"/v1/cases/{CASE}", {**shown, "health": slight})
+    assert run(["show", CASE]) == 0
+    assert "its evidence stands up (slight: unstamped)" in capsys.readouterr().out
     service.on("GET", f"/v1/cases/{CASE}", {**shown, "health": None})
     assert run(["show", CASE]) == 0
     assert "evidence is weak" not in capsys.readouterr().out

@@ -42,7 +42,7 @@ async def test_each_weakness_is_told_with_what_to_do_and_its_newest_cases(consol
     text = await page(console)
     said = words(text)
     for part in (
-        "1 of 1 grants have evidence that is weak in some way",
+        "Of 1 grants 1 have weak evidence",
         "Nothing, or not everything, says what was done there",
         "What to do: Add a source that speaks of this target",
         "no source speaks of orders-prod",

@@ -47,9 +47,10 @@ async def test_others_see_neither_his_grant_nor_all_of_them(api: ScenarioApi) ->
 async def test_all_of_them_are_counted_with_the_trend(api: ScenarioApi) -> None:
     await api.scenario.granted()
     await health.measure(api.scenario.service)
+    size = api.scenario.service.log.size
     answer = (await api.get("aud", PATH)).json()
     assert (answer["grants"], answer["weak"], len(answer["trend"])) == (1, 1, 1)
-    assert answer["size"] == api.scenario.service.log.size
+    assert size <= answer["size"] <= api.scenario.service.log.size
 
 
 async def test_a_case_says_in_short_whether_its_evidence_stands_up(api: ScenarioApi) -> None:
@@ -57,9 +58,10 @@ async def test_a_case_says_in_short_whether_its_evidence_stands_up(api: Scenario
     denied = (await api.scenario.ask("ana", ticket="")).case.id
     shown = (await api.get("ana", f"/v1/cases/{granted}")).json()["health"]
     assert shown["granted"]
-    assert (shown["worst"], "uncovered-source" in shown["weaknesses"]) == ("medium", True)
+    assert shown["weaknesses"] == ["token-approval", "uncovered-source"]
+    assert shown["slight"] == ["static-token-request"]
     shown = (await api.get("ana", f"/v1/cases/{denied}")).json()["health"]
-    assert shown == {"granted": False, "weaknesses": [], "worst": None}
+    assert shown == {"granted": False, "weaknesses": [], "slight": []}
 
 
 async def test_while_the_log_is_read_a_case_is_shown_without_it_and_the_list_has_to_wait(

@@ -571,3 +571,13 @@ def test_every_kind_says_what_it_means_and_what_to_do() -> None:
         assert kind.meaning.endswith(".")
         assert kind.advice.endswith(".")
         assert not kind.title.endswith(".")
+
+
+async def test_what_is_slight_makes_no_grant_weak(scenario: Scenario) -> None:
+    """Some of it applies to every grant: who counts it as weak sees nothing else any more."""
+    await hear(scenario)
+    caller = scenario.caller
+    scenario.caller = lambda login: replace(caller(login), assurance="session")  # type: ignore[method-assign]  # a stand-in
+    await ended(scenario)
+    answer = overall(scenario)
+    assert (answer["grants"], answer["weak"], count(scenario, "unsigned-approval")) == (1, 0, 1)

@@ -19,7 +19,8 @@ class EvidenceMeasured(Record):
     definition: bytes
     #: the entries before this one were counted over
     size: int
-    #: grants in all, those that are weak in any way, and how many by kind; what is not named: none
+    #: grants in all, those with a weakness of medium severity or more, and how many by kind of
+    #: weakness; what is not named: none
     grants: int
     weak: int
     counts: dict[str, int]

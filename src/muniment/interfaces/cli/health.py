@@ -95,12 +95,14 @@ def glance(judged: Json, case: str) -> Iterator[str]:
     """For those who look at a case: in a line whether its evidence stands up, and where to look."""
     if not judged["granted"]:
         return
-    if not judged["weaknesses"]:
-        yield screen.paint("its evidence stands up", "green")
-        return
-    colour = _COLOURS.get(judged["worst"])
-    yield f"{screen.paint('its evidence is weak', colour)}: {', '.join(judged['weaknesses'])}"
-    yield screen.faint(f"what to do: muniment evidence health {screen.short(case)}")
+    slight = f" (slight: {', '.join(judged['slight'])})" if judged["slight"] else ""
+    if judged["weaknesses"]:
+        weak = ", ".join(judged["weaknesses"])
+        yield f"{screen.paint('its evidence is weak', 'red')}: {weak}{slight}"
+    else:
+        yield screen.paint("its evidence stands up", "green") + slight
+    if judged["weaknesses"] or slight:
+        yield screen.faint(f"what to do: muniment evidence health {screen.short(case)}")
 
 
 # --- of all of them ---------------------------------------------------------------------------
@@ -109,8 +111,8 @@ def glance(judged: Json, case: str) -> Iterator[str]:
 def _overall(answer: Json) -> Iterator[str]:
     recent, found = answer["recent"], [each for each in answer["weaknesses"] if each["count"]]
     yield (
-        f"{screen.counted(answer['grants'], 'grant')}, {answer['weak']} of them weak in some way; "
-        f"of {recent['grants']} in the last {recent['days']} days {recent['weak']}"
+        f"{screen.counted(answer['grants'], 'grant')}, {answer['weak']} with weak evidence (medium "
+        f"or worse); of {recent['grants']} in the last {recent['days']} days {recent['weak']}"
     )
     if found:
         yield ""

@@ -333,7 +333,7 @@ def _measured(seen: Seen, record: records.EvidenceMeasured) -> Told:
     return Told(
         ocsf=COMPLIANCE,
         activity=RAISE,
-        message=f"of {record.grants} grants {record.weak} have evidence that is weak in some way",
+        message=f"of {record.grants} grants {record.weak} have weak evidence",
         severity=LOW if weak else INFORMATIONAL,
         status=_NEW if weak else _RESOLVED,
         fields={
