@@ -25,7 +25,7 @@ class Sizes:
 
 
 SMOKE = Sizes(seconds=0.5, rounds=1, records=20_000, grants=10, spread=2.0)
-QUICK = Sizes(seconds=4.0, rounds=3, records=100_000, grants=100, spread=6.0)
+QUICK = Sizes(seconds=3.0, rounds=3, records=100_000, grants=100, spread=6.0)
 FULL = Sizes(seconds=6.0, rounds=3, records=1_000_000, grants=1000, spread=60.0)
 
 

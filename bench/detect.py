@@ -14,13 +14,14 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-from bench.context import SMOKE, Bench
+from bench.context import FULL, QUICK, SMOKE, Bench
 from bench.figures import Figure, at_most
 from muniment.oversight.detectors import BUILT_IN
 from muniment.oversight.watch import backtest
 from muniment.testing.ordinary_year import OrdinaryYear
 
-SMALL, LARGE = 10_000, 100_000
+#: grants of a small year and of a large one
+_SIZES = {SMOKE: (1_000, 10_000), QUICK: (10_000, 40_000), FULL: (10_000, 100_000)}
 #: seconds that are enough for a year of the large one
 _ENOUGH = 60
 _MIB = 1 << 20
@@ -35,7 +36,7 @@ class Taken:
 
 
 async def run(bench: Bench) -> list[Figure]:
-    small, large = (SMALL // 10, SMALL) if bench.sizes is SMOKE else (SMALL, LARGE)
+    small, large = _SIZES[bench.sizes]
     figures = []
     watched = {grants: await _alone(grants, watching=True) for grants in (small, large)}
     for grants, taken in watched.items():
