@@ -48,7 +48,7 @@ def write(lines: Iterable[bytes]) -> list[bytes]:
             room = _SHEET
         sheets[-1].append(line)
         room -= size
-    return [gzip.compress(b"".join(line + b"\n" for line in each), mtime=0) for each in sheets]
+    return [gzip.compress(b"".join(line + b"\n" for line in each), 4, mtime=0) for each in sheets]
 
 
 def unpacked(sheet: bytes) -> bytes:

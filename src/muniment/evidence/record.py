@@ -136,6 +136,34 @@ class Header:
         )
 
 
+def read_again(data: bytes) -> Header:
+    """
+    The header of an entry that stands in a tree whose root was, or is about to be, compared.
+
+    What was appended was parsed then: its form is not looked at a second time, which is most of the
+    work. Raises `NotCanonical` for what can be no header.
+    """
+    try:
+        value = canonical.read_again(data)
+        case, _, position = value["id"].partition("/")
+        observed = value.get("observed")
+        return Header(
+            kind=value["kind"],
+            fold=value["fold"],
+            case=case,
+            position=int(position),
+            at=moment.parse(value["at"]),
+            body=value["body"],
+            prev=None if value["prev"] is None else bytes.fromhex(value["prev"]),
+            follows=tuple(map(bytes.fromhex, value["follows"])),
+            documents=tuple(map(bytes.fromhex, value["documents"])),
+            sections={name: bytes.fromhex(sealed) for name, sealed in value["sections"].items()},
+            observed=None if observed is None else moment.parse(observed),
+        )
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise NotCanonical(f"no record header: {error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """Content and salt of one section, as they lie beside the log."""

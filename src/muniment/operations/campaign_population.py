@@ -16,8 +16,8 @@ from muniment.access.campaign_items import root_of, write
 from muniment.access.registry import GLASS_WINDOW, Principal, Registry, Role
 from muniment.errors import LogInvalid, Unavailable
 from muniment.evidence import merkle, moment
-from muniment.evidence.record import Header
-from muniment.evidence.store import entry_of
+from muniment.evidence.record import Header, read_again
+from muniment.evidence.store import Entry
 from muniment.operations.facts import CLAIMED, at_best, is_withdrawn, mfa, role_facts
 from muniment.operations.service import Service, content
 from muniment.oversight import campaigns
@@ -44,7 +44,6 @@ class Made:
 
     size: int
     root: bytes
-    at: datetime
     sheets: tuple[bytes, ...]
     items: int
     items_root: bytes
@@ -56,7 +55,7 @@ class Made:
 
 
 @dataclass(kw_only=True)
-class _Past:
+class Past:
     """All that the log says up to one size."""
 
     registry: Registry = field(default_factory=Registry)
@@ -66,10 +65,12 @@ class _Past:
     defined: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     written: tuple[str, ...] = ()
     newest: datetime | None = None
+    tree: merkle.Frontier = field(default_factory=merkle.Frontier)
 
     def take(self, index: int, data: bytes) -> None:
-        entry = entry_of(index, data)
+        entry = Entry(index, data, merkle.leaf_hash(data), read_again(data))
         header = entry.header
+        self.tree.push(entry.leaf)
         self.population.take(index, header)
         self.registry.take(entry)
         self.newest = header.at if self.newest is None else max(self.newest, header.at)
@@ -96,29 +97,47 @@ _PROVISIONS: Final = (
 
 
 def make(
-    service: Service, rule: Rule, size: int, progress: Progress = lambda _done, _total: None
+    service: Service,
+    rule: Rule,
+    size: int,
+    root: bytes,
+    progress: Progress = lambda _done, _total: None,
 ) -> Made:
     """
     The population at this size of the log. In a thread of its own: it takes a while.
 
-    Raises `Unavailable` where the log cannot be read, or holds no policy yet.
+    The database is believed nothing: what was read has to give the root. Raises `LogInvalid` where
+    it does not, and `Unavailable` where the log cannot be read, or holds no policy yet.
     """
-    past = _Past()
+    past = Past()
     for index, data in service.log.store.entries(0, size):
         past.take(index, data)
         if index % _EVERY == 0:
             progress(index, size)
-    if past.newest is None or past.population.size != size:
+    if past.population.size != size:
         raise Unavailable("the log cannot be read to its end")
-    root = merkle.Frontier.at(size, service.log.nodes(size)).root()
+    if past.tree.root() != root:
+        raise LogInvalid("the records in the database are not those of the log")
+    return made_of(service, past, rule, root, progress)
+
+
+def made_of(
+    service: Service,
+    past: Past,
+    rule: Rule,
+    root: bytes,
+    progress: Progress = lambda _done, _total: None,
+) -> Made:
+    """The same of a past that was read already, under this root."""
+    if past.newest is None:
+        raise Unavailable("a log without records")
     seed = campaigns.seed_of(root, rule.name) if rule.what == "grants" and rule.sample else None
     drafts = list(_drafts(service, past, rule, root, progress))
     lines = list(campaigns.assigned(drafts, _of(past, rule.reviewers), _of(past, rule.fallback)))
     completeness = _completeness(past, rule, drafts)
     return Made(
-        size=size,
+        size=past.population.size,
         root=root,
-        at=past.newest,
         sheets=tuple(write(lines)),
         items=len(lines),
         items_root=root_of(lines),
@@ -131,7 +150,7 @@ def make(
 
 
 def _drafts(
-    service: Service, past: _Past, rule: Rule, root: bytes, progress: Progress
+    service: Service, past: Past, rule: Rule, root: bytes, progress: Progress
 ) -> Iterator[Draft]:
     if rule.what == "grants":
         seed = campaigns.seed_of(root, rule.name)
@@ -172,7 +191,7 @@ def _bundle(service: Service, registry: Registry) -> Bundle:
 class _Asked:
     """Questions to one policy about everybody; the same question is asked once."""
 
-    past: _Past
+    past: Past
     bundle: Bundle
     #: groups whose approval somebody would need
     groups: set[str] = field(default_factory=set)
@@ -268,7 +287,7 @@ def _eligible(asked: _Asked, rule: Rule, progress: Progress) -> Iterator[Eligibl
 
 
 def _as_eligible(
-    past: _Past, principal: Principal, role: Role, request: Decision, *, may_break: bool
+    past: Past, principal: Principal, role: Role, request: Decision, *, may_break: bool
 ) -> Eligible:
     allowed = request.outcome != "deny"
     text = "".join(rule.text for rule in request.rules)
@@ -291,7 +310,7 @@ def _as_eligible(
     )
 
 
-def _approvers(past: _Past, groups: set[str]) -> Iterator[Approves]:
+def _approvers(past: Past, groups: set[str]) -> Iterator[Approves]:
     registry = past.registry
     for group in sorted(groups):
         for principal in registry.principals.values():
@@ -304,7 +323,7 @@ def _approvers(past: _Past, groups: set[str]) -> Iterator[Approves]:
                 )
 
 
-def _of(past: _Past, group: str) -> list[Reviewer]:
+def _of(past: Past, group: str) -> list[Reviewer]:
     registry = past.registry
     return [
         Reviewer(principal=each.id, persons=registry.persons(each))
@@ -316,7 +335,7 @@ def _of(past: _Past, group: str) -> list[Reviewer]:
 # --- against the targets ----------------------------------------------------------------------
 
 
-def _completeness(past: _Past, rule: Rule, drafts: list[Draft]) -> list[Mapping[str, Any]]:
+def _completeness(past: Past, rule: Rule, drafts: list[Draft]) -> list[Mapping[str, Any]]:
     """
     Of each resource: what its newest scan counted there, and how much of it is listed here.
 
@@ -328,8 +347,8 @@ def _completeness(past: _Past, rule: Rule, drafts: list[Draft]) -> list[Mapping[
     connectors = {each.resource: each.connector for each in roles if not each.withdrawn}
     listed = dict.fromkeys(connectors, 0)
     for draft in drafts:
-        if (resource := draft.told.get("resource")) in listed:
-            listed[resource] += 1
+        if draft.resource in listed:
+            listed[draft.resource] += 1
     live = [each for each in registry.grants.values() if not each.ended]
     return [
         {

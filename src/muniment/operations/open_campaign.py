@@ -34,7 +34,7 @@ async def open_campaign(
     rule = campaigns.rule(service, name)
     grounds = service.rests_on(caller.principal)
     made = await population(service, rule, progress)
-    return await _record(service, rule, made, grounds, caller=caller)
+    return await record(service, rule, made, grounds, caller=caller)
 
 
 async def open_by_itself(service: Service, rule: Rule, started: str, occasion: str) -> str | None:
@@ -47,17 +47,18 @@ async def open_by_itself(service: Service, rule: Rule, started: str, occasion: s
         return None
     made = await population(service, rule, _nobody)
     try:
-        return await _record(service, rule, made, Grounds(), started=started, occasion=occasion)
+        return await record(service, rule, made, Grounds(), started=started, occasion=occasion)
     except Stale:
         return None  # another node did
 
 
 async def population(service: Service, rule: Rule, progress: Progress) -> Made:
     """What it is over, at this moment. In a thread: others are served meanwhile."""
-    return await asyncio.to_thread(make, service, rule, service.log.size, progress)
+    shown = service.log.keys.recognise(service.log.checkpoint)
+    return await asyncio.to_thread(make, service, rule, shown.size, shown.root, progress)
 
 
-async def _record(
+async def record(
     service: Service,
     rule: Rule,
     made: Made,
@@ -67,6 +68,7 @@ async def _record(
     started: str = "person",
     occasion: str = "",
 ) -> str:
+    """That it is open: the first record of its case. Returns the case id."""
     if not made.reviewers:
         raise Conflict(f"nobody active is in `{rule.reviewers}`, who are to review `{rule.name}`")
     case, now, document = service.new_case(campaigns.CAMPAIGNS), service.now(), rule.document()
@@ -120,7 +122,7 @@ async def recompute(service: Service, caller: Caller, case: str) -> dict[str, An
     found, _ = campaigns.read(service, case)
     opened = found.campaign.opened
     rule = rule_of(json.loads(service.document(opened.definition)))
-    made = await asyncio.to_thread(make, service, rule, opened.size)
+    made = await asyncio.to_thread(make, service, rule, opened.size, opened.root)
     return {
         "campaign": case,
         "size": made.size,

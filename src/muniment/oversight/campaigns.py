@@ -8,9 +8,10 @@ lines. No clock is read: what an item says of time it says as of the newest reco
 import hmac
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -125,7 +126,10 @@ class Draft:
     #: person ids of the item's own actor chain, and of whoever may not look for another reason
     persons: tuple[str, ...]
     barred: tuple[str, ...]
-    told: Mapping[str, Any] = field(default_factory=dict)
+    #: empty for what is of no resource
+    resource: str
+    #: what its line says besides: made when it is written, so that not all lie in memory
+    told: Callable[[], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,34 +160,38 @@ def access_drafts(population: Population, eligible: Iterable[Eligible]) -> Itera
         newest = line.requested if newest is None else max(newest, line.requested)
     for each in eligible:
         lines = made[each.principal, each.resource, each.role]
-        used = [at for line in lines for at in (line.last_used, line.issued) if at is not None]
-        last = max(used, default=None)
-        unused = newest is not None and (last is None or newest - last > UNUSED)
-        why = _spoken(lines, glass=any(line.emergency for line in lines))
-        advice = "look" if why else "revoke" if unused else "keep"
         yield Draft(
             what="access",
             order=("access", each.resource, each.role, each.principal),
             live=True,
             persons=each.persons,
             barred=each.provisioned,
-            told={
-                "principal": each.principal,
-                "kind": each.kind,
-                "resource": each.resource,
-                "role": each.role,
-                "outcome": each.outcome,
-                "glass": each.glass,
-                "groups": list(each.groups),
-                "rules": list(each.rules),
-                "max_seconds": each.max_seconds,
-                "cases": _cases(lines),
-                "approvals": sum(len(line.approved) for line in lines),
-                "last": None if last is None else moment.text(last),
-                "advice": advice,
-                "why": [*why, *(["unused"] if unused else [])],
-            },
+            resource=each.resource,
+            told=partial(_access, each, lines, newest),
         )
+
+
+def _access(each: Eligible, lines: Sequence[Line], newest: datetime | None) -> Mapping[str, Any]:
+    used = [at for line in lines for at in (line.last_used, line.issued) if at is not None]
+    last = max(used, default=None)
+    unused = newest is not None and (last is None or newest - last > UNUSED)
+    why = _spoken(lines, glass=any(line.emergency for line in lines))
+    return {
+        "principal": each.principal,
+        "kind": each.kind,
+        "resource": each.resource,
+        "role": each.role,
+        "outcome": each.outcome,
+        "glass": each.glass,
+        "groups": list(each.groups),
+        "rules": list(each.rules),
+        "max_seconds": each.max_seconds,
+        "cases": _cases(lines),
+        "approvals": sum(len(line.approved) for line in lines),
+        "last": None if last is None else moment.text(last),
+        "advice": "look" if why else "revoke" if unused else "keep",
+        "why": [*why, *(["unused"] if unused else [])],
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,14 +215,19 @@ def approver_drafts(population: Population, approvers: Iterable[Approves]) -> It
             live=True,
             persons=each.persons,
             barred=each.provisioned,
-            told={
-                "principal": each.principal,
-                "group": each.group,
-                "approvals": given[each.principal],
-                "advice": "keep" if given[each.principal] else "look",
-                "why": [] if given[each.principal] else ["unused"],
-            },
+            resource="",
+            told=partial(_approver, each, given[each.principal]),
         )
+
+
+def _approver(each: Approves, given: int) -> Mapping[str, Any]:
+    return {
+        "principal": each.principal,
+        "group": each.group,
+        "approvals": given,
+        "advice": "keep" if given else "look",
+        "why": [] if given else ["unused"],
+    }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,14 +248,19 @@ def policy_drafts(rules: Iterable[Written]) -> Iterator[Draft]:
             live=True,
             persons=(),
             barred=each.provisioned,
-            told={
-                "rule": each.id,
-                "sha256": each.sha256,
-                "effect": each.effect,
-                "advice": "look",
-                "why": [],
-            },
+            resource="",
+            told=partial(_rule, each),
         )
+
+
+def _rule(each: Written) -> Mapping[str, Any]:
+    return {
+        "rule": each.id,
+        "sha256": each.sha256,
+        "effect": each.effect,
+        "advice": "look",
+        "why": [],
+    }
 
 
 def grant_drafts(
@@ -276,32 +294,37 @@ def _within(rule: Rule, line: Line) -> bool:
 
 
 def _grant(line: Line, provisioned: tuple[str, ...]) -> Draft:
-    why = _spoken([line], glass=line.emergency)
     return Draft(
         what="grant",
         order=("grant", line.case),
         live=line.closed is None,
         persons=line.persons,
         barred=(*(each.person for each in line.approved), *provisioned),
-        told={
-            "case": line.case,
-            "principal": line.requester,
-            "kind": line.kind,
-            "resource": line.resource,
-            "role": line.role,
-            "state": line.state,
-            "glass": line.emergency,
-            "rules": list(line.rules),
-            "from": None if line.starts is None else moment.text(line.starts),
-            "until": None if line.until is None else moment.text(line.until),
-            "approved": [each.person for each in line.approved],
-            "actions": line.actions,
-            "last": None if line.last_used is None else moment.text(line.last_used),
-            "findings": list(line.findings[:NAMED]),
-            "advice": "look" if why else "keep",
-            "why": why,
-        },
+        resource=line.resource,
+        told=partial(_granted, line),
     )
+
+
+def _granted(line: Line) -> Mapping[str, Any]:
+    why = _spoken([line], glass=line.emergency)
+    return {
+        "case": line.case,
+        "principal": line.requester,
+        "kind": line.kind,
+        "resource": line.resource,
+        "role": line.role,
+        "state": line.state,
+        "glass": line.emergency,
+        "rules": list(line.rules),
+        "from": None if line.starts is None else moment.text(line.starts),
+        "until": None if line.until is None else moment.text(line.until),
+        "approved": [each.person for each in line.approved],
+        "actions": line.actions,
+        "last": None if line.last_used is None else moment.text(line.last_used),
+        "findings": list(line.findings[:NAMED]),
+        "advice": "look" if why else "keep",
+        "why": why,
+    }
 
 
 def _spoken(lines: Sequence[Line], *, glass: bool) -> list[str]:
@@ -355,7 +378,7 @@ def assigned(
             load[chosen.principal] += 1
         yield canonical.encode(
             {
-                **draft.told,
+                **draft.told(),
                 "item": number,
                 "what": draft.what,
                 "live": draft.live,
