@@ -9,7 +9,7 @@ from muniment.access.case import LIVE, AccessCase
 from muniment.access.records import ApprovalGiven
 from muniment.access.terms import short_code
 from muniment.evidence.proof import Receipt
-from muniment.interfaces.console import findings
+from muniment.interfaces.console import campaigns, findings
 from muniment.interfaces.console.browser import PersonDep, require_own_form
 from muniment.interfaces.console.pages import PageRoute, page, redirect, trouble
 from muniment.interfaces.console.sign_in import FormToken
@@ -39,6 +39,7 @@ async def home(request: Request, service: ServiceDep, person: PersonDep) -> Resp
         waiting=[_line(service, case) for case in waiting],
         live=live,
         found=findings.count_open(service, person),
+        reviews=campaigns.count_waiting(service, person),
         asked=[row for row in mine if row.state not in LIVE][:_SHOWN],
     )
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from muniment import __version__
 from muniment.interfaces.console import approvals, pages
+from muniment.interfaces.console import campaigns as campaign_pages
 from muniment.interfaces.console import findings as finding_pages
 from muniment.interfaces.console import health as health_pages
 from muniment.interfaces.console import sign_in as sign_in_pages
@@ -128,6 +129,7 @@ def _answer_everything(app: FastAPI) -> None:
         sign_in,
         system,
         approvals,
+        campaign_pages,
         finding_pages,
         health_pages,
         sign_in_pages,
