@@ -10,7 +10,7 @@ from muniment.errors import LogUnavailable
 from muniment.evidence.append import Outcome
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
-from muniment.operations import campaigns, findings, notify, observe_sessions
+from muniment.operations import campaigns, findings, notify, observe_sessions, reading
 from muniment.operations.callback import unsettled
 from muniment.operations.projection import project
 from muniment.operations.review import review_rows
@@ -29,6 +29,7 @@ _OPENERS = (
     records.FindingRaised.KIND,
     records.SessionObserved.KIND,
     records.CampaignOpened.KIND,
+    records.EvidenceRead.KIND,
 )
 
 
@@ -146,6 +147,8 @@ def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, tuple[Due,
         return row, (due, *notify.unsettled(service, entries))
     if entries[0].header.kind == records.SessionObserved.KIND:
         return observe_sessions.row(entries), ()
+    if entries[0].header.kind == records.EvidenceRead.KIND:
+        return reading.row(entries), ()
     if entries[0].header.kind == records.CampaignOpened.KIND:
         row, due = campaigns.project(campaigns.fold(entries))
         return row, (due,)

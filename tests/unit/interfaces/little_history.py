@@ -16,7 +16,7 @@ from muniment.evidence.note import SigningKey
 from muniment.interfaces.cli.api import Api
 from muniment.interfaces.cli.archive import Taking
 from muniment.interfaces.verifier.folder import Opened
-from muniment.operations import observe
+from muniment.operations import observe, reading
 from muniment.operations.answer_finding import close_finding
 from muniment.operations.heartbeat import beat
 from muniment.operations.intake import Intake
@@ -145,6 +145,7 @@ async def live(scenario: Scenario) -> History:
     scenario.keys.append(SigningKey.generate(ORIGIN))
     await scenario.take_in()
     await beat(scenario.service)
+    await reading.of_case(scenario.service, scenario.caller("aud"), scenario.read(picked))
     return History(
         scenario=scenario,
         granted=picked.case.id,

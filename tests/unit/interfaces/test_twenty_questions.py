@@ -108,7 +108,7 @@ async def test_each_question_is_answered_from_the_folder_alone(taken: Taken) -> 
         17: (history.granted, ["3 events, 1 actions, link strong", "SELECT 1"]),
         18: (history.finding, ["account shadow", "remedied by sec", "the account was dropped"]),
         19: ("", [history.first_policy, history.second_policy, "source file"]),
-        20: ("", ["archive:exported", "(token)"]),
+        20: ("", ["archive:exported", "evidence:read", f"about {history.granted}", "(token)"]),
     }  # fmt: skip
     for number, (case, said) in answers.items():
         answer = taken.ask(number, case)

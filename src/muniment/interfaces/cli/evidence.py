@@ -184,6 +184,31 @@ def _progress(what: str, done: int, total: int) -> None:
         click.echo(f"\r{what}: {done:,}{of}   {end}", err=True, nl=False)
 
 
+@evidence_command.command("reads")
+@click.option("--by", default="", metavar="WHO", help="Login of the reader.")
+@click.option("--case", callback=screen.beginning, help="Of this case alone.")
+@json_option
+def evidence_reads(by: str, case: str | None, *, as_json: bool) -> None:
+    """List who read what is others', by right of audit. That you look is recorded, too."""
+    with asking() as api:
+        answer = api.get("/v1/evidence/reads", by=by, case=case or "")
+
+    def lines() -> Iterator[str]:
+        for each in answer["reads"]:
+            typed = ", ".join(
+                f"{name} {screen.clean(v)}" for name, v in (each["query"] or {}).items()
+            )
+            who = screen.who(answer["names"], each["by"])
+            about = " ".join(word for word in (each["what"], each["case"], typed) if word)
+            yield f"{each['at'][:19]}  {who:<12}  {about}"
+        if not answer["reads"]:
+            yield "nobody has read anything by right of audit"
+        elif answer["next"] is not None:
+            yield screen.faint("there are more: --by or --case, or the log itself")
+
+    screen.show(answer, lines(), as_json=as_json)
+
+
 @evidence_command.command("verifier")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="A new file.")
 @json_option

@@ -12,7 +12,7 @@ from muniment.interfaces.console.pages import PageRoute, page, redirect
 from muniment.interfaces.console.sign_in import FormToken
 from muniment.interfaces.http.cases import find
 from muniment.interfaces.http.context import ServiceDep
-from muniment.operations import answer_finding, findings, permit
+from muniment.operations import answer_finding, findings, permit, reading
 from muniment.operations.service import Caller, Service
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -43,6 +43,8 @@ async def show_all(
         states=() if everything else OPEN, severities=(severity,) if severity else ()
     )
     rows, more = findings.listed(service, person, wanted, before)
+    query = {"all": everything, "severity": severity, "before": before}
+    await reading.note(service, person, "findings", query=query, count=len(rows))
     return page(
         request,
         "findings.html",
@@ -60,6 +62,7 @@ async def show_all(
 async def show(request: Request, service: ServiceDep, person: PersonDep, finding: str) -> Response:
     """What it says, by which rule, what came of it, and the forms of whoever may answer it."""
     found = findings.show(service, person, find(service, finding))
+    await reading.note(service, person, "finding", about=found["finding"], count=1)
     detail = _newest_detail(found)
     why = answer_finding.objection(service, person, findings.read(service, found["finding"])[0])
     return page(

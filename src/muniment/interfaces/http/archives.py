@@ -4,15 +4,15 @@ import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from muniment.errors import Malformed
-from muniment.interfaces.http.cases import Body
+from muniment.interfaces.http.cases import Body, find, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.interfaces.http.evidence import ExportAsk
-from muniment.operations import archive
+from muniment.operations import archive, reading
 from muniment.operations.archive import MOST_BUNDLES, Wanted
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
@@ -31,6 +31,22 @@ class ArchiveAsk(Body):
 
 class BundlesAsk(Body):
     cases: list[_Case] = Field(min_length=1, max_length=MOST_BUNDLES)
+
+
+@router.get("/evidence/reads")
+async def reads(
+    service: ServiceDep,
+    caller: CallerDep,
+    by: Annotated[str, Query(max_length=200)] = "",
+    case: Annotated[str, Query(max_length=40)] = "",
+    before: Annotated[str | None, Query(max_length=40)] = None,
+) -> dict[str, Any]:
+    """Who read what is others', by right of audit; for whoever may audit. `by` is a login."""
+    about = find(service, case) if case else ""
+    rows = await reading.reads(service, caller, by=by, about=about, before=before)
+    found = [reading.told(service, row) for row in rows]
+    more = rows[-1].case if len(rows) == reading.MOST else None
+    return named(service, {"reads": found, "next": more})
 
 
 @router.post("/archives", status_code=201)

@@ -20,6 +20,7 @@ from muniment.operations import (
     issue,
     permit,
     preview,
+    reading,
     request,
     review,
     story,
@@ -142,6 +143,9 @@ async def list_cases(
 ) -> dict[str, Any]:
     """One's own cases, newest first, a page at a time; `next` is the `before` of the next page."""
     rows = explain.mine(service, caller, everyone=everyone, states=state, before=before)
+    if everyone:
+        query = {"state": " ".join(state), "before": before}
+        await reading.note(service, caller, "cases", query=query, count=len(rows))
     answer = {"cases": [vars(row) for row in rows]}
     return named(service, {**answer, "next": rows[-1].case if len(rows) == PAGE else None})
 
@@ -172,7 +176,9 @@ async def show(service: ServiceDep, caller: CallerDep, case: str) -> dict[str, A
     """
     found = find(service, case)
     shown = explain.show(service, caller, found)
-    observed = await asyncio.to_thread(story.observed, service, service.read(found)[0])
+    case_read = service.read(found)[0]
+    observed = await asyncio.to_thread(story.observed, service, case_read)
+    await reading.of_case(service, caller, case_read)
     judged = await asyncio.to_thread(health.glance, service, found)
     return named(service, {**shown, "observed": observed, "health": judged})
 
@@ -292,14 +298,18 @@ async def whois(
     service: ServiceDep, caller: CallerDep, text: Annotated[str, Query(max_length=8000)]
 ) -> dict[str, Any]:
     """From an account, a grant id or a line of a target's log to the case that it belongs to."""
-    return named(service, explain.whois(service, caller, text))
+    found = explain.whois(service, caller, text)
+    await reading.of_case(service, caller, service.read(found["case"])[0])
+    return named(service, found)
 
 
 @router.get("/overdue")
 async def overdue(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
     """Grants that had to end and were not yet seen gone."""
     permit.require(service, caller, "read")
-    return named(service, {"cases": [vars(row) for row in explain.overdue(service)]})
+    rows = explain.overdue(service)
+    await reading.note(service, caller, "overdue", count=len(rows))
+    return named(service, {"cases": [vars(row) for row in rows]})
 
 
 @router.post("/explanation")
@@ -325,6 +335,7 @@ async def reviews(
     """Those that wait for an answer; with `everything`, the answered ones too."""
     permit.require(service, caller, "read")
     rows = service.projections.cases(kind="review", closed=None if everything else False)
+    await reading.note(service, caller, "reviews", count=len(rows))
     return named(service, {"reviews": [vars(row) for row in rows]})
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from muniment.interfaces.http.cases import Body, find, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import drift, drift_told, permit
+from muniment.operations import drift, drift_told, permit, reading
 from muniment.operations.order_removal import order_removal, single_out
 
 router = APIRouter(prefix="/v1/drift", tags=["drift"])
@@ -36,6 +36,7 @@ async def look(
 ) -> dict[str, Any]:
     """Of each resource its newest scan: when it was, what differs, and what is to be removed."""
     permit.require(service, caller, "read")
+    await reading.note(service, caller, "drift", query={"resource": resource})
     return named(service, await asyncio.to_thread(drift_told.overview, service, resource))
 
 
@@ -43,7 +44,9 @@ async def look(
 async def unproven(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
     """Access that is over and was not yet seen gone, the oldest first, each with its age."""
     permit.require(service, caller, "read")
-    return named(service, {"cases": await asyncio.to_thread(drift_told.unproven, service)})
+    found = await asyncio.to_thread(drift_told.unproven, service)
+    await reading.note(service, caller, "overdue", count=len(found))
+    return named(service, {"cases": found})
 
 
 @router.post("/{resource}")

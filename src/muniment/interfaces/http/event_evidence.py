@@ -9,7 +9,7 @@ from muniment.errors import Malformed
 from muniment.evidence.event_evidence import MAX_EVENTS
 from muniment.interfaces.http.cases import find
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import prove_events
+from muniment.operations import prove_events, reading
 from muniment.operations.prove_events import EventsProved
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
@@ -30,7 +30,10 @@ async def prove_case(
     For whoever may export the case. `Muniment-Waiting` says how many events it has no record of
     yet. 409 where it is too much for one file, or nothing is recorded yet.
     """
-    return _answer(await prove_events.prove_of_case(service, caller, find(service, case)))
+    found = find(service, case)
+    proved = await prove_events.prove_of_case(service, caller, found)
+    await reading.of_events(service, caller, found, proved.events)
+    return _answer(proved)
 
 
 @router.get("/evidence/events/{source}/{number}")
@@ -48,7 +51,10 @@ async def prove(
     of an event yet: try again in a few seconds.
     """
     whole = find(service, case) if case is not None else None
-    return _answer(await prove_events.prove(service, caller, source, _numbers(number), whole))
+    proved = await prove_events.prove(service, caller, source, _numbers(number), whole)
+    query = {"source": source, "number": number}
+    await reading.of_events(service, caller, whole, proved.events, query)
+    return _answer(proved)
 
 
 def _numbers(text: str) -> range:

@@ -10,7 +10,7 @@ from muniment.errors import NotFound
 from muniment.evidence.proof import Receipt
 from muniment.interfaces.http.cases import Body, find
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import carry_away, permit
+from muniment.operations import carry_away, permit, reading
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
 
@@ -64,6 +64,7 @@ async def key(service: ServiceDep, _caller: CallerDep) -> Response:
 async def proof(service: ServiceDep, caller: CallerDep, index: int) -> Response:
     """A C2SP tlog-proof of one entry under the newest checkpoint."""
     permit.require(service, caller, "audit")
+    await reading.note(service, caller, "log")
     size, note = service.log.size, service.log.checkpoint
     if not 0 <= index < size:
         raise NotFound(f"the log has {size} entries; there is no entry {index}")

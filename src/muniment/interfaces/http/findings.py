@@ -9,7 +9,7 @@ from pydantic import Field
 from muniment.access.finding import Finding
 from muniment.interfaces.http.cases import Body, find, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import answer_finding, findings
+from muniment.operations import answer_finding, findings, reading
 from muniment.operations.service import Service
 
 router = APIRouter(prefix="/v1/findings", tags=["findings"])
@@ -53,13 +53,24 @@ async def list_findings(
         states=state, severities=severity, rule=rule, resource=resource, about=about
     )
     rows, more = findings.listed(service, caller, wanted, before)
+    query = {
+        "state": " ".join(state),
+        "severity": " ".join(severity),
+        "rule": rule,
+        "resource": resource,
+        "about": about,
+        "before": before,
+    }
+    await reading.note(service, caller, "findings", query=query, count=len(rows))
     return named(service, {"findings": rows, "next": more})
 
 
 @router.get("/{finding}")
 async def show(service: ServiceDep, caller: CallerDep, finding: str) -> dict[str, Any]:
     """A finding: its rule, what it is about, and each record with what its sections say."""
-    return named(service, findings.show(service, caller, find(service, finding)))
+    shown = findings.show(service, caller, find(service, finding))
+    await reading.note(service, caller, "finding", about=shown["finding"], count=1)
+    return named(service, shown)
 
 
 @router.post("/{finding}/acknowledgement")

@@ -22,7 +22,7 @@ from muniment.evidence.publishing import tile_bytes
 from muniment.evidence.store import LogStore
 from muniment.evidence.tiles import ENTRIES, Tile
 from muniment.interfaces.http.context import BEARER, ServiceDep, get_caller, get_opened
-from muniment.operations import permit
+from muniment.operations import permit, reading
 
 #: seconds in which a follower may be shown an older checkpoint
 CHECKPOINT_AGE: Final = 3
@@ -85,6 +85,8 @@ async def tile(service: ServiceDep, cache: CacheDep, request: Request, tile: str
     if zipped:
         headers["Content-Encoding"] = "gzip"
     data = await _reading(partial(_read, service.log.store, wanted, zipped=zipped))
+    if cache == "private":
+        await reading.note(service, await get_caller(request), "log")
     return Response(data, media_type=_BYTES, headers=headers)
 
 

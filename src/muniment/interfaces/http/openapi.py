@@ -70,6 +70,7 @@ _OF_ROUTE: dict[str, dict[str, str]] = {
     "/v1/campaigns": {"404": _NOT_FOUND},
     "/v1/eligibility/restoration": {"404": _NOT_FOUND},
     "/v1/evidence/bundles": {"404": _NOT_FOUND},
+    "/v1/evidence/reads": {"404": _NOT_FOUND},
     "/log/checkpoint": {"404": "nothing has been published yet"},
     "/v1/reload": {"422": "the files do not hold, and nothing was taken in"},
 }
