@@ -151,6 +151,7 @@ def test_half_of_a_surrogate_pair_in_any_text_is_refused_and_no_failure(
                 provider="idp", source="logs", task="OPS-1", tile="0/000", resource=RESOURCE,
                 finding="fnd_" + "a" * 26, hold_id="hld_" + "a" * 26, run_id="ers_" + "a" * 26,
                 person="ana", number=0, campaign="rev_" + "a" * 26, archive_id="arc_" + "a" * 26,
+                digest="0" * 64,
             )  # fmt: skip
             for body in halves(methods.get("post", {}).get("requestBody", {}), document):
                 answer = client.post(

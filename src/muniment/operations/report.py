@@ -1,11 +1,12 @@
 """Record that a report was made: which, over which period and log, and by whom."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from muniment.access import records
-from muniment.errors import Malformed
+from muniment.errors import Malformed, NotFound
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.operations import permit
@@ -14,6 +15,7 @@ from muniment.oversight import control_map
 from muniment.oversight.controls import TESTS
 
 REPORTS: Final = "rpt"
+_NAME: Final = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _LONGEST: Final = timedelta(days=20 * 366)
 
 
@@ -54,6 +56,19 @@ async def issue(service: Service, caller: Caller, issued: Issued) -> str:
         Proposal(drafts=tuple(close([draft], case, 0, now)), reads={case: None}, gives=False)
     )
     return case
+
+
+def document(service: Service, caller: Caller, name: str) -> bytes:
+    """
+    What lies beside the log under this name: its SHA-256 in hex. Never personal, never secret.
+
+    Raises `NotPermitted` for who may not audit, and `NotFound`.
+    """
+    permit.require(service, caller, "audit")
+    content = service.log.store.document(bytes.fromhex(name)) if _NAME.match(name) else None
+    if content is None:
+        raise NotFound("no record names a document so")
+    return content
 
 
 def _check(service: Service, issued: Issued) -> None:

@@ -1,15 +1,19 @@
 """`muniment report`: what the evidence shows of the controls of a framework; and checking one."""
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from cryptography.x509 import Certificate
 
-from muniment.errors import BundleInvalid, NoteInvalid
+from muniment.errors import BundleInvalid, NoteInvalid, NotFound
 from muniment.evidence import verdict as grades
+from muniment.evidence.checkpoint import from_decimal
 from muniment.evidence.keys import named
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.verdict import Verdict
@@ -27,11 +31,14 @@ from muniment.interfaces.verifier.outcome import (
 )
 
 if TYPE_CHECKING:
+    from muniment.interfaces.cli.api import Api
     from muniment.interfaces.cli.report_files import CheckedReport
     from muniment.interfaces.cli.report_making import Made
 
 #: bundles of exceptions that are fetched, unless more are asked for
 BUNDLES: Final = 20
+#: seconds until the newest records are shown to others
+PATIENCE: Final = 60.0
 #: what no check of a report can prove
 NOT_PROVED: Final = (
     "that everything that happened was recorded (compare the targets' own logs)",
@@ -213,10 +220,38 @@ def _make(
 
     with asking() as api:
         keys = log_key or named([parse_key(api.text("/v1/log/key").strip())])
-        with opened(f"{api.url}/log", stop) as lies:
+        _await_published(api)
+        with opened(f"{api.url}/log", stop) as tiles:
+            lies = replace(tiles, document=partial(_document, api))
             made = report_making.make(output, lies, keys, asked, witnesses=witnesses, api=api)
         recorded = api.post("/v1/reports", _issued(made))
     return made, str(recorded["case"])
+
+
+def _document(api: "Api", digest: bytes) -> bytes | None:
+    try:
+        return api.file(f"/v1/documents/{digest.hex()}").content
+    except NotFound:
+        return None
+
+
+def _await_published(api: "Api") -> None:
+    """What the log has now is shown to others a little later; not for ever, if it never is."""
+    newest, until = _size(api.text("/v1/log/checkpoint")), time.monotonic() + PATIENCE
+    while _published(api) < newest and time.monotonic() < until:
+        time.sleep(1)
+
+
+def _published(api: "Api") -> int:
+    try:
+        return _size(api.text("/log/checkpoint"))
+    except NotFound:
+        return 0
+
+
+def _size(note: str) -> int:
+    """C2SP tlog-checkpoint: the second line."""
+    return from_decimal((note.splitlines()[1:2] or ["0"])[0]) or 0
 
 
 def _issued(made: "Made") -> dict[str, Any]:

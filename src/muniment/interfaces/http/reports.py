@@ -1,9 +1,10 @@
-"""`/v1/reports`: what was made of the log, and by whom. Who asks for a report makes it himself."""
+"""`/v1/reports` and what they carry: who asks for a report makes it himself, and says so here."""
 
+import asyncio
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from muniment.errors import Malformed
@@ -14,6 +15,10 @@ from muniment.operations.report import Issued
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
 
+_BYTES: Final = "application/octet-stream"
+_DOCUMENT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {_BYTES: {"schema": {"type": "string", "format": "binary"}}}}
+}
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -44,3 +49,10 @@ async def issue(service: ServiceDep, caller: CallerDep, body: ReportMade) -> dic
         report=bytes.fromhex(body.report),
     )
     return {"case": await report.issue(service, caller, issued)}
+
+
+@router.get("/documents/{digest}", response_class=Response, responses=_DOCUMENT)
+async def document(service: ServiceDep, caller: CallerDep, digest: str) -> Response:
+    """A policy file, role definition or configuration, by the SHA-256 that records name it with."""
+    content = await asyncio.to_thread(report.document, service, caller, digest)
+    return Response(content, media_type=_BYTES)
