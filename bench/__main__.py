@@ -25,6 +25,7 @@ NAMES = (
     "detect",
     "events",
     "observe",
+    "campaigns",
 )
 
 

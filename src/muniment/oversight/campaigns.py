@@ -181,7 +181,7 @@ def _access(each: Eligible, lines: Sequence[Line], newest: datetime | None) -> M
         "kind": each.kind,
         "resource": each.resource,
         "role": each.role,
-        "outcome": each.outcome,
+        "answer": each.outcome,
         "glass": each.glass,
         "groups": list(each.groups),
         "rules": list(each.rules),

@@ -27,7 +27,11 @@ _WHY: Final = {
     "outside-window": "it was used outside its window",
     "unused": "not used for long",
 }
-_ADVICE: Final = {"look": "look twice", "keep": "nothing speaks against it", "revoke": "unused"}
+_ADVICE: Final = {
+    "look": "look twice",
+    "keep": "nothing speaks against it",
+    "revoke": "seems not needed",
+}
 
 
 @router.get("/reviews")
