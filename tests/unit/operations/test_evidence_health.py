@@ -15,7 +15,9 @@ from muniment.evidence.append import Outcome
 from muniment.evidence.note import CosigningKey, SigningKey
 from muniment.evidence.store import LOST, Entry, Published, Stamp, entry_of
 from muniment.evidence.witness_policy import WitnessPolicy
-from muniment.operations import health, index_cases, publish, surveying
+from muniment.operations import findings, health, index_cases, publish, surveying
+from muniment.operations.around import Around
+from muniment.operations.detect import Detection, RuleSet
 from muniment.operations.observing import case_of as case_of_source
 from muniment.operations.publishing import Publishing, WitnessRules
 from muniment.operations.stamp import Authority
@@ -27,6 +29,7 @@ from muniment.oversight.retention import Class, Rules
 from muniment.oversight.watch import Watch, replay
 from muniment.oversight.weakness import KINDS
 from muniment.policy import starter
+from muniment.runtime.detecting import correlator
 from muniment.testing.scenario import ORIGIN, CaseLike, Scenario, case_id
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -581,3 +584,39 @@ async def test_what_is_slight_makes_no_grant_weak(scenario: Scenario) -> None:
     await ended(scenario)
     answer = overall(scenario)
     assert (answer["grants"], answer["weak"], count(scenario, "unsigned-approval")) == (1, 0, 1)
+
+
+async def test_whoever_watches_the_log_raises_a_finding_once_and_again_in_another_week(
+    scenario: Scenario,
+) -> None:
+    service = scenario.service
+    around = Around(service=service, correlator=correlator(service))
+    rule = RuleSet(rule=EvidenceWeaker.rule, thresholds={"more": 1, "percent": 10})
+    detection = Detection(
+        service=service,
+        watch=Watch([EvidenceWeaker], {}, WorkingDays()),
+        rules={EvidenceWeaker.rule.id: rule},
+        around=around,
+        recorded=Recorded(world=around),
+    )
+
+    async def next_day() -> None:
+        scenario.clock.advance(DAY)
+        await index_cases.index(service)
+        await health.measure(service)
+        await detection.look()
+
+    await hear(scenario)
+    for _ in range(7):
+        await ended(scenario)
+        await next_day()
+    await miss(scenario, "cursor", scenario.service.now())
+    for _ in range(4):
+        await ended(scenario)
+        await next_day()
+    rows = service.projections.cases(kind="finding")
+    shown = [findings.show(service, scenario.caller("aud"), row.case) for row in rows]
+    assert {(each["rule"], each["severity"]) for each in shown} == {("evidence-weaker", "medium")}
+    assert len(shown) in (1, 2)  # the days may lie in two weeks
+    said = shown[-1]["timeline"][0]["sections"]["detail"]["summary"]
+    assert said.endswith("says what was done there (uncovered-source)")

@@ -33,7 +33,8 @@ class EvidenceWeaker(Plain):
     """
     Of grants that were asked for lately: more than the median of the last week of measurements.
 
-    That there are more grants makes nothing weaker: their share has to have grown, too.
+    That there are more grants makes nothing weaker: their share has to have grown, too. Where there
+    were none, nothing was usual.
     """
 
     rule = Rule(
@@ -66,6 +67,11 @@ class EvidenceWeaker(Plain):
                 says="one day of seven was as bad, and does not count for usual",
                 facts=_measured(0, 0, 0, 9, 0, 0, 0, 9),
                 hits=1,
+            ),
+            Example(
+                says="the first grant of all",
+                facts=(*_measured(*[0] * 7, grants=0), _one(9, 1, grants=1)),
+                hits=0,
             ),
             Example(
                 says="twice as many grants",
