@@ -188,12 +188,16 @@ def settings_page() -> Iterator[str]:
 
 def _sections() -> Iterator[tuple[str, str, Any]]:
     for name, field in settings.Settings.model_fields.items():
-        annotation = field.annotation
+        annotation: Any = field.annotation
         if isinstance(annotation, UnionType):  # a section that may be left out
             annotation = annotation.__args__[0]
-        keyed = getattr(annotation, "__origin__", None) is dict
-        model = annotation.__args__[1] if keyed and annotation else annotation
-        yield name, f"[{name}.NAME]" if keyed else f"[{name}]", model
+        origin = getattr(annotation, "__origin__", None)
+        if origin is dict:
+            yield name, f"[{name}.NAME]", annotation.__args__[1]
+        elif origin is tuple:
+            yield name, f"[[{name}]]", annotation.__args__[0]
+        else:
+            yield name, f"[{name}]", annotation
 
 
 def _settings_table(model: Any) -> Iterator[str]:
