@@ -26,6 +26,7 @@ NAMES = (
     "events",
     "observe",
     "campaigns",
+    "reports",
 )
 
 
