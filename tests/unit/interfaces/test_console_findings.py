@@ -187,3 +187,10 @@ async def test_whoever_is_not_signed_in_is_sent_to_sign_in_first(console):
         303,
         f"/sign-in?to=%2Ffindings%2F{case}",
     )
+
+
+async def test_what_is_meant_to_be_typed_stands_apart_and_is_never_markup(console):
+    case = await found(console, summary="`a` <i>`b` was seen")
+    browser = await console.signed_in("sec")
+    shown = await page(browser, f"/findings/{case}")
+    assert '<span class="mono">a</span> &lt;i&gt;<span class="mono">b</span> was seen' in shown
