@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from browsing import Console, provider, quiet_provider, scenario_at, words
 
+from muniment.evidence.store import entry_of
 from muniment.interfaces.console import health as pages
 from muniment.operations import health
 
@@ -81,6 +82,22 @@ def test_bars_are_as_high_as_their_counts():
     assert [bar["height"] for bar in drawing["bars"]] == [1, 50, 100]
     assert all(bar["y"] + bar["height"] == drawing["height"] for bar in drawing["bars"])
     assert pages._drawing(points[:1]) is None
+
+
+async def test_whoever_reads_it_is_recorded_once_an_hour(console):
+    size = console.scenario.service.log.size
+    browser = await console.signed_in("aud")
+    await browser.look("/health")
+    kinds = [
+        entry_of(*each).header.kind
+        for each in console.scenario.service.log.store.entries(
+            size, console.scenario.service.log.size
+        )
+    ]
+    assert kinds.count("evidence:read") == 1
+    size = console.scenario.service.log.size
+    await browser.look("/health")
+    assert console.scenario.service.log.size == size
 
 
 async def test_whoever_may_not_read_all_cases_is_not_shown_the_page(console):

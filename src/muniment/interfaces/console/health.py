@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from muniment.interfaces.console.browser import PersonDep
 from muniment.interfaces.console.pages import PageRoute, page
 from muniment.interfaces.http.context import ServiceDep
-from muniment.operations import health
+from muniment.operations import health, reading
 from muniment.operations.service import Service
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -27,6 +27,7 @@ _NAMED: Final = 5
 async def show(request: Request, service: ServiceDep, person: PersonDep) -> Response:
     """The weaknesses that there are, worst first; those that there are none of in one line."""
     judged = await asyncio.to_thread(health.overall, service, person)
+    await reading.note(service, person, "health")
     rows = judged["weaknesses"]
     return page(
         request,
