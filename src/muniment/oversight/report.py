@@ -14,6 +14,7 @@ from typing import Any, Final
 from muniment.errors import LogInvalid
 from muniment.evidence import moment
 from muniment.evidence.excerpt_proof import ProvedExcerpt
+from muniment.evidence.index import CASE_CLOSED
 from muniment.evidence.keys import KINDS as KEY_KINDS
 from muniment.evidence.record import Header
 from muniment.oversight.control_map import Control, ControlMap, Framework
@@ -28,7 +29,7 @@ from muniment.oversight.controls.control_test import (
 )
 from muniment.oversight.controls.history import History
 from muniment.oversight.figures import figures
-from muniment.oversight.population import Population
+from muniment.oversight.population import Line, Population
 
 FORMAT: Final = "muniment-report/v1"
 #: of one test; of the others their number is told
@@ -43,6 +44,14 @@ STATEMENT: Final = (
 )
 
 
+#: of a line, what many others say as well
+_SHARED: Final = (
+    "requester", "kind", "sponsor", "persons", "assurance", "mfa", "resource", "role",
+    "environment", "definition", "state", "outcome", "rules", "bundle", "required", "requires",
+    "satisfied", "issued_definition", "connector",
+)  # fmt: skip
+
+
 @dataclass(kw_only=True)
 class Counting:
     """What is gathered while an excerpt is read: hand each record to `take`."""
@@ -54,6 +63,7 @@ class Counting:
     #: where the last stretch of entries in a row begins, and when
     _since: tuple[int, datetime] | None = None
     _due: int = 0
+    _values: dict[Any, Any] = field(default_factory=dict)
 
     def take(self, index: int, header: Header) -> None:
         """The next record that is shown."""
@@ -64,6 +74,15 @@ class Counting:
         self.population.take(index, header)
         self.history.take(index, header)
         self.documents.update(header.documents)
+        if header.kind == CASE_CLOSED:
+            self._share(self.population.lines.get(header.case))
+
+    def _share(self, line: Line | None) -> None:
+        """What many lines say is kept once: a year of them is to fit into little memory."""
+        for name in _SHARED if line is not None else ():
+            value = getattr(line, name)
+            key = tuple(value.items()) if isinstance(value, dict) else value
+            setattr(line, name, self._values.setdefault((name, key), value))
 
     def begins(self, proved: ProvedExcerpt) -> datetime | None:
         """From when on every record is shown; None: from the beginning of the log."""
