@@ -91,6 +91,18 @@ def test_the_list_says_how_bad_it_is_and_what_to_do_next(
     assert "muniment findings show fnd_dddddddd" in said
 
 
+def test_what_is_closed_is_not_named_as_what_to_close(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = "fnd_" + "e" * 26
+    for rows in ([row(state="closed")], [row(state="closed"), row(finding=left)]):
+        service.on("GET", "/v1/findings", {"findings": rows, "next": None, "names": NAMES})
+        assert run(["findings", "--all"]) == 0
+        said = capsys.readouterr().out
+        assert ("findings close fnd_eeeeeeee" in said) == (len(rows) > 1)
+        assert "findings close fnd_dddddddd" not in said
+
+
 def test_the_list_goes_on_over_pages_up_to_its_limit(
     service: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,12 +65,14 @@ def findings_command(
             ("FINDING", "STATE", "SEVERITY", "RULE", "WHERE", "FOUND", "WITH"),
             [_row(row, answer["names"]) for row in answer["findings"]],
         )
-        id_ = screen.short(answer["findings"][0]["finding"])
+        newest = screen.short(answer["findings"][0]["finding"])
         yield ""
         if answer["next"]:
             yield screen.faint(f"the newest {limit}; more with --limit")
-        yield screen.faint(f"look:   muniment findings show {id_}")
-        yield screen.faint(f"close:  muniment findings close {id_} --as explained --reason …")
+        yield screen.faint(f"look:   muniment findings show {newest}")
+        if waiting := [each for each in answer["findings"] if each["state"] in OPEN]:
+            id_ = screen.short(waiting[0]["finding"])
+            yield screen.faint(f"close:  muniment findings close {id_} --as explained --reason …")
 
     screen.show(answer, lines(), as_json=as_json)
 
