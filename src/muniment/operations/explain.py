@@ -1,7 +1,7 @@
 """All that is known of one case, in order; one answer for API, CLI and console."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -135,11 +135,16 @@ def whois(service: Service, caller: Caller, text: str) -> dict[str, Any]:
 def mine(
     service: Service, caller: Caller, *, everyone: bool, states: Sequence[str], before: str | None
 ) -> list[CaseRow]:
-    """The caller's cases; with `everyone`, all that the policy lets him read."""
+    """The caller's cases; with `everyone`, all of them, where the policy lets him read all."""
     if everyone:
         permit.require(service, caller, "read")
     requester = None if everyone else caller.principal.id
     rows = service.projections.cases(requester=requester, states=states, before=before)
+    return told_rows(service, caller, rows)
+
+
+def told_rows(service: Service, caller: Caller, rows: Iterable[CaseRow]) -> list[CaseRow]:
+    """Those of these lines that are about what the caller may be told of."""
     return [
         replace(row, marked=row.marked and unreviewed(service, row.case))
         for row in rows

@@ -161,6 +161,8 @@ def case_facts(service: Service, case: AccessCase) -> CaseFacts:
         persons=frozenset(case.requested.actor.persons),
         approver_groups=frozenset(group for required in asks for group in required),
         role=role_facts(role) if role is not None else None,
+        opened=moment.text(case.opened_at) if case.opened_at is not None else None,
+        closed=moment.text(case.changed_at) if case.closed and case.changed_at else None,
     )
 
 

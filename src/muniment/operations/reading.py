@@ -34,7 +34,7 @@ _MOST_TEXT: Final = 400
 
 async def of_case(service: Service, caller: Caller, case: AccessCase) -> None:
     """That an access case is read; nothing where it is the reader's own, or he may approve it."""
-    if not _is_close_to(service, caller, case):
+    if not is_close_to(service, caller, case):
         await note(service, caller, "case", about=case.id, count=1)
 
 
@@ -46,7 +46,7 @@ async def of_events(
     query: Mapping[str, Any] | None = None,
 ) -> None:
     """That events were taken: of a case that is not the reader's own, or of none."""
-    if case is None or not _is_close_to(service, caller, service.read(case)[0]):
+    if case is None or not is_close_to(service, caller, service.read(case)[0]):
         await note(service, caller, "events", about=case or "", query=query, count=count)
 
 
@@ -88,7 +88,7 @@ async def note(
         return  # the same reader asked twice at once, and the other was recorded
 
 
-def _is_close_to(service: Service, caller: Caller, case: AccessCase) -> bool:
+def is_close_to(service: Service, caller: Caller, case: AccessCase) -> bool:
     """Whether the case is the reader's own, of somebody he answers for, or his to approve."""
     principal = service.registry.principals[caller.principal.id]
     about = case_facts(service, case)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from muniment.errors import NotFound
 from muniment.evidence import moment
-from muniment.operations import delegation, explain, permit, story
+from muniment.operations import delegation, explain, permit, scope, story
 from muniment.operations.service import Caller, Service
 from muniment.ports import CaseRow
 
@@ -34,31 +34,49 @@ def stories(
     """
     The newest first; `next` is the `before` of the next answer, None where there are no more.
 
-    One's own, or everybody's where policy lets the caller read all cases. Raises `NotFound` for a
-    login that nobody has, and `NotPermitted`.
+    One's own, or everybody's where policy lets the caller read all cases. Of a person or a resource
+    those that he may read; `beyond` is how many were left out. Raises `NotFound` for a login that
+    nobody has, and `NotPermitted` where there is nothing that he may read.
     """
-    requester = _requester(service, caller, wanted.who)
-    if requester != caller.principal.id:
-        permit.require(service, caller, "read")
-    found, last = list[dict[str, Any]](), before
+    reads_all = scope.reads_all(service, caller)
+    requester = _requester(service, caller, wanted, reads_all=reads_all)
+    own = requester == caller.principal.id
+    found, last, beyond, asked = list[dict[str, Any]](), before, 0, 0
     for looked, row in enumerate(_rows(service, requester, before)):
         if wanted.since is not None and row.opened_at < moment.text(wanted.since):
-            return {"stories": found, "next": None}
-        if len(found) >= min(limit, MOST_STORIES) or looked >= MOST_LOOKED_AT:
-            return {"stories": found, "next": last}
+            return {"stories": found, "next": None, "beyond": beyond}
+        if (
+            len(found) >= min(limit, MOST_STORIES)
+            or looked >= MOST_LOOKED_AT
+            or asked >= scope.MOST_LOOKED_AT
+        ):
+            return {"stories": found, "next": last, "beyond": beyond}
         last = row.case
-        if _fits(row, wanted) and delegation.covers(caller, row.resource, row.role):
+        if not _fits(row, wanted):
+            continue
+        if not (own or reads_all):
+            asked += 1
+            if not scope.may_read(service, caller, row):
+                beyond += 1
+                continue
+        if delegation.covers(caller, row.resource, row.role):
             shown = explain.show(service, caller, row.case)
             observed = story.observed(service, service.read(row.case)[0])
             found.append({**shown, "observed": observed})
-    return {"stories": found, "next": None}
+    if not (own or reads_all or found):
+        permit.require(service, caller, "read")  # there is nothing here for him: says why
+    return {"stories": found, "next": None, "beyond": beyond}
 
 
-def _requester(service: Service, caller: Caller, who: str) -> str | None:
-    """Whose cases; None: everybody's."""
+def _requester(service: Service, caller: Caller, wanted: Wanted, *, reads_all: bool) -> str | None:
+    """
+    Whose cases; None: everybody's.
+
+    Who may not read all of them, and names neither a person nor a resource, is shown his own.
+    """
+    who = wanted.who
     if not who:
-        may_read_all = permit.ask(service, caller, "read", None).outcome == "permit"
-        return None if may_read_all else caller.principal.id
+        return None if reads_all or wanted.resource else caller.principal.id
     if who in service.registry.principals:
         return who
     if who not in service.names:

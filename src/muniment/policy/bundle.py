@@ -68,6 +68,8 @@ class Bundle:
     schema: engine.Schema = field(repr=False)
     #: question → the rules that take part in it
     slices: Mapping[str, engine.Slice] = field(repr=False)
+    #: its schema has the moments of a case; to one from before they are not stated
+    dates_cases: bool
 
 
 def load(files: Mapping[str, bytes], *, groups: Collection[str] | None = None) -> Bundle:
@@ -132,6 +134,12 @@ class _Loading:
 
     def _bundle(self, schema: engine.Schema) -> Bundle:
         listed = manifest(self.files)
+        slices = {
+            question: engine.slice_of(
+                {id: self.parsed[id] for id in self.rules if question in self._asked(id)}
+            )
+            for question in QUESTIONS
+        }
         return Bundle(
             files=self.files,
             manifest=listed,
@@ -140,12 +148,8 @@ class _Loading:
             by_id=self.rules,
             groups=frozenset(name for rule in self.parsed.values() for name in _groups(rule)),
             schema=schema,
-            slices={
-                question: engine.slice_of(
-                    {id: self.parsed[id] for id in self.rules if question in self._asked(id)}
-                )
-                for question in QUESTIONS
-            },
+            slices=slices,
+            dates_cases=trial.dates_cases(schema, slices),
         )
 
     def _asked(self, id: str) -> frozenset[str]:

@@ -226,6 +226,8 @@ class _File:
             persons=self._persons(requester),
             approver_groups=fields.take(frozenset[str], "groups", frozenset()),
             role=None if role is None else self._role(role),
+            opened=fields.take(str, "opened", None),
+            closed=fields.take(str, "closed", None),
         )
 
     def _principal(self, name: str) -> PrincipalFacts:

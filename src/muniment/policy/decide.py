@@ -172,6 +172,9 @@ def ask_approve(bundle: Bundle, facts: ApprovalFacts) -> Decision:
 
 def ask_operate(bundle: Bundle, facts: OperateFacts) -> Decision:
     """May this principal do this to this case or this installation."""
+    if facts.case is not None and not bundle.dates_cases:
+        # the engine refuses facts that a schema does not know, and then all of it is denied
+        facts = replace(facts, case=replace(facts.case, opened=None, closed=None))
     shown = snapshot.of(facts)
     steps = _asked(bundle, shown, ("operate",), (facts.principal,))
     return _permission(bundle, facts, shown, steps)

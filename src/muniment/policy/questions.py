@@ -217,10 +217,16 @@ class CaseFacts:
     persons: frozenset[str]
     approver_groups: frozenset[str]
     role: RoleFacts | None = None
+    #: when it was opened, and when it was closed; None where that is not known, or not so
+    opened: str | None = None
+    closed: str | None = None
 
     def __post_init__(self) -> None:
         if self.requester:
             _check(_PRINCIPAL, self.requester, "principal id")
+        for at in (self.opened, self.closed):
+            if at is not None:
+                _check(_MOMENT, at, "moment")
         _check_all(_PERSON, self.persons, "person id")
         _check_all(_GROUP, self.approver_groups, "group")
 

@@ -148,6 +148,9 @@ def _case(case: CaseFacts) -> Json:
     }
     if case.role is not None:
         attributes["role"] = _role_uid(case.role)
+    for name, at in (("opened", case.opened), ("closed", case.closed)):
+        if at is not None:
+            attributes[name] = _extension("datetime", at)
     return {"uid": uid("Case", "case"), "attrs": attributes, "parents": []}
 
 

@@ -65,6 +65,15 @@ def refusals(schema: engine.Schema, slices: Mapping[str, engine.Slice], text: st
     return list(found)
 
 
+def dates_cases(schema: engine.Schema, slices: Mapping[str, engine.Slice]) -> bool:
+    """Whether the schema says when a case was opened and closed: those from before do not."""
+    dated = replace(_CASE, opened=_NOW, closed=_NOW)
+    shown = snapshot.of(_operation(_HUMAN, dated, OPERATIONS[0]))
+    question = ("operate", slices["operate"], snapshot.principal_uid(_HUMAN))
+    steps = engine.ask(schema, shown.entities, shown.resource, shown.context, [question])
+    return all(step.decision != "NoDecision" for step in steps)
+
+
 def _trials() -> Iterator[tuple[tuple[str, ...], PrincipalFacts, Facts]]:
     for principal in (_HUMAN, _WORKLOAD, _AGENT):
         for facts in _accesses(principal):

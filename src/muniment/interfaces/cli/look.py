@@ -57,6 +57,8 @@ def list_command(states: tuple[str, ...], limit: int, *, everyone: bool, as_json
         )
         if answer["next"]:
             yield screen.faint(f"the newest {limit}; more with --limit")
+        if answer["beyond"]:
+            yield screen.faint(f"{answer['beyond']:,} more are beyond what you may read")
 
     screen.show(answer, lines(), as_json=as_json)
 
@@ -65,15 +67,17 @@ def _pages(api: "Api", states: tuple[str, ...], limit: int, *, everyone: bool) -
     query: dict[str, Any] = {"everyone": everyone, "state": list(states)}
     rows: list[dict[str, Any]] = []
     names: dict[str, str | None] = {}
+    beyond = 0
     while True:
         page = api.get("/v1/cases", **query)
         rows += page["cases"]
+        beyond += page.get("beyond", 0)
         names |= page["names"]
         if len(rows) > limit or page["next"] is None:
             break
         query["before"] = page["next"]
     more = rows[limit - 1]["case"] if len(rows) > limit else page["next"]
-    return {"cases": rows[:limit], "next": more, "names": names}
+    return {"cases": rows[:limit], "next": more, "names": names, "beyond": beyond}
 
 
 def _case_row(row: dict[str, Any], names: screen.Names) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ async def show_all(
         states=() if everything else OPEN, severities=(severity,) if severity else ()
     )
     rows, more = findings.listed(service, person, wanted, before)
-    query = {"all": everything, "severity": severity, "before": before}
+    query = {"all": everything, "severity": severity}
     await reading.note(service, person, "findings", query=query, count=len(rows))
     return page(
         request,

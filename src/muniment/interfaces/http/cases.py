@@ -23,6 +23,7 @@ from muniment.operations import (
     reading,
     request,
     review,
+    scope,
     story,
     withdraw,
 )
@@ -141,13 +142,20 @@ async def list_cases(
     state: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006 (FastAPI copies it)
     before: str | None = None,
 ) -> dict[str, Any]:
-    """One's own cases, newest first, a page at a time; `next` is the `before` of the next page."""
-    rows = explain.mine(service, caller, everyone=everyone, states=state, before=before)
+    """
+    One's own cases, newest first, a page at a time; `next` is the `before` of the next page.
+
+    With `everyone` those of everybody that one may read; `beyond` is how many were left out.
+    """
     if everyone:
-        query = {"state": " ".join(state), "before": before}
-        await reading.note(service, caller, "cases", query=query, count=len(rows))
-    answer = {"cases": [vars(row) for row in rows]}
-    return named(service, {**answer, "next": rows[-1].case if len(rows) == PAGE else None})
+        found = await asyncio.to_thread(scope.everyones, service, caller, state, before)
+        query = {"state": " ".join(state)}  # further pages are the same reading
+        await reading.note(service, caller, "cases", query=query, count=len(found.rows))
+        answer = {"cases": [vars(row) for row in found.rows], "beyond": found.beyond}
+        return named(service, {**answer, "next": found.next})
+    rows = explain.mine(service, caller, everyone=False, states=state, before=before)
+    more = rows[-1].case if len(rows) == PAGE else None
+    return named(service, {"cases": [vars(row) for row in rows], "next": more})
 
 
 @router.post("/cases", status_code=201)

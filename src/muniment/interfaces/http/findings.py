@@ -59,7 +59,6 @@ async def list_findings(
         "rule": rule,
         "resource": resource,
         "about": about,
-        "before": before,
     }
     await reading.note(service, caller, "findings", query=query, count=len(rows))
     return named(service, {"findings": rows, "next": more})

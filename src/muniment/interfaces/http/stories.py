@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from muniment.errors import Malformed
 from muniment.interfaces.http.cases import named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import permit, reading
+from muniment.operations import reading, scope
 from muniment.operations.stories import MOST_STORIES, Wanted, stories
 
 router = APIRouter(prefix="/v1", tags=["cases"])
@@ -37,8 +37,10 @@ async def list_stories(
             raise Malformed("`since` and `until` have a zone: end them with `Z`")
     wanted = Wanted(since=since, until=until, who=who, resource=resource)
     answer = await asyncio.to_thread(stories, service, caller, wanted, before=before, limit=limit)
-    reads_all = permit.ask(service, caller, "read", None).outcome == "permit"
-    if reads_all and service.names.get(who, who) != caller.principal.id:
-        query = {"since": since, "until": until, "who": who, "resource": resource, "before": before}
+    shown = [service.read(each["case"])[0] for each in answer["stories"]]
+    others = any(not reading.is_close_to(service, caller, case) for case in shown)
+    asked = service.names.get(who, who) != caller.principal.id
+    if others or (asked and scope.reads_all(service, caller)):
+        query = {"since": since, "until": until, "who": who, "resource": resource}
         await reading.note(service, caller, "stories", query=query, count=len(answer["stories"]))
     return named(service, answer)
