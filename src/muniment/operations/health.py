@@ -23,7 +23,7 @@ from muniment.evidence.store import Entry
 from muniment.operations import delegation, permit
 from muniment.operations.service import Caller, Service, content
 from muniment.operations.surveyed import Surveyed
-from muniment.operations.surveying import known, look_at_one, look_for_sealed, surveyed
+from muniment.operations.surveying import bring_up, known, look_at_one, look_for_sealed, surveyed
 from muniment.oversight.detector import SEVERITIES
 from muniment.oversight.health import of_the_log, weaknesses
 from muniment.oversight.weakness import KINDS, Weakness, table
@@ -251,7 +251,13 @@ def is_due(service: Service) -> bool:
 
 async def measure(service: Service) -> None:
     """Count all weaknesses, and record it; nothing where another node just did."""
-    judged = await asyncio.to_thread(_judged, service)
+    stop = service.observing.surveyed.stop
+    stop.clear()
+    try:
+        judged = await asyncio.to_thread(_judged, service)
+    except asyncio.CancelledError:
+        stop.set()  # a thread goes on otherwise, and whoever stops waits for it
+        raise
     document, now = content(table()), service.now()
     case = case_of(service.log.log_id, now.year)
     draft = _measured(judged, sha256(document).digest()).draft(case, now, documents=(document,))
@@ -264,6 +270,7 @@ async def measure(service: Service) -> None:
 
 
 def _judged(service: Service) -> Judged:
+    bring_up(service)
     with surveyed(service, most=None) as kept:
         return judge(service, kept)
 

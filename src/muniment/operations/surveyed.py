@@ -14,6 +14,8 @@ class Surveyed:
 
     survey: Survey = field(default_factory=Survey)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    #: whoever reads on without being waited for stops
+    stop: threading.Event = field(default_factory=threading.Event)
     #: cases whose sealed content is not there, though nobody erased it
     lost: set[str] = field(default_factory=set)
     #: by case: the newest record whose sealed content was looked for

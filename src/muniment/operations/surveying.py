@@ -26,8 +26,10 @@ from muniment.oversight.retention import Thing
 #: entries that are read at once, and those that are read for somebody who waits
 PIECE: Final = 5000
 MOST_WAITED_FOR: Final = 40_000
-#: so long somebody who waits is kept waiting for another who reads already
-PATIENCE: Final = 5.0
+#: seconds that somebody is kept waiting for another who reads or judges already
+PATIENCE: Final = 2.0
+#: seconds between two pieces that nobody waits for: others want to do something, too
+BREATH: Final = 0.01
 #: how long witnesses, stamps (beside what their settings say) and the index may take
 _WITNESSES, _STAMPS, _INDEX = timedelta(minutes=10), timedelta(minutes=10), timedelta(hours=2)
 #: sealed contents that are looked for in one look; the others have their turn in the next
@@ -52,16 +54,30 @@ def surveyed(
     Raises `Unavailable` where more than `most` entries have to be read first: they are read, and it
     is asked for again.
     """
-    kept = service.observing.surveyed
+    kept, size = service.observing.surveyed, service.log.size
     if not kept.lock.acquire(timeout=patience if most is not None else -1):
         raise Unavailable(_how_far(service, kept.survey))
     try:
         read_on(service, kept.survey, most=most)
-        if kept.survey.size < service.log.size and most is not None:
+        if kept.survey.size < size:
             raise Unavailable(_how_far(service, kept.survey))
         yield kept
     finally:
         kept.lock.release()
+
+
+def bring_up(service: Service) -> None:
+    """
+    Read whatever is new, in pieces, so that nobody who asks has to wait for all of it.
+
+    Raises `Unavailable` once `stop` is set.
+    """
+    kept = service.observing.surveyed
+    while kept.survey.size < service.log.size:
+        with kept.lock:
+            read_on(service, kept.survey, most=PIECE)
+        if kept.stop.wait(BREATH):
+            raise Unavailable("the log is not read any further: the service is stopping")
 
 
 def _how_far(service: Service, survey: Survey) -> str:

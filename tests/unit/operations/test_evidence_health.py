@@ -1,6 +1,7 @@
 """What would not stand up of evidence: each weakness is planted, found, and counted once a day."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -620,3 +621,30 @@ async def test_whoever_watches_the_log_raises_a_finding_once_and_again_in_anothe
     assert len(shown) in (1, 2)  # the days may lie in two weeks
     said = shown[-1]["timeline"][0]["sections"]["detail"]["summary"]
     assert said.endswith("says what was done there (uncovered-source)")
+
+
+async def test_a_measurement_that_is_stopped_reads_no_further(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that stops does not wait until a long log is read."""
+    monkeypatch.setattr(surveying, "PIECE", 1)
+    monkeypatch.setattr(surveying, "BREATH", 60.0)
+    kept, begun = scenario.service.observing.surveyed, threading.Event()
+    read_on = surveying.read_on
+
+    def read(*given: Any, **how: Any) -> None:
+        read_on(*given, **how)
+        begun.set()
+
+    monkeypatch.setattr(surveying, "read_on", read)
+    measuring = asyncio.create_task(health.measure(scenario.service))
+    await asyncio.to_thread(begun.wait, 10)
+    with kept.lock:  # whoever asks meanwhile does not wait for all of it
+        measuring.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await measuring
+    assert kept.stop.is_set()
+    assert kept.survey.size < scenario.service.log.size
+    monkeypatch.undo()
+    await health.measure(scenario.service)
+    assert len(overall(scenario)["trend"]) == 1
