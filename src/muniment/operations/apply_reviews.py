@@ -76,7 +76,7 @@ async def _say_the_time(service: Service, case: str) -> None:
                 drafts=(said.draft(case, now),),
                 reads={case: entries[-1].leaf},
                 gives=False,
-                companions=lambda placed: campaigns.companions(found.campaign, placed),
+                companions=lambda placed: campaigns.companions(service, found.campaign, placed),
             )
         )
 
@@ -120,7 +120,7 @@ async def _record(service: Service, case: str, how: str, these: Sequence[_Done])
                 drafts=(draft,),
                 reads={case: entries[-1].leaf},
                 gives=False,
-                companions=lambda placed: campaigns.companions(found.campaign, placed),
+                companions=lambda placed: campaigns.companions(service, found.campaign, placed),
             )
         )
 

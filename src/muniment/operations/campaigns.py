@@ -18,6 +18,7 @@ from muniment.errors import Conflict, LogInvalid, NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.operations import explain, permit
+from muniment.operations.owed import owed
 from muniment.operations.service import Caller, Service
 from muniment.oversight.campaigns import Rule, rule_of, signs
 from muniment.ports import CaseRow, Due
@@ -108,6 +109,11 @@ def of_group(service: Service, group: str) -> list[Principal]:
     ]
 
 
+def awaited(service: Service, case: str) -> set[str]:
+    """Principal ids of those who have not looked at all of theirs."""
+    return {item.reviewer for item in read(service, case)[0].items.open if item.reviewer}
+
+
 # --- its line in the lists --------------------------------------------------------------------
 
 
@@ -125,9 +131,10 @@ def advance(campaign: Campaign, placed: Iterable[Entry]) -> Campaign:
     return campaign
 
 
-def companions(before: Campaign, placed: Sequence[Entry]) -> Iterable[Any]:
+def companions(service: Service, before: Campaign, placed: Sequence[Entry]) -> Iterable[Any]:
     """The writes beside records that follow on this state. Raises what refuses the records."""
-    return project(advance(before, placed))
+    ways = service.ways.of(service.log, service.registry.configuration)
+    return (*project(advance(before, placed)), *owed(ways, before, placed))
 
 
 def project(campaign: Campaign) -> tuple[CaseRow, Due]:

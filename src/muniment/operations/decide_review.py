@@ -102,7 +102,7 @@ async def _decide(
             drafts=(decided,),
             reads={**grounds.reads, case: entries[-1].leaf},
             gives=False,
-            companions=lambda placed: campaigns.companions(found.campaign, placed),
+            companions=lambda placed: campaigns.companions(service, found.campaign, placed),
         )
     )
     return tallies
@@ -210,7 +210,7 @@ async def _reassign(
             drafts=(record,),
             reads={**grounds.reads, case: entries[-1].leaf},
             gives=False,
-            companions=lambda placed: campaigns.companions(found.campaign, placed),
+            companions=lambda placed: campaigns.companions(service, found.campaign, placed),
         )
     )
     return moved

@@ -14,13 +14,14 @@ from html import escape
 from typing import Any, Final
 
 from muniment.access import records, window
+from muniment.access.campaign import Campaign
 from muniment.access.case import AccessCase
 from muniment.access.finding import Finding
 from muniment.access.terms import short_code
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.operations.explain import reason
-from muniment.operations.owed import Event
+from muniment.operations.owed import Event, Told
 from muniment.operations.service import Service, record_of
 from muniment.ports import Notice
 
@@ -44,7 +45,7 @@ def one_line(text: str, most: int = MAX_NAME) -> str:
 
 def notice(
     service: Service,
-    case: AccessCase | Finding,
+    case: Told,
     entry: Entry,
     event: Event,
     id: str,
@@ -54,6 +55,8 @@ def notice(
     title = line_about(service, case, entry, event)
     if isinstance(case, Finding):
         facts = _facts_of_finding(service, case, entry, event)
+    elif isinstance(case, Campaign):
+        facts = _facts_of_review(service, case, event)
     else:
         facts = _facts(service, case, entry, event)
     checkpoint = service.log.checkpoint.decode()
@@ -70,8 +73,10 @@ def notice(
     )
 
 
-def line_about(service: Service, case: AccessCase | Finding, entry: Entry, event: Event) -> str:
+def line_about(service: Service, case: Told, entry: Entry, event: Event) -> str:
     """One line: what happened."""
+    if isinstance(case, Campaign):
+        return _line_about_review(case, entry)
     if not isinstance(case, Finding):
         return _line_about_case(service, case, entry, event)
     raised = case.raised
@@ -234,16 +239,59 @@ def _rows_of_finding(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
+# --- of a review of access --------------------------------------------------------------------
+
+
+def _line_about_review(campaign: Campaign, entry: Entry) -> str:
+    opened, record = campaign.opened, record_of(entry)
+    if isinstance(record, records.ReviewEscalated):
+        return (
+            f"review {opened.rule}: {record.share} % of the time is over, {record.open} items wait"
+        )
+    return f"review {opened.rule}: {opened.items} items to look at by {opened.due:%Y-%m-%d}"
+
+
+def _facts_of_review(service: Service, campaign: Campaign, event: Event) -> dict[str, Any]:
+    opened = campaign.opened
+    return {
+        "review": campaign.id,
+        "record": event.about,
+        "state": campaign.state,
+        "rule": opened.rule,
+        "items": opened.items,
+        "due": moment.text(opened.due),
+        "silence": opened.silence,
+        "head": head_of(service),
+        "link": f"{service.public_url}/reviews/{campaign.id}" if service.public_url else "",
+    }
+
+
+def _rows_of_review(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    taken = "what nobody looked at is taken away" if facts["silence"] == "revoke" else ""
+    return (
+        ("items", str(facts["items"])),
+        ("due", facts["due"]),
+        ("then", taken),
+        ("review", facts["review"]),
+    )
+
+
 # --- as text and as HTML ----------------------------------------------------------------------
 
 
 def _rows(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     head = facts["head"]
     rows = (
-        *(_rows_of_finding(facts) if "finding" in facts else _rows_of_case(facts)),
+        *_own_rows(facts),
         ("log", f"{head['origin']}, size {head['size']}, root {head['root'][:16]}\u2026"),
     )
     return ((label, one_line(value, MAX_WORDS + 2)) for label, value in rows if value)
+
+
+def _own_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    if "review" in facts:
+        return _rows_of_review(facts)
+    return _rows_of_finding(facts) if "finding" in facts else _rows_of_case(facts)
 
 
 def _rows_of_case(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -267,6 +315,8 @@ def _rows_of_case(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _how_to_look(facts: Mapping[str, Any]) -> str:
     if facts["link"]:
         return "To look, and to act, sign in there. Opening it decides nothing:"
+    if "review" in facts:
+        return f"To look: muniment reviews show {facts['review']} --mine"
     if "finding" in facts:
         return f"To look: muniment findings show {facts['finding']}"
     return f"To look: muniment show {facts['case']}"

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Final
 
 from muniment.access import records
+from muniment.access.campaign import Campaign
 from muniment.access.case import LIVE, AccessCase
 from muniment.access.finding import Finding
 from muniment.errors import AddressRefused, Unavailable
@@ -22,11 +23,11 @@ from muniment.evidence import moment
 from muniment.evidence.append import Companions, Outcome
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
-from muniment.operations import findings
+from muniment.operations import campaigns, findings
 from muniment.operations.digest import MOST, Item, digest
 from muniment.operations.explain import who_could_approve
 from muniment.operations.notice_text import line_about, notice
-from muniment.operations.owed import DIGEST, NOTICE, Event, Way, events, parts, work
+from muniment.operations.owed import DIGEST, NOTICE, Event, Told, Way, events, parts, work
 from muniment.operations.service import Service, close, record_of
 from muniment.ports import Due, Notice, Notifier
 
@@ -47,7 +48,7 @@ class _Owed:
 
     work: str
     sink: str
-    case: AccessCase | Finding
+    case: Told
     entry: Entry
     event: Event
 
@@ -135,9 +136,12 @@ def _read(service: Service, named: str) -> _Owed | None:
         sink, case_id, position = parts(named)
     except ValueError:
         return None
-    case: AccessCase | Finding
+    case: Told
     if case_id.startswith(findings.FINDINGS):
         case, entries = findings.read(service, case_id)
+    elif case_id.startswith(f"{campaigns.CAMPAIGNS}_"):
+        replayed, entries = campaigns.read(service, case_id)
+        case = replayed.campaign
     else:
         case, entries = service.read(case_id)
     for entry, event in events(_beginning(service, entries), entries):
@@ -146,10 +150,12 @@ def _read(service: Service, named: str) -> _Owed | None:
     return None
 
 
-def _beginning(service: Service, entries: Sequence[Entry]) -> AccessCase | Finding:
-    """A case, or a finding, without a record."""
+def _beginning(service: Service, entries: Sequence[Entry]) -> Told:
+    """A case, a finding or a review without a record."""
     if entries[0].header.kind == records.FindingRaised.KIND:
         return Finding()
+    if entries[0].header.kind == records.CampaignOpened.KIND:
+        return Campaign()
     return AccessCase(log_id=service.log.log_id)
 
 
@@ -165,6 +171,8 @@ def _is_moot(owed: _Owed) -> bool:
     case = owed.case
     if isinstance(case, Finding):
         return case.state == "closed"
+    if isinstance(case, Campaign):
+        return case.state != "open"
     if owed.event.name == "waiting":
         return not case.waits_for
     if owed.event.name == "ending":
@@ -182,6 +190,8 @@ def _recipients(service: Service, owed: _Owed, way: Way, notifier: Notifier) -> 
     found = _members(service, way.to)
     if isinstance(owed.case, Finding):
         found -= _concerned(service, owed.case)
+    elif isinstance(owed.case, Campaign):
+        found |= campaigns.awaited(service, owed.case.id)
     else:
         found |= _of_case(service, owed, owed.case, way)
     if len(found) > MOST_RECIPIENTS:

@@ -106,7 +106,7 @@ async def record(
             drafts=(opened,),
             reads=reads,
             gives=False,
-            companions=lambda placed: campaigns.companions(Campaign(), placed),
+            companions=lambda placed: campaigns.companions(service, Campaign(), placed),
         )
     )
     return case

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 from muniment.access import records
+from muniment.access.campaign import Campaign
 from muniment.access.case import LIVE, AccessCase
 from muniment.access.finding import Finding
 from muniment.access.lifecycle import advance
@@ -27,6 +28,8 @@ from muniment.ports import Due
 NOTICE: Final = "notice/"
 #: what is told of findings: at once, and of those that wake nobody once a day
 FINDING, DIGEST = "finding", "digest"
+#: what is told of reviews of access
+REVIEW: Final = "review"
 #: the hour of the day, in UTC, at which that is
 DIGEST_HOUR: Final = 6
 #: how long before its end the holder of a grant is told
@@ -35,6 +38,10 @@ BEFORE_END: Final = timedelta(minutes=5)
 ALARMING: Final = ("medium", "high", "critical")
 _ACCESS = ("request", "extend", "issue")
 _log = logging.getLogger(__name__)
+
+
+#: what somebody may have to be told of
+Told: TypeAlias = AccessCase | Finding | Campaign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +101,7 @@ def _ways(document: bytes | None, digest: bytes) -> tuple[Way, ...]:
     )
 
 
-def owed(
-    ways: Sequence[Way], before: AccessCase | Finding, placed: Iterable[Entry]
-) -> tuple[Due, ...]:
+def owed(ways: Sequence[Way], before: Told, placed: Iterable[Entry]) -> tuple[Due, ...]:
     """What is due once these records, which follow on `before`, are in the log."""
     if not ways:
         return ()
@@ -108,10 +113,13 @@ def owed(
     )
 
 
-def events(before: AccessCase | Finding, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
+def events(before: Told, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
     """What these records of one case give to tell."""
     if isinstance(before, Finding):
         yield from _alarms(entries)
+        return
+    if isinstance(before, Campaign):
+        yield from _calls(entries)
         return
     for entry in entries:
         after = advance(before, entry.header, entry.leaf)
@@ -133,6 +141,14 @@ def _alarms(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
                 yield entry, Event(name=FINDING, about=entry.header.id, at=entry.header.at)
             case _:
                 pass
+
+
+def _calls(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Event]]:
+    """Of a review of access: that there is one, and how much of its time is over."""
+    for entry in entries:
+        kind = entry.header.kind
+        if kind in (records.CampaignOpened.KIND, records.ReviewEscalated.KIND):
+            yield entry, Event(name=REVIEW, about=entry.header.id, at=entry.header.at)
 
 
 def _alarming(raised: records.FindingRaised) -> bool:

@@ -46,7 +46,7 @@ async def _sign(service: Service, caller: Caller, case: str, note: str) -> None:
             drafts=(signed,),
             reads={**grounds.reads, case: entries[-1].leaf},
             gives=False,
-            companions=lambda placed: campaigns.companions(found.campaign, placed),
+            companions=lambda placed: campaigns.companions(service, found.campaign, placed),
         )
     )
 
@@ -104,6 +104,6 @@ async def _close(service: Service, caller: Caller, case: str, note: str, *, leav
             drafts=tuple(close([ended], case, len(entries), now)),
             reads={**grounds.reads, case: entries[-1].leaf},
             gives=False,
-            companions=lambda placed: campaigns.companions(campaign, placed),
+            companions=lambda placed: campaigns.companions(service, campaign, placed),
         )
     )

@@ -151,7 +151,7 @@ def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, tuple[Due,
         return reading.row(entries), ()
     if entries[0].header.kind == records.CampaignOpened.KIND:
         row, due = campaigns.project(campaigns.fold(entries))
-        return row, (due,)
+        return row, (due, *notify.unsettled(service, entries))
     row, due = _review_row(entries)
     return row, (due,)
 

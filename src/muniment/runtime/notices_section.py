@@ -26,13 +26,23 @@ class NoticesSection(BaseModel):
     #: `waiting` for approval; `decided`; `ending` in five minutes; `ended` by somebody else;
     #: `break-glass`; `announced`, as a rule's `@notify` asks for it; `finding`, where it is of
     #: medium severity or more and no mere baseline, or ends access; `digest`, at 06:00 UTC what
-    #: other findings came since the day before, in one notice: both by mail to groups alone
+    #: other findings came since the day before, in one notice: both by mail to groups alone;
+    #: `review` of access, to whoever still has items to look at, too: when it is opened, and at
+    #: 50, 80 and 100 % of its time
     events: tuple[
         Literal[
-            "waiting", "decided", "ending", "ended", "break-glass", "announced", "finding", "digest"
+            "waiting",
+            "decided",
+            "ending",
+            "ended",
+            "break-glass",
+            "announced",
+            "finding",
+            "digest",
+            "review",
         ],
         ...,
-    ] = ("waiting", "decided", "ended", "break-glass", "announced", "finding", "digest")
+    ] = ("waiting", "decided", "ended", "break-glass", "announced", "finding", "digest", "review")
     #: the webhook may lie inside your own network, and be without TLS
     internal: bool = False
 
