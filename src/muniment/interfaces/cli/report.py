@@ -33,7 +33,7 @@ from muniment.interfaces.verifier.outcome import (
 if TYPE_CHECKING:
     from muniment.interfaces.cli.api import Api
     from muniment.interfaces.cli.report_files import CheckedReport
-    from muniment.interfaces.cli.report_making import Made
+    from muniment.interfaces.cli.report_making import Asked, Made
 
 #: bundles of exceptions that are fetched, unless more are asked for
 BUNDLES: Final = 20
@@ -77,6 +77,7 @@ def _keys(
     show_default=True,
     help="For how many exceptions the evidence is attached.",
 )
+@click.option("--oscal", is_flag=True, help="As OSCAL assessment results, too.")
 @click.option(
     "--check",
     "checked",
@@ -117,6 +118,7 @@ def report_command(
     tsa_roots: tuple[Certificate, ...],
     *,
     listing: bool,
+    oscal: bool,
     as_json: bool,
 ) -> None:
     """
@@ -141,9 +143,18 @@ def report_command(
     if log is not None and not log_key:
         raise click.UsageError("--log needs --log-key")
     vouching = (*(witnesses.witness_keys if witnesses is not None else ()), *own_witnesses)
-    made, recorded = _make(
-        framework, period, resources, output, log, bundles, log_key, tuple(vouching)
+    from muniment.interfaces.cli import report_making
+
+    start, stop = report_making.period(period)
+    asked = report_making.Asked(
+        framework=framework,
+        start=start,
+        stop=stop,
+        resources=tuple(sorted(set(resources))),
+        bundles=bundles,
+        oscal=oscal,
     )
+    made, recorded = _make(asked, output, log, log_key, tuple(vouching))
     answer = _answer(output, made, recorded)
     screen.show(answer, _told(answer, made), as_json=as_json)
 
@@ -191,12 +202,9 @@ def _listed(frameworks: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _make(
-    framework: str,
-    period: str,
-    resources: tuple[str, ...],
+    asked: "Asked",
     output: Path,
     log: str | None,
-    bundles: int,
     log_key: tuple[VerifierKey, ...],
     witnesses: tuple[VerifierKey, ...],
 ) -> tuple["Made", str]:
@@ -204,14 +212,7 @@ def _make(
     from muniment.interfaces.cli import report_making
     from muniment.interfaces.cli.report_sources import opened
 
-    start, stop = report_making.period(period)
-    asked = report_making.Asked(
-        framework=framework,
-        start=start,
-        stop=stop,
-        resources=tuple(sorted(set(resources))),
-        bundles=bundles,
-    )
+    stop = asked.stop
     if log is not None:
         with opened(log, stop) as lies:
             made = report_making.make(output, lies, log_key, asked, witnesses=witnesses)

@@ -30,19 +30,25 @@ from muniment.evidence.excerpt_proof import ProvedExcerpt, verify_excerpt
 from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.steps import failing_as, require
 from muniment.evidence.verdict import NOBODY, Reader, Verdict
-from muniment.interfaces.cli import report_page
+from muniment.interfaces.cli import report_oscal, report_page
 from muniment.oversight import control_map, report
 from muniment.oversight.controls import TESTS
 from muniment.oversight.report import Counting
 
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
+OSCAL: Final = "oscal.json"
 EXCERPT: Final = "log.excerpt.gz"
 MAP: Final = "control_map.toml"
 KEY: Final = "keys/log.vkey"
 BUNDLES: Final = "bundles"
 DOCUMENTS: Final = "documents"
 MAX_REPORT: Final = 64 << 20
+#: what is made of a report, and made again to check it
+_MADE: Final[Mapping[str, Callable[[dict[str, Any], str], bytes]]] = {
+    PAGE: lambda value, digest: report_page.page(value, digest).encode(),
+    OSCAL: report_oscal.assessment_results,
+}
 #: folders in which nothing may lie that the report does not name
 _OWN: Final = (BUNDLES, DOCUMENTS, "keys")
 _PIECE: Final = 1 << 20
@@ -53,7 +59,7 @@ STEPS: Final[Mapping[int, str]] = {
     7: "the report's files are those that it names, unchanged",
     8: "every number in it comes from the excerpt, which shows all of the period",
     9: "attached bundles hold, and are of this log",
-    10: "the page shows this report",
+    10: "the page, and what else was made of it, shows this report",
 }
 
 Progress = Callable[[int, int], None]
@@ -118,8 +124,8 @@ class Making:
         )
         return counting, proved
 
-    def finish(self, value: dict[str, Any], *, missing: int) -> bytes:
-        """Write report and page; returns the report's bytes."""
+    def finish(self, value: dict[str, Any], *, missing: int, oscal: bool) -> bytes:
+        """Write report, page and what else is made of it; returns the report's bytes."""
         whole = {
             **value,
             "attached": self.attached,
@@ -130,7 +136,9 @@ class Making:
         if len(data) > MAX_REPORT:
             raise Malformed("the report is too large: ask for a shorter period")
         self.write(REPORT, [data])
-        self.write(PAGE, [report_page.page(whole, sha256(data).hexdigest()).encode()])
+        for name, make in _MADE.items():
+            if name == PAGE or oscal:
+                self.write(name, [make(whole, sha256(data).hexdigest())])
         return data
 
 
@@ -161,7 +169,7 @@ def check_report(
     with failing_as(8):
         steps[8] = _check_numbers(folder, value, counting, proved)
     steps[9] = f"{_check_bundles(folder, value, key, proved):,} bundles"
-    doubts = _check_page(folder, value)
+    doubts = _check_made(folder, value)
     if not doubts:
         steps[10] = "byte for byte"
     return CheckedReport(value=value, proved=proved, steps=steps, doubts=tuple(doubts))
@@ -268,18 +276,19 @@ def _check_bundles(
     return len(names)
 
 
-def _check_page(folder: Path, value: dict[str, Any]) -> list[str]:
-    data = _read(folder / REPORT, MAX_REPORT)
-    digest = sha256(data).hexdigest()
-    page = _read(folder / PAGE, MAX_REPORT)
+def _check_made(folder: Path, value: dict[str, Any]) -> list[str]:
+    """That what was made of the report is what this program makes of it."""
+    digest = sha256(_read(folder / REPORT, MAX_REPORT)).hexdigest()
+    there = [name for name in _MADE if name == PAGE or (folder / name).is_file()]
+    shown = {name: _read(folder / name, MAX_REPORT) for name in there}
     if value.get("program") != __version__:
-        named = report_page.digest_line(digest).encode() in page
-        require(10, named, "the page names another report")
-        return [
-            f"the page, which version {value.get('program')!s:.40} made: this version makes others"
-        ]
-    made = report_page.page(value, digest).encode()
-    require(10, made == page, "the page shows something else than the report")
+        for name, data in shown.items():
+            require(10, digest.encode() in data, f"`{name}` is of another report")
+        made_by = f"which version {value.get('program')!s:.40} made: this version makes others"
+        return [f"{' and '.join(shown)}, {made_by}"]
+    for name, data in shown.items():
+        holds = data == _MADE[name](value, digest)
+        require(10, holds, f"`{name}` shows something else than the report")
     return []
 
 

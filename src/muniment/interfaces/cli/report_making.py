@@ -38,6 +38,8 @@ class Asked:
     resources: tuple[str, ...]
     #: how many bundles of exceptions are attached
     bundles: int
+    #: as OSCAL assessment results, too
+    oscal: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,7 @@ def make(
         )  # fmt: skip
         missing = _documents(making, log, counting.documents)
         refused = _bundles(making, value, asked.bundles, api)
-        data = making.finish(value, missing=missing)
+        data = making.finish(value, missing=missing, oscal=asked.oscal)
     except MunimentError:
         click.echo(f"{folder} is not whole", err=True)
         raise
