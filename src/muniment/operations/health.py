@@ -71,7 +71,6 @@ class Judged:
 def judge(service: Service, kept: Surveyed) -> Judged:
     """All grants that the survey knows: about a second for 100,000."""
     lines, survey = kept.survey.population.lines, kept.survey
-    look_for_sealed(service, kept)
     around = known(service, kept, lines.values())
     judged = Judged(size=survey.size, at=around.now, log=tuple(of_the_log(around)))
     since = around.now - timedelta(days=DAYS)
@@ -271,6 +270,7 @@ async def measure(service: Service) -> None:
 
 def _judged(service: Service) -> Judged:
     bring_up(service)
+    look_for_sealed(service)
     with surveyed(service, most=None) as kept:
         return judge(service, kept)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from typing import Final
 
 from muniment.access import records
@@ -33,7 +34,8 @@ BREATH: Final = 0.01
 #: how long witnesses, stamps (beside what their settings say) and the index may take
 _WITNESSES, _STAMPS, _INDEX = timedelta(minutes=10), timedelta(minutes=10), timedelta(hours=2)
 #: sealed contents that are looked for in one look; the others have their turn in the next
-MOST_LOOKED_FOR: Final = 50_000
+MOST_LOOKED_FOR, _LOOKED_AT_ONCE = 50_000, 500
+_STOPPING: Final = "the log is not looked at any further: the service is stopping"
 #: what is sealed of every access case, or of most
 _SEALED: Final = (
     ("access:requested", "reason"),
@@ -77,7 +79,7 @@ def bring_up(service: Service) -> None:
         with kept.lock:
             read_on(service, kept.survey, most=PIECE)
         if kept.stop.wait(BREATH):
-            raise Unavailable("the log is not read any further: the service is stopping")
+            raise Unavailable(_STOPPING)
 
 
 def _how_far(service: Service, survey: Survey) -> str:
@@ -255,23 +257,29 @@ def _doubts(service: Service) -> tuple[Doubt, ...]:
 # --- sealed content ---------------------------------------------------------------------------
 
 
-def look_for_sealed(service: Service, kept: Surveyed) -> None:
+def look_for_sealed(service: Service) -> None:
     """
     Of each grant the first and the newest sealed content: what a copy lost, it lost in one piece.
 
-    A bounded number; those that are left have their turn the next time.
+    A bounded number; those that are left have their turn the next time. Nobody waits for it: each
+    is a question to the database. Raises `Unavailable` once `stop` is set.
     """
-    left = MOST_LOOKED_FOR
+    kept = service.observing.surveyed
+    with kept.lock:
+        todo = list(islice(_not_looked_at(kept), MOST_LOOKED_FOR // 2))
+    for number, (line, newest) in enumerate(todo):
+        for index in {line.first, newest}:
+            _look(service, kept, line.case, index)
+        kept.looked[line.case] = newest
+        if number % _LOOKED_AT_ONCE == 0 and kept.stop.wait(BREATH):
+            raise Unavailable(_STOPPING)
+
+
+def _not_looked_at(kept: Surveyed) -> Iterator[tuple[Line, int]]:
     for case, line in kept.survey.population.lines.items():
         newest = kept.survey.sealed.get(case)
-        if line.authorized is None or newest is None or kept.looked.get(case) == newest:
-            continue
-        if left <= 0:
-            return
-        for index in {line.first, newest}:
-            left -= 1
-            _look(service, kept, case, index)
-        kept.looked[case] = newest
+        if line.authorized and newest is not None and kept.looked.get(case) != newest:
+            yield line, newest
 
 
 def look_at_one(service: Service, kept: Surveyed, case: str) -> None:
