@@ -90,13 +90,34 @@ def test_a_cursor_names_no_more_files_than_may_be_late() -> None:
     assert read.floor == f"{2 * WINDOW - 1:05}"
 
 
-async def test_a_cursor_forgets_files_that_are_removed() -> None:
+def test_a_cursor_forgets_files_that_are_removed_before_it_grows_too_long() -> None:
+    read = Read()
+    for n in range(3 * WINDOW):
+        assert read.unread([f"{n:05}"], complete=True) == [f"{n:05}"]
+        read.finish(f"{n:05}")
+        assert len(json.loads(read.cursor)["seen"]) <= WINDOW + 1
+
+
+async def test_a_folder_that_is_back_is_not_read_once_more() -> None:
+    """A disk that was not mounted for a while, and shows nothing, or other files."""
     shelf, intake = Files(), FakeIntake()
-    for n in range(100):
-        shelf.files = {f"{n:05}": b"%d" % n}
+    there = {f"{n:05}": b"%d" % n for n in range(WINDOW)}
+    for seen in (there, {}, there, {"00000": b"0"}, there):
+        shelf.files = dict(seen)
         await read_all(shelf, intake)
-    assert len(json.loads(intake.cursor("trail") or "")["seen"]) == 1
-    assert len(intake.kept("trail")) == 100
+    assert len(intake.kept("trail")) == WINDOW
+
+
+async def test_a_file_that_is_touched_is_not_read_once_more(tmp_path: Path) -> None:
+    intake, now = FakeIntake(), [100.0]
+    for name in ("a", "b"):
+        put(tmp_path / name, name.encode(), 10)
+    shelf = Directory(str(tmp_path), tmp_path, now=lambda: now[0])
+    for touched in (10, 110, 110):  # the second time it may still be written to
+        os.utime(tmp_path / "a", (touched, touched))
+        await read_all(shelf, intake)
+        now[0] += 10
+    assert intake.kept("trail") == [b"a", b"b"]
 
 
 async def test_a_large_file_is_taken_in_pieces_and_goes_on_in_its_middle() -> None:

@@ -84,7 +84,8 @@ class Read:
     def unread(self, names: list[str], *, complete: bool) -> list[str]:
         """Which of these were not. Where they are all there are, others may be forgotten."""
         self._names = sorted(name for name in names if _digest(name) in self._seen)
-        if complete:
+        # not as soon as they are not there: a disk may be away, or a file be written to again
+        if complete and len(self._seen) > WINDOW:
             self._seen = {_digest(name) for name in self._names}
         return sorted(name for name in names if _digest(name) not in self._seen)
 
