@@ -13,7 +13,7 @@ from muniment.evidence import moment
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.merkle import Frontier
 from muniment.evidence.store import Entry, entry_of
-from muniment.operations import permit
+from muniment.operations import permit, reading
 from muniment.operations.service import Caller, Service
 from muniment.oversight.retained import Kept, Plan, Retained, holding, plan
 from muniment.oversight.retention import Class
@@ -186,7 +186,9 @@ async def reach(service: Service, caller: Caller, case: str) -> dict[str, Any]:
     Bundles of it, what was told of a person as his own copy, and where copies of the log lie.
     """
     permit.require(service, caller, "audit")
-    return await asyncio.to_thread(_reach, service, case)
+    found = await asyncio.to_thread(_reach, service, case)
+    await reading.note(service, caller, "reads", about=case, count=len(found["given"]))
+    return found
 
 
 def _reach(service: Service, case: str) -> dict[str, Any]:

@@ -27,6 +27,16 @@ from muniment.oversight.retention import Rules, Thing
 LOOKING: Final = frozenset(
     (records.ReviewOpened.KIND, records.FindingRaised.KIND, records.RemovalOrdered.KIND)
 )
+#: what these say of a case is evidence of it
+_TELLS: Final = frozenset(
+    (
+        records.SessionObserved.KIND,
+        records.FindingRaised.KIND,
+        records.FindingSeen.KIND,
+        records.FindingClosed.KIND,
+        records.ReviewAnswered.KIND,
+    )
+)
 #: the time of these runs once another has taken their place, in their case or everywhere
 _IN_CASE: Final = frozenset((records.PrincipalEnrolled.KIND, records.GroupDefined.KIND))
 _EVERYWHERE: Final = frozenset((records.ConfigChanged.KIND, records.PolicyActivated.KIND))
@@ -439,7 +449,7 @@ def plan(retained: Retained, rules: Rules, holds: Iterable[Hold], as_of: datetim
                 sections.append(Going(kept=kept, rule=ruling.rule))
                 continue
             held[by.id] += 1
-        stays |= kept.concern.cases
+        stays |= kept.concern.cases if kept.kind in _TELLS else {kept.case}
     batches: list[GoingBatch] = []
     for batch in retained.batches():
         ruling = rules.ruling(batch.thing)
