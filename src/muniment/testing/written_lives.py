@@ -69,6 +69,9 @@ FAULTS: Final = {
     "no-reason": "requests-say-why",
     "static-machine": "machines-attested",
     "endless-account": "expiry-at-target",
+    "review-late": "reviews-held",
+    "review-not-whole": "reviews-complete",
+    "review-without-end": "reviews-applied",
 }
 
 #: a moment, the record that is due then, and the sections that it has
@@ -159,7 +162,10 @@ def sealed(name: str, case: str) -> dict[str, bytes]:
 
 def access(scene: Scene, rng: random.Random, case: str, number: int, at: datetime) -> Life:  # noqa: C901, PLR0912, PLR0915 (a life from its beginning to its end, with all that can go wrong)
     """One access case."""
-    wrong = lambda fault: scene.is_wrong(fault, case)  # noqa: E731 (said twenty times)
+
+    def wrong(fault: str) -> bool:
+        return scene.is_wrong(fault, case)
+
     machine = scene.machines[number // 10 % 2] if number % 10 == _MACHINES else None
     who = machine or rng.choice(scene.people[: -1 or None])
     resource = RESOURCES[0] if machine is not None else rng.choice(RESOURCES)
@@ -353,6 +359,8 @@ def others(scene: Scene) -> Iterator[tuple[datetime, str, Life]]:
         yield at, each.id, _principal(scene, at, each)
     for resource in RESOURCES:
         yield at, case_id("src", resource), _source(scene, at, resource)
+    campaign = case_id("rev", "campaign")
+    yield at, campaign, _campaign(scene, at + 3 * _HOUR)
     day = at
     while day < scene.stop:
         for resource in RESOURCES:
@@ -455,6 +463,31 @@ def _source(scene: Scene, at: datetime, resource: str) -> Life:
                 since=at - _HOUR, count=None,
             )  # fmt: skip
             yield at, missed, {}
+
+
+def _campaign(scene: Scene, at: datetime) -> Life:
+    """A review of many in the first days: what its items are is no matter of headers."""
+    due = at + 5 * _DAY
+    yield (
+        at,
+        records.CampaignOpened(
+            actor=SERVICE, rule="half-yearly", definition=b"\x08" * 32, started="schedule",
+            occasion="2026-01-01", size=1, root=b"\x09" * 32, items=12, items_root=b"\x0a" * 32,
+            sheets=(b"\x0b" * 32,), completeness=b"\x0c" * 32, targets=3, unseen=0, seed=None,
+            due=due, silence="none", reviewers="sre-leads", fallback="", sign_off="owners",
+        ),
+        {},
+    )  # fmt: skip
+    by = scene.people[1]
+    over = due + (1 if scene.is_wrong("review-late", "campaign") else -1) * _DAY
+    unreviewed = 2 if scene.is_wrong("review-not-whole", "campaign") else 0
+    outstanding = 1 if scene.is_wrong("review-without-end", "campaign") else 0
+    tallies = {"keep": 12 - unreviewed, "not-reviewed": unreviewed}
+    closed = records.CampaignClosed(
+        actor=by.actor(over), person=by.person, tallies=tallies, applied=0, outstanding=outstanding
+    )
+    yield over, closed, {}
+    yield over, records.CaseClosed(actor=SERVICE, records=3), {}
 
 
 def _scan(scene: Scene, at: datetime, resource: str) -> Life:

@@ -16,6 +16,8 @@ from muniment.access import records, terms
 from muniment.access.records import (
     AccessRequested,
     ApprovalGiven,
+    CampaignClosed,
+    CampaignOpened,
     CredentialIssued,
     DecisionEvaluated,
     DriftScanned,
@@ -54,11 +56,15 @@ class Asked:
 
 @dataclass(slots=True)
 class Campaign:
-    """A review of many, as far as its records say when it was due and when it was over."""
+    """A review of many items."""
 
     opened: datetime
-    due: datetime | None
+    due: datetime
+    items: int
     closed: datetime | None = None
+    #: items that nobody looked at, and what had to be done and did not come to pass
+    unreviewed: int = 0
+    outstanding: int = 0
 
 
 _Take = Callable[["History", Header, Any], None]
@@ -92,7 +98,7 @@ class History:
     gaps: list[tuple[datetime, str, str]] = field(default_factory=list)
     #: principals that were disabled: from when, until when
     left: list[tuple[str, datetime, datetime | None]] = field(default_factory=list)
-    #: how often evidence was carried away on each day
+    #: how often evidence was carried away, or read by right of audit, on each day
     disclosed: Counter[date] = field(default_factory=Counter)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     _asked: dict[str, Asked] = field(default_factory=dict)
@@ -113,8 +119,6 @@ class History:
         take = _TAKE.get(header.kind)
         if take is not None:
             take(self, header, records.parse(header))
-        elif header.kind.startswith("campaign:"):
-            self._campaign(header)
 
     def skip(self) -> None:
         """Records before the next one are not shown: their silence is none."""
@@ -241,13 +245,13 @@ class History:
         if record.why != "resumed":
             self.gaps.append((header.at, record.source, record.why))
 
-    def _campaign(self, header: Header) -> None:
-        due = header.body.get("due")
-        if header.kind == "campaign:opened":
-            at = datetime.fromisoformat(due) if isinstance(due, str) else None
-            self.campaigns[header.case] = Campaign(opened=header.at, due=at)
-        elif header.kind == "campaign:closed" and header.case in self.campaigns:
-            self.campaigns[header.case].closed = header.at
+    def _campaign(self, header: Header, record: CampaignOpened) -> None:
+        self.campaigns[header.case] = Campaign(opened=header.at, due=record.due, items=record.items)
+
+    def _reviewed(self, header: Header, record: CampaignClosed) -> None:
+        if (known := self.campaigns.get(header.case)) is not None:
+            known.closed, known.outstanding = header.at, record.outstanding
+            known.unreviewed = record.tallies.get("not-reviewed", 0)
 
 
 _TAKE: Final[Mapping[str, _Take]] = {
@@ -263,7 +267,11 @@ _TAKE: Final[Mapping[str, _Take]] = {
     PolicyActivated.KIND: History._activated,
     LogIndexed.KIND: History._indexed,
     LogWitnessed.KIND: History._witnessed,
+    CampaignOpened.KIND: History._campaign,
+    CampaignClosed.KIND: History._reviewed,
     records.EvidenceExported.KIND: History._exported,
+    records.ArchiveExported.KIND: History._exported,
+    records.EvidenceRead.KIND: History._exported,
     DriftScanned.KIND: History._scanned,
     EventsReceived.KIND: History._received,
     EventsMissed.KIND: History._missed,

@@ -74,33 +74,6 @@ def log_witnessed(examined: Examined) -> Result:
 
 
 @control_test(
-    "reviews-held",
-    "Every review of many was closed by the time it was due",
-    "reviews of many that were due",
-)
-def reviews_held(examined: Examined) -> Result:
-    inside = [
-        (case, each)
-        for case, each in examined.history.campaigns.items()
-        if examined.is_inside(each.opened) and each.due is not None
-    ]
-    due = [
-        (case, each)
-        for case, each in inside
-        if each.closed is not None or (each.due or each.opened) < examined.as_of
-    ]
-    faults = tuple(
-        Fault(case, "open after it was due" if each.closed is None else "closed after it was due")
-        for case, each in due
-        if each.due is not None and (each.closed or examined.as_of) > each.due
-    )
-    because = "" if due else "no review of many was due in this period"
-    return Result(
-        tested=len(due), faults=faults, not_applicable=len(inside) - len(due), because=because
-    )
-
-
-@control_test(
     "reads-recorded",
     "Whoever carried evidence away is recorded",
     "exports and readings that are recorded",
