@@ -106,16 +106,22 @@ def _around(store: EventStore, case: AccessCase) -> list[dict[str, Any]]:
     end = case.ended_at or case.until or case.changed_at
     if start is None or end is None:
         return []
-    found = store.between(start - NEAR, end + NEAR, types=_AROUND, limit=_MOST_AROUND)
-    here = [each for each in found if each.resource in ("", case.requested.resource)]
+    # asked for apart: what happens elsewhere may be more than is shown
+    found = sorted(
+        (each.event.at, each.row, each)
+        for resource in {"", case.requested.resource}
+        for each in store.between(
+            start - NEAR, end + NEAR, resource=resource, types=_AROUND, limit=_MOST_AROUND
+        )
+        if each.event is not None
+    )
     return [
         {
             **_line(each, store.sealed_by(each.source, each.number)),
             "resource": each.resource,
             "near": _near(each, start, end),
         }
-        for each in here
-        if each.event is not None
+        for _, _, each in found
     ]
 
 

@@ -351,6 +351,19 @@ async def test_a_session_that_goes_on_is_not_recorded_before_its_grant_is_over(
     assert await record_sessions(service, store, picked.case.id)
 
 
+async def test_many_deployments_elsewhere_do_not_hide_the_one_on_this_target(
+    watched: Scenario,
+) -> None:
+    picked = await watched.granted()
+    elsewhere = line(watched, "deployment", object="stock 2", resource="stock-prod")
+    anywhere = line(watched, "incident.opened", object="the net is down", resource="")
+    here = line(watched, "deployment", object="orders 1.2.3")
+    sent = [*[elsewhere] * 300, anywhere, here]
+    await observe.take(watched.service, "orders-log", sent)
+    story = observed(watched.service, watched.service.read(picked.case.id)[0])
+    assert [each["object"] for each in story["around"]] == ["the net is down", "orders 1.2.3"]
+
+
 async def test_the_story_of_a_grant_has_what_was_done_and_who_says_so(watched: Scenario) -> None:
     await observe.take(watched.service, "orders-log", [])
     await observe.missed(watched.service, "orders-log", "cursor")
