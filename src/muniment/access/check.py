@@ -22,7 +22,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from muniment.access import campaign, campaign_check, drift_check, finding, lifecycle, records
+from muniment.access import (
+    campaign,
+    campaign_check,
+    drift_check,
+    finding,
+    lifecycle,
+    measurements,
+    records,
+)
 from muniment.access.campaign import Campaign
 from muniment.access.case import AccessCase
 from muniment.access.finding import Finding
@@ -98,7 +106,7 @@ def check(proved: Proved) -> Checked:
         bench.check_grounds(entry)
     step = Step(11, STEPS[11], f"{len(typed)} records read")
 
-    state = bench.look_at_drift() or _how_it_stands(proved, case, found, review)
+    state = bench.look_at_others() or _how_it_stands(proved, case, found, review)
     more = _more_steps(proved) if review is not None else ()
     return Checked(
         proved=proved,
@@ -129,6 +137,7 @@ _KNOWN: Final = (
     records.FindingRaised.KIND,
     records.CampaignOpened.KIND,
     *drift_check.KINDS,
+    measurements.KIND,
 )
 
 
@@ -181,12 +190,13 @@ class _Bench:
         """Whether there are rules for how a case of this kind goes."""
         return self._proved.case[0].header.kind in _KNOWN
 
-    def look_at_drift(self) -> str:
-        """How a scan of a target, or an ordered removal, stands; empty for other kinds."""
-        if self._proved.case[0].header.kind not in drift_check.KINDS:
-            return ""
+    def look_at_others(self) -> str:
+        """How a case without a fold stands: a scan, a removal, measurements; empty for the rest."""
+        kind = self._proved.case[0].header.kind
         try:
-            return drift_check.state(self._proved.case, self._by_leaf)
+            if kind in drift_check.KINDS:
+                return drift_check.state(self._proved.case, self._by_leaf)
+            return measurements.state(self._proved.case) if kind == measurements.KIND else ""
         except EvidenceError as error:
             raise BundleInvalid(11, str(error)) from error
 

@@ -15,20 +15,22 @@ from muniment.operations.attempts import until_it_stands
 from muniment.operations.drift import SCANS
 from muniment.operations.erase import erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
+from muniment.operations.health import MEASUREMENTS
 from muniment.operations.order_removal import REMOVALS
 from muniment.operations.publish import publish_with_stamps
 from muniment.operations.retain import check_may_go
 from muniment.operations.service import Caller, Service, close
 
-#: begin the ids of scans of targets, and of removals that were ordered
-_LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_")
+#: begin the ids of scans of targets, of removals that were ordered, and of measurements
+_LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_", f"{MEASUREMENTS}_")
 #: sessions that a bundle carries
 MOST_SESSIONS: Final = 100
 
 
 async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
     """
-    The evidence bundle of an access case, a finding, a review, a drift scan or an ordered removal.
+    The evidence bundle of an access case, a finding, a review, a drift scan, an ordered removal, or
+    of a year of measurements.
 
     That it was taken, by whom and how far, is its last record.
 

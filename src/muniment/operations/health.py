@@ -158,6 +158,7 @@ def overall(service: Service, caller: Caller) -> dict[str, Any]:
         "weaknesses": rows,
         "log": [_told(each.kind) for each in judged.log],
         "trend": [_point(at, record) for at, record in trend],
+        "measurements": case_of(service.log.log_id, judged.at.year),
     }
 
 

@@ -47,7 +47,7 @@ ALL = {
     "at": START, "size": 100, "grants": 12, "weak": 4, "names": NAMES,
     "recent": {"days": 30, "grants": 5, "weak": 2},
     "weaknesses": [counted("removal-unverified", 4, "high"), counted("weak-link", 0)],
-    "log": [], "trend": [point(1, 0), point(2, 1), point(3, 4)],
+    "measurements": "hlt_" + "e" * 26, "log": [], "trend": [point(1, 0), point(2, 1), point(3, 4)],
 }  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def test_the_trend_is_a_line_for_each_measurement_and_a_bar_for_each_kind(
     out = capsys.readouterr().out
     assert out.count("2026-11-0") == 3
     assert "▁▂█  0 to 4" in out
+    assert "muniment evidence export hlt_eeee" in out
     service.on("GET", "/v1/evidence/health", {**ALL, "trend": []})
     assert run(["evidence", "health", "--trend"]) == 0
     assert "nothing was measured yet" in capsys.readouterr().out

@@ -170,6 +170,10 @@ def _trend(answer: Json) -> Iterator[str]:
     for kind in kinds:
         counts = [point["recent"].get(kind, 0) for point in points]
         yield f"  {kind:<24} {_bars(counts)}  {counts[0]} to {counts[-1]}"
+    yield ""
+    yield screen.faint(
+        f"with all proofs: muniment evidence export {answer['measurements']} -o FILE"
+    )
 
 
 def _bars(counts: list[int]) -> str:
