@@ -31,7 +31,7 @@ from muniment.ports import CaseRow
 #: begins the ids of archives
 ARCHIVES: Final = "arc"
 #: kinds of cases that an archive has, as they stand in the lists
-KINDS: Final = ("access", "finding")
+KINDS: Final = ("access", "finding", "campaign")
 #: bundles of one answer
 MOST_BUNDLES: Final = 100
 #: policies of one period that are carried along; who changes them more often has them in the cases

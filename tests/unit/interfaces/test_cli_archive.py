@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bare_python import BarePython
@@ -20,7 +21,19 @@ from muniment.interfaces.cli.archive import TAKING, period
 from muniment.interfaces.verifier import folder as places
 from muniment.interfaces.verifier import folder_check
 from muniment.operations import archive as archive_operation
+from muniment.operations.open_campaign import open_campaign
+from muniment.testing.cast import human
 from muniment.testing.scenario import Scenario
+
+REVIEW: dict[str, Any] = {
+    "name": "grants",
+    "what": "grants",
+    "reviewers": "sre-leads",
+    "fallback": "security",
+    "sign_off": "managers",
+    "days": 10,
+    "silence": "none",
+}
 
 
 @pytest.fixture
@@ -224,6 +237,21 @@ async def test_a_folder_with_something_in_it_is_not_written_into(
         await desk.take("aud")
     assert desk.transport.asked == []
     assert history.granted
+
+
+async def test_a_review_of_many_items_is_in_the_archive_of_its_time(desk: Desk) -> None:
+    scenario = desk.scenario
+    scenario.principals["boss"] = human("boss", "managers")
+    scenario.campaigns = [REVIEW]
+    await scenario.take_in()
+    await scenario.granted()
+    review = await open_campaign(scenario.service, scenario.caller("sec"), "grants")
+    _, opened = await desk.take("aud")
+    assert opened.record.cases == 2
+    done = check(desk, desk.folder / "archive")
+    assert done.returncode == 0, done.stdout
+    page = (desk.folder / "archive" / f"pages/{review}.html").read_text("utf-8")
+    assert "review of 1 items by the rule grants" in page
 
 
 async def test_somebodys_own_cases_are_an_archive_without_the_log_and_it_says_so(

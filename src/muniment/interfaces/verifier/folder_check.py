@@ -46,7 +46,7 @@ _LOG: Final = 5
 _PAGES: Final = 7
 #: what each step shows of what does not hold
 _MOST: Final = 20
-_OPENING: Final = ("access:requested", "finding:raised")
+_OPENING: Final = ("access:requested", "finding:raised", "campaign:opened")
 #: is told how many cases of how many were gone through
 Progress: TypeAlias = Callable[[int, int], None]
 

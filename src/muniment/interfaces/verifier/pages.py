@@ -168,7 +168,8 @@ def _counts(cover: Cover, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     for state in sorted(states):
         yield _text(state), f"{states[state]:,}"
     yield "emergencies", f"{sum(bool(row.emergency) for row in access):,}"
-    yield "findings", f"{len(rows) - len(access):,}"
+    yield "findings", f"{sum(row.kind == 'finding' for row in rows):,}"
+    yield "reviews", f"{sum(row.kind == 'review' for row in rows):,}"
     yield "taken by", f"{_text(cover.taken_by)}, {_when(cover.taken_at)}"
     yield "recorded as", f"<code>{_text(cover.archive)}</code>, at log size {cover.size:,}"
 

@@ -50,7 +50,7 @@ class Row:
             by=told.by,
             what=told.what,
             resource=told.resource,
-            state=told.state.partition(",")[0] if told.kind == "access" else _of_finding(told),
+            state=_second(told) if told.kind in ("finding", "review") else told.state.split(",")[0],
             emergency="yes" if told.emergency else "",
             rules=" ".join(rule.id for rule in told.rules),
             approvals="; ".join(told.approvals),
@@ -83,7 +83,7 @@ class Row:
 COLUMNS: Final = tuple(each.name for each in fields(Row) if each.name != "names")
 
 
-def _of_finding(told: Told) -> str:
+def _second(told: Told) -> str:
     parts = told.state.split(", ")
     return parts[1] if len(parts) > 1 else told.state
 

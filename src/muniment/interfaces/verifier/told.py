@@ -68,7 +68,7 @@ class Told:
     """A case as people ask for it. Empty text: there is none."""
 
     case: str
-    #: `access`, `finding`, or the first kind of another case
+    #: `access`, `finding`, `review` of many items, or the first kind of another case
     kind: str
     state: str
     complete: bool
@@ -116,7 +116,11 @@ def tell(checked: Checked) -> Told:
     if checked.finding is not None:
         return Told(kind="finding", **reader.finding(), **common)
     first = checked.proved.case[0]
-    return Told(kind=first.header.kind, by=reader.who(_record(first).actor.principal), **common)
+    opened, who = _record(first), reader.who(_record(first).actor.principal)
+    if isinstance(opened, records.CampaignOpened):
+        what = f"review of {opened.items} items by the rule {clean(opened.rule)}"
+        return Told(kind="review", by=who, what=what, **common)
+    return Told(kind=first.header.kind, by=who, **common)
 
 
 def _record(entry: Entry) -> records.Record:
