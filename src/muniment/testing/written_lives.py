@@ -2,7 +2,7 @@
 
 import random
 from base64 import b32encode
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -13,9 +13,10 @@ from muniment.access.records import SERVICE, Actor, Record, SignIn
 from muniment.evidence.record import Header
 
 RESOURCES: Final = ("orders-prod", "stock-prod", "billing-staging")
-_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-_POLICY: Final = b"permit(principal, action, resource);\n"
-_BUNDLE: Final = sha256(_POLICY).digest()
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+POLICY: Final = b"permit(principal, action, resource);\n"
+BUNDLE: Final = sha256(POLICY).digest()
 _LOOK: Final = records.EndpointView(
     endpoint="primary", target="7301", saw_itself=True, accounts=0, sessions=0
 )
@@ -160,139 +161,195 @@ def sealed(name: str, case: str) -> dict[str, bytes]:
 # --- access -----------------------------------------------------------------------------------
 
 
-def access(scene: Scene, rng: random.Random, case: str, number: int, at: datetime) -> Life:  # noqa: C901, PLR0912, PLR0915 (a life from its beginning to its end, with all that can go wrong)
-    """One access case."""
+def access(scene: Scene, rng: random.Random, case: str, number: int, at: datetime) -> Life:
+    """One access case, from its request to its end."""
+    yield from _Access(scene=scene, rng=rng, case=case, number=number, at=at).life()
 
-    def wrong(fault: str) -> bool:
-        return scene.is_wrong(fault, case)
 
-    machine = scene.machines[number // 10 % 2] if number % 10 == _MACHINES else None
-    who = machine or rng.choice(scene.people[: -1 or None])
-    resource = RESOURCES[0] if machine is not None else rng.choice(RESOURCES)
-    if machine is not None and wrong("two-environments"):
-        resource = RESOURCES[2]
-    emergency = number % 25 == _EMERGENCIES
-    denied = number % 20 == _DENIALS
-    asked = rng.choice((1800, 3600, 7200, 14_400))
-    actor = who.actor(at)
-    if machine is None and wrong("no-mfa"):
-        actor = who.actor(at, mfa="")
-    if machine is not None and machine.kind == "workload" and wrong("no-sponsor"):
-        actor = Somebody(who.id, who.person, who.kind).actor(at)
-    if machine is not None and wrong("static-machine"):
-        actor = who.actor(at, assurance="token")
-    if wrong("too-long"):
-        asked = 3 * 86_400
-    definition = scene.definition(resource)
-    request = records.AccessRequested(
-        actor=actor, requester=who.id, resource=resource, role="readwrite", definition=definition,
-        environment=environment(resource), seconds=asked, emergency=emergency,
-    )  # fmt: skip
-    said = {} if wrong("no-reason") else sealed("reason", case)
-    header = yield at, request, said
-    asked_for = terms.request_terms(scene.log_id, header, request)
-    auto = machine is not None and machine.kind == "agent" and wrong("nobody-approved-agent")
-    needs = {} if emergency or denied or auto else {"sre-leads": 1}
-    outcome = "deny" if denied else "break_glass" if emergency else "needs_approvals"
-    if auto:
-        outcome = "auto_approve"
-    yield (
-        at,
-        records.DecisionEvaluated(
-            actor=SERVICE, question="request", outcome=outcome,
-            bundle=b"\1" * 32 if not denied and wrong("unknown-policy") else _BUNDLE,
-            engine="cedar 4", rules=("ask",), approvals=needs, max_seconds=max(asked, 28_800),
-            requires=(), notifies=(), deadline=None, pickup_seconds=3600, standing=(),
-        ),
-        sealed("decision", case),
-    )  # fmt: skip
-    if denied and not wrong("given-though-denied"):
-        yield at, records.CaseClosed(actor=SERVICE, records=3), {}
-        return
-    approver = next(
-        each for each in rng.sample(scene.people, 4) if each.person not in actor.persons
-    )
-    late = bool(needs) and wrong("approved-too-late")
-    given = None
-    if needs:
-        by = (who.sponsor or who) if wrong("self-approved") else approver
-        how = "token" if wrong("token-approval") else "session"
-        given = at + rng.randrange(30, 3600) * timedelta(seconds=1)
-        what = b"\2" * 32 if wrong("other-terms") else asked_for
-        approval = records.ApprovalGiven(
-            actor=by.actor(given, assurance=how), approver=by.id, person=by.person,
-            groups=("sre-leads",), terms=what,
-        )  # fmt: skip
-        if not late:
-            yield given, approval, {}
-    issued = (given or at) + rng.randrange(5, 900) * timedelta(seconds=1)
-    until = issued + timedelta(seconds=asked)
-    if wrong("longer-than-asked"):
-        until += _HOUR
-    yield (
-        issued,
-        records.GrantAuthorized(
-            actor=SERVICE, terms=asked_for, definition=definition, connector="postgresql",
-            starts=issued, until=until, deadline=issued + timedelta(seconds=10), offset_ms=0,
-            satisfied=dict(needs),
-        ),
-        {},
-    )  # fmt: skip
-    if emergency:
-        scene.spawned.append((case_id("rev", case), _review(scene, case, who, approver, issued)))
-    yield (
-        issued,
-        records.CredentialIssued(
-            actor=SERVICE, account=f"m_{case[4:16]}", target="7301",
-            fingerprint=sha256(case.encode()).digest(),
-            native_expiry=None if wrong("endless-account") else until, capabilities=_CAN,
-        ),
-        {},
-    )  # fmt: skip
-    if number % 3 == 0 or {"weak-sessions", "odd-sessions"} & scene.faults:
-        seen_at = issued + (until - issued) * 0.05
-        life = _session(scene, case, resource, issued, seen_at)
-        scene.spawned.append((case_id("obs", case), life))
-    if number % 30 == _FINDINGS:
-        life = _finding(scene, case, resource, who, approver, issued)
-        scene.spawned.append((case_id("fnd", case), life))
-    if late:
-        yield issued + _MINUTE, approval, {}
-    if wrong("not-ended"):
-        return
-    over = until + timedelta(milliseconds=rng.randrange(20, 900))
-    how_it_ends = rng.random()
-    if how_it_ends < _GIVEN_BACK:
-        over = issued + (until - issued) * rng.uniform(0.1, 0.9)
-        yield over, records.GrantEnded(actor=who.actor(over)), {}
-    elif how_it_ends < _REVOKED:
-        over = issued + (until - issued) * rng.uniform(0.1, 0.9)
-        yield over, records.GrantRevoked(actor=approver.actor(over)), {}
-    else:
-        if wrong("ended-late"):
-            over = until + 3 * _HOUR
-        yield over, records.GrantExpired(actor=SERVICE, due=until), {}
-    if wrong("not-seen-gone"):
-        yield (
-            over,
-            records.RemovalUnverified(actor=SERVICE, endpoints=(_LOOK,), reason="blind"),
-            {},
+@dataclass(kw_only=True, slots=True)
+class _Access:
+    """What happens to one request, and what of it goes wrong."""
+
+    scene: Scene
+    rng: random.Random
+    case: str
+    number: int
+    #: the moment that it has come to
+    at: datetime
+    who: Somebody = field(init=False)
+    approver: Somebody = field(init=False)
+    resource: str = field(init=False)
+    seconds: int = field(init=False)
+    terms: bytes = b""
+    needs: dict[str, int] = field(default_factory=dict)
+    until: datetime = field(init=False)
+    #: an approval that comes when it is too late
+    late: Record | None = None
+
+    def wrong(self, fault: str) -> bool:
+        return self.scene.is_wrong(fault, self.case)
+
+    @property
+    def is_machine(self) -> bool:
+        return self.number % 10 == _MACHINES
+
+    @property
+    def is_emergency(self) -> bool:
+        return self.number % 25 == _EMERGENCIES
+
+    @property
+    def is_denied(self) -> bool:
+        return self.number % 20 == _DENIALS
+
+    def life(self) -> Life:
+        yield from self._asked()
+        yield from self._decided()
+        if self.is_denied and not self.wrong("given-though-denied"):
+            yield self.at, records.CaseClosed(actor=SERVICE, records=3), {}
+            return
+        yield from self._approved()
+        yield from self._issued()
+        if self.wrong("not-ended"):
+            return
+        yield from self._ended()
+        if self.wrong("not-seen-gone"):
+            unseen = records.RemovalUnverified(actor=SERVICE, endpoints=(_LOOK,), reason="blind")
+            yield self.at, unseen, {}
+            return
+        yield from self._gone()
+
+    def _asked(self) -> Life:
+        scene, machines = self.scene, self.scene.machines
+        self.who = (
+            machines[self.number // 10 % 2]
+            if self.is_machine
+            else self.rng.choice(scene.people[:-1])
         )
-        return
-    lag = rng.randrange(30, 2_500)
-    if wrong("seen-gone-late"):
-        lag = 7_200_000
-    seen = over + timedelta(milliseconds=lag)
-    yield (
-        seen,
-        records.RemovalVerified(
+        self.resource = RESOURCES[0] if self.is_machine else self.rng.choice(RESOURCES)
+        if self.is_machine and self.wrong("two-environments"):
+            self.resource = RESOURCES[2]
+        self.seconds = self.rng.choice((1800, 3600, 7200, 14_400))
+        if self.wrong("too-long"):
+            self.seconds = 3 * 86_400
+        request = records.AccessRequested(
+            actor=self._actor(), requester=self.who.id, resource=self.resource, role="readwrite",
+            definition=scene.definition(self.resource), environment=environment(self.resource),
+            seconds=self.seconds, emergency=self.is_emergency,
+        )  # fmt: skip
+        said = {} if self.wrong("no-reason") else sealed("reason", self.case)
+        header = yield self.at, request, said
+        self.terms = terms.request_terms(scene.log_id, header, request)
+        self.approver = next(
+            each
+            for each in self.rng.sample(scene.people, 4)
+            if each.person not in request.actor.persons
+        )
+
+    def _actor(self) -> Actor:
+        if not self.is_machine:
+            return self.who.actor(self.at, mfa="" if self.wrong("no-mfa") else "mfa")
+        if self.wrong("static-machine"):
+            return self.who.actor(self.at, assurance="token")
+        if self.who.kind == "workload" and self.wrong("no-sponsor"):
+            return Somebody(self.who.id, self.who.person, self.who.kind).actor(self.at)
+        return self.who.actor(self.at)
+
+    def _decided(self) -> Life:
+        auto = self.who.kind == "agent" and self.wrong("nobody-approved-agent")
+        if self.is_denied:
+            outcome = "deny"
+        elif self.is_emergency:
+            outcome = "break_glass"
+        else:
+            outcome = "auto_approve" if auto else "needs_approvals"
+        self.needs = {"sre-leads": 1} if outcome == "needs_approvals" else {}
+        bundle = b"\1" * 32 if not self.is_denied and self.wrong("unknown-policy") else BUNDLE
+        decided = records.DecisionEvaluated(
+            actor=SERVICE, question="request", outcome=outcome, bundle=bundle, engine="cedar 4",
+            rules=("ask",), approvals=self.needs, max_seconds=max(self.seconds, 28_800),
+            requires=(), notifies=(), deadline=None, pickup_seconds=3600, standing=(),
+        )  # fmt: skip
+        yield self.at, decided, sealed("decision", self.case)
+
+    def _approved(self) -> Life:
+        if not self.needs:
+            return
+        late = self.wrong("approved-too-late")
+        by = (self.who.sponsor or self.who) if self.wrong("self-approved") else self.approver
+        self.at += self.rng.randrange(30, 3600) * _SECOND
+        approval = records.ApprovalGiven(
+            actor=by.actor(
+                self.at, assurance="token" if self.wrong("token-approval") else "session"
+            ),
+            approver=by.id, person=by.person, groups=("sre-leads",),
+            terms=b"\2" * 32 if self.wrong("other-terms") else self.terms,
+        )  # fmt: skip
+        if late:
+            self.late = approval
+        else:
+            yield self.at, approval, {}
+
+    def _issued(self) -> Life:
+        self.at += self.rng.randrange(5, 900) * _SECOND
+        self.until = self.at + self.seconds * _SECOND
+        if self.wrong("longer-than-asked"):
+            self.until += _HOUR
+        authorized = records.GrantAuthorized(
+            actor=SERVICE, terms=self.terms, definition=self.scene.definition(self.resource),
+            connector="postgresql", starts=self.at, until=self.until,
+            deadline=self.at + 10 * _SECOND, offset_ms=0, satisfied=dict(self.needs),
+        )  # fmt: skip
+        yield self.at, authorized, {}
+        self._followed()
+        expiry = None if self.wrong("endless-account") else self.until
+        issued = records.CredentialIssued(
+            actor=SERVICE, account=f"m_{self.case[4:16]}", target="7301",
+            fingerprint=sha256(self.case.encode()).digest(), native_expiry=expiry,
+            capabilities=_CAN,
+        )  # fmt: skip
+        yield self.at, issued, {}
+        if self.late is not None:
+            yield self.at + _MINUTE, self.late, {}
+
+    def _followed(self) -> None:
+        """Cases of their own that speak of this one."""
+        spawned, case, at = self.scene.spawned, self.case, self.at
+        if self.is_emergency:
+            review = _review(self.scene, case, self.who, self.approver, at)
+            spawned.append((case_id("rev", case), review))
+        if self.number % 3 == 0 or {"weak-sessions", "odd-sessions"} & self.scene.faults:
+            seen = at + (self.until - at) * 0.05
+            session = _session(self.scene, case, self.resource, at, seen)
+            spawned.append((case_id("obs", case), session))
+        if self.number % 30 == _FINDINGS:
+            finding = _finding(self.scene, case, self.resource, self.who, self.approver, at)
+            spawned.append((case_id("fnd", case), finding))
+
+    def _ended(self) -> Life:
+        how = self.rng.random()
+        if how >= _REVOKED:
+            late = (
+                3 * _HOUR if self.wrong("ended-late") else self.rng.randrange(1, 9) * _SECOND / 10
+            )
+            self.at = self.until + late
+            yield self.at, records.GrantExpired(actor=SERVICE, due=self.until), {}
+            return
+        self.at += (self.until - self.at) * self.rng.uniform(0.1, 0.9)
+        if how < _GIVEN_BACK:
+            yield self.at, records.GrantEnded(actor=self.who.actor(self.at)), {}
+        else:
+            yield self.at, records.GrantRevoked(actor=self.approver.actor(self.at)), {}
+
+    def _gone(self) -> Life:
+        lag = 7_200_000 if self.wrong("seen-gone-late") else self.rng.randrange(30, 2_500)
+        self.at += timedelta(milliseconds=lag)
+        verified = records.RemovalVerified(
             actor=SERVICE, endpoints=(_LOOK,), accounts_removed=1,
-            sessions_killed=rng.randrange(2), lag_ms=lag,
-        ),
-        {},
-    )  # fmt: skip
-    position = 7 + bool(needs)
-    yield seen, records.CaseClosed(actor=SERVICE, records=position), {}
+            sessions_killed=self.rng.randrange(2), lag_ms=lag,
+        )  # fmt: skip
+        yield self.at, verified, {}
+        count = 7 + bool(self.needs)
+        yield self.at, records.CaseClosed(actor=SERVICE, records=count), {}
 
 
 def _review(scene: Scene, about: str, who: Somebody, by: Somebody, at: datetime) -> Life:
@@ -342,162 +399,3 @@ def _finding(
     )
     yield at, closed, sealed("note", about)
     yield at, records.CaseClosed(actor=SERVICE, records=3), {}
-
-
-# --- whatever else there is -------------------------------------------------------------------
-
-
-def others(scene: Scene) -> Iterator[tuple[datetime, str, Life]]:
-    """All but access: in the order of their beginning."""
-    at = scene.start
-    yield at, case_id("log", scene.origin), _log(scene)
-    policy = case_id("pol", "policy")
-    yield at, policy, _policy(scene, at)
-    for resource in RESOURCES:
-        yield at, case_id("rol", resource), _role(scene, at, resource)
-    for each in (*scene.people, *scene.machines):
-        yield at, each.id, _principal(scene, at, each)
-    for resource in RESOURCES:
-        yield at, case_id("src", resource), _source(scene, at, resource)
-    campaign = case_id("rev", "campaign")
-    yield at, campaign, _campaign(scene, at + 3 * _HOUR)
-    day = at
-    while day < scene.stop:
-        for resource in RESOURCES:
-            unlooked = scene.is_wrong("no-scan", resource) or (
-                resource in scene.hit.get("no-scan", ())
-            )
-            if not unlooked:
-                yield day, case_id("drf", f"{resource} {day}"), _scan(scene, day, resource)
-        day += _DAY
-
-
-def _log(scene: Scene) -> Life:
-    at = scene.start
-    yield (
-        at,
-        records.LogStarted(actor=SERVICE, origin=scene.origin, key=scene.key, nonce=b"\0" * 16),
-        {},
-    )
-    quorum = not scene.is_wrong("unwitnessed", "log")
-    yield at, records.LogWitnessed(actor=SERVICE, size=1, cosigned=(), quorum=quorum), {}
-    silent = scene.is_wrong("silent-log", "log")
-    unindexed = scene.is_wrong("unindexed", "log")
-    hour = 0
-    while at < scene.stop + _DAY:
-        at, hour = at + _HOUR, hour + 1
-        if not (silent and scene.stop - 20 * _DAY < at < scene.stop - 19 * _DAY):
-            yield at, records.LogHeartbeat(actor=SERVICE, unrecorded={}), {}
-        if hour % 24 == 0 and not (unindexed and 10 * 24 <= hour < 14 * 24):
-            indexed = records.LogIndexed(actor=SERVICE, size=hour, cases=hour, root=b"\3" * 32)
-            yield at, indexed, {}
-
-
-def _policy(scene: Scene, at: datetime) -> Life:
-    scene.documents[_BUNDLE] = _POLICY
-    yield (
-        at,
-        records.PolicyActivated(actor=SERVICE, bundle=_BUNDLE, previous=None, source="file"),
-        {},
-    )
-    later = at + timedelta(days=3)
-    out_of_turn = scene.is_wrong("policy-out-of-turn", "policy")
-    before = b"\4" * 32 if out_of_turn else _BUNDLE
-    yield (
-        later,
-        records.PolicyActivated(actor=SERVICE, bundle=_BUNDLE, previous=before, source="file"),
-        {},
-    )
-
-
-def _role(scene: Scene, at: datetime, resource: str) -> Life:
-    yield (
-        at,
-        records.RoleDefined(
-            actor=SERVICE, resource=resource, role="readwrite",
-            definition=scene.definition(resource), tier=environment(resource),
-            environment=environment(resource), data="internal", connector="postgresql",
-        ),
-        {},
-    )  # fmt: skip
-
-
-def _principal(scene: Scene, at: datetime, somebody: Somebody) -> Life:
-    sponsor = None if somebody.sponsor is None else somebody.sponsor.id
-    active = records.PrincipalEnrolled(
-        actor=SERVICE, type=somebody.kind, person=somebody.person, active=True,
-        groups=("sre-leads",), sponsor=sponsor, source="file",
-    )  # fmt: skip
-    yield at, active, sealed("identity", somebody.id)
-    # the last of the people leaves in the middle, and had asked for nothing any more
-    is_leaver = somebody == scene.people[-1]
-    wrong = somebody == scene.people[0] and scene.is_wrong("leaver", somebody.id)
-    if is_leaver or wrong:
-        gone = records.PrincipalEnrolled(
-            actor=SERVICE, type=somebody.kind, person=somebody.person, active=False, groups=(),
-            sponsor=sponsor, source="file",
-        )  # fmt: skip
-        when = at + (scene.stop - at) / 2 if is_leaver else at + 2 * _DAY
-        yield when, gone, {}
-
-
-def _source(scene: Scene, at: datetime, resource: str) -> Life:
-    """Events each day."""
-    gap = resource == RESOURCES[0] and scene.is_wrong("source-gap", resource)
-    number = 0
-    while at < scene.stop:
-        at += _DAY
-        yield (
-            at,
-            records.EventsReceived(
-                actor=SERVICE, source=f"{resource}-log", resource=resource, start=number, count=10,
-                root=b"\5" * 32, rejected=0, first=at - _DAY, last=at,
-            ),
-            {},
-        )  # fmt: skip
-        number += 10
-        if gap:
-            gap = False
-            missed = records.EventsMissed(
-                actor=SERVICE, source=f"{resource}-log", resource=resource, why="cursor",
-                since=at - _HOUR, count=None,
-            )  # fmt: skip
-            yield at, missed, {}
-
-
-def _campaign(scene: Scene, at: datetime) -> Life:
-    """A review of many in the first days: what its items are is no matter of headers."""
-    due = at + 5 * _DAY
-    yield (
-        at,
-        records.CampaignOpened(
-            actor=SERVICE, rule="half-yearly", definition=b"\x08" * 32, started="schedule",
-            occasion="2026-01-01", size=1, root=b"\x09" * 32, items=12, items_root=b"\x0a" * 32,
-            sheets=(b"\x0b" * 32,), completeness=b"\x0c" * 32, targets=3, unseen=0, seed=None,
-            due=due, silence="none", reviewers="sre-leads", fallback="", sign_off="owners",
-        ),
-        {},
-    )  # fmt: skip
-    by = scene.people[1]
-    over = due + (1 if scene.is_wrong("review-late", "campaign") else -1) * _DAY
-    unreviewed = 2 if scene.is_wrong("review-not-whole", "campaign") else 0
-    outstanding = 1 if scene.is_wrong("review-without-end", "campaign") else 0
-    tallies = {"keep": 12 - unreviewed, "not-reviewed": unreviewed}
-    closed = records.CampaignClosed(
-        actor=by.actor(over), person=by.person, tallies=tallies, applied=0, outstanding=outstanding
-    )
-    yield over, closed, {}
-    yield over, records.CaseClosed(actor=SERVICE, records=3), {}
-
-
-def _scan(scene: Scene, at: datetime, resource: str) -> Life:
-    wrong = at > scene.stop - 2 * _DAY and scene.is_wrong("differences", resource, most=2)
-    yield (
-        at,
-        records.DriftScanned(
-            actor=SERVICE, resource=resource, target="7301", first=False, accounts=3, sessions=1,
-            privileges=9, differences={"account-without-grant": 1} if wrong else {},
-        ),
-        {},
-    )  # fmt: skip
-    yield at, records.CaseClosed(actor=SERVICE, records=2), {}

@@ -22,7 +22,8 @@ from muniment.evidence.moment import whole
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Header
 from muniment.evidence.tiles import ENTRIES, WIDTH, Tile, encode_bundle
-from muniment.testing.written_lives import Life, Scene, Somebody, access, case_id, others
+from muniment.testing.written_lives import Life, Scene, Somebody, access, case_id
+from muniment.testing.written_surroundings import others
 
 _DAY: Final = timedelta(days=1)
 
