@@ -18,10 +18,8 @@ from muniment.evidence import canonical
 from muniment.evidence.bundle import records_digest
 from muniment.evidence.record import MAX_DOCUMENT, check_case_id
 
-#: a header names the documents; more than these have no room in it
-MAX_PARTS: Final = 150
-#: cases of one archive
-MAX_CASES: Final = 1_000_000
+#: more than these have no room in one bundle: a third of a million cases
+MAX_PARTS: Final = 40
 _FIELDS: Final = {"case", "last", "records"}
 _HASH: Final = 64
 

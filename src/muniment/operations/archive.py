@@ -35,7 +35,7 @@ KINDS: Final = ("access", "finding", "campaign")
 #: bundles of one answer
 MOST_BUNDLES: Final = 100
 #: policies of one period that are carried along; who changes them more often has them in the cases
-MOST_POLICIES: Final = 100
+MOST_POLICIES: Final = 50
 _MOST_RESOURCES: Final = 100
 #: entries of other nodes may be that much out of the order of their times
 _SKEW: Final = timedelta(minutes=10)
@@ -77,7 +77,7 @@ async def open_archive(service: Service, caller: Caller, wanted: Wanted) -> Open
     found = await asyncio.to_thread(_list, service, caller, wanted, size)
     if not found.listed:
         raise NotFound("there is nothing in this period that you may take away")
-    parts = archive.documents(found.listed)
+    parts = await asyncio.to_thread(archive.documents, found.listed)
     case, now = service.new_case(ARCHIVES), service.now()
     record = records.ArchiveExported(
         actor=service.actor(caller),

@@ -31,6 +31,7 @@ from muniment.interfaces.verifier import pages, rows, told
 from muniment.interfaces.verifier.folder import Opened, invalid
 from muniment.interfaces.verifier.given import read, read_head
 from muniment.interfaces.verifier.outcome import Outcome, examine, mark, meets, style
+from muniment.interfaces.verifier.record_words import clean
 from muniment.interfaces.verifier.rows import Row
 
 STEPS: Final[Mapping[int, str]] = {
@@ -81,7 +82,8 @@ class Checked:
             else:
                 sign, detail = "✗" if wrong else "✓", self.details.get(number, "")
                 yield f"  {mark(sign)} {number:2}  {title:<70}  {detail}".rstrip()
-            yield from (style(f"        {each}", fg="red") for each in wrong[:_MOST])
+            # names of files are whatever somebody made them
+            yield from (style(f"        {clean(each)}", fg="red") for each in wrong[:_MOST])
             if len(wrong) > _MOST:
                 yield style(f"        and {len(wrong) - _MOST:,} more", fg="red")
         yield ""
@@ -105,6 +107,8 @@ class Checked:
         yield from grades.not_proved(checked.verdict, checked.proved.vouched)
         if _LOG in self.undone:
             yield "that the list has every case of the period (no excerpt of the log is here)"
+        if _PAGES in self.undone:
+            yield "that the pages and tables say what the bundles say (they were not compared)"
         if beyond := self.opened.record.beyond:
             yield f"anything of the {beyond:,} cases that whoever took it may not read"
         yield "that decisions follow from the policy: they were NOT replayed"
@@ -337,7 +341,7 @@ def _same_version(found: Checked) -> bool:
     version = places.made_by(found.folder)
     if version != __version__:
         found.undone[7] = (
-            f"made by version {version or 'unknown'}; use the verifier that came with the archive"
+            f"made by version {clean(version)[:40] or 'unknown'}; use the verifier that came with the archive"
         )
     return version == __version__
 
