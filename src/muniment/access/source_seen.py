@@ -1,7 +1,9 @@
 """What the log has of one source of events: a fold over the records of its case."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import zip_longest
 from typing import Final
 
 from muniment.access import records
@@ -31,6 +33,22 @@ class SourceSeen:
     def is_silent(self) -> bool:
         """Whether nothing was heard of it since its silence was recorded."""
         return bool(self.gaps) and self.gaps[-1][1].why == "silence"
+
+    def missed(
+        self, start: datetime | None, end: datetime | None
+    ) -> Iterator[tuple[datetime, records.EventsMissed]]:
+        """
+        The gaps of this time; None: of all time before or after.
+
+        A silence goes on until something else of the source is recorded.
+        """
+        overs = [at for at, _ in self.gaps[1:]]
+        for (at, gap), over in zip_longest(self.gaps, overs):
+            last = over if gap.why == "silence" else at
+            is_before = start is not None and last is not None and last < start
+            is_after = end is not None and gap.since > end
+            if gap.why != "resumed" and not is_before and not is_after:
+                yield at, gap
 
 
 def after(

@@ -114,7 +114,7 @@ class Around:
         for source in self.service.observing.sources.values():
             seen = self.service.registry.sources.get(source.name)
             if source.resource == resource and seen is not None and seen.since <= start:
-                return not any(at >= start for at, _ in seen.gaps)
+                return not any(seen.missed(start, None))
         return False
 
     # --- accounts

@@ -182,16 +182,13 @@ def _gaps(
     seen: SourceSeen, start: datetime | None, end: datetime | None
 ) -> Iterable[dict[str, Any]]:
     """What was missed of a source while the grant was live; the newest last."""
-    for at, gap in seen.gaps:
-        over = gap.why == "resumed"
-        outside = (end is not None and gap.since > end) or (start is not None and at < start)
-        if not over and not outside:
-            yield {
-                "why": gap.why,
-                "since": moment.text(gap.since),
-                "recorded": moment.text(at),
-                "count": gap.count,
-            }
+    for at, gap in seen.missed(start, end):
+        yield {
+            "why": gap.why,
+            "since": moment.text(gap.since),
+            "recorded": moment.text(at),
+            "count": gap.count,
+        }
 
 
 def _text(at: datetime | None) -> str | None:

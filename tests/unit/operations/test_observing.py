@@ -15,6 +15,8 @@ from muniment.evidence import event_batch, moment
 from muniment.evidence.bundle import Bundle
 from muniment.evidence.record import Header
 from muniment.operations import observe, sweep
+from muniment.operations.around import Around
+from muniment.operations.grant_windows import GrantWindows
 from muniment.operations.intake import Intake
 from muniment.operations.issue import PickedUp
 from muniment.operations.observe_sessions import case_of, record_sessions, sessions_of
@@ -22,6 +24,7 @@ from muniment.operations.observing import Observing, Source
 from muniment.operations.story import observed
 from muniment.oversight.event import Event, Key, ReaderSettings
 from muniment.oversight.event_store import Chunk
+from muniment.oversight.link import Correlator
 from muniment.testing.events_in_memory import EventsInMemory
 from muniment.testing.scenario import Scenario
 from muniment.testing.trial_events import chunk
@@ -273,6 +276,35 @@ async def test_silence_is_recorded_once_and_so_is_its_end(watched: Scenario) -> 
     await observe.take(watched.service, "orders-log", [])
     seen = watched.service.registry.sources["orders-log"]
     assert ([gap.why for _, gap in seen.gaps], seen.is_silent) == (["silence", "resumed"], False)
+
+
+@pytest.mark.parametrize("heard_again", [False, True])
+async def test_what_was_silent_all_the_time_missed_what_happened_in_it(
+    watched: Scenario, *, heard_again: bool
+) -> None:
+    service = watched.service
+    await observe.take(service, "orders-log", [line(watched, "other")])
+    await observe.keep_up(service)
+    await watched.advance(6 * MINUTE)
+    await observe.keep_up(service)
+    await watched.advance(MINUTE)
+    picked = await watched.granted()
+    await watched.advance(MINUTE)
+    await watched.end("ana", picked)
+    await watched.advance(MINUTE)
+    if heard_again:
+        await observe.take(service, "orders-log", [])
+    await watched.advance(MINUTE)
+    (source,) = observed(service, service.read(picked.case.id)[0])["coverage"]
+    assert [gap["why"] for gap in source["gaps"]] == ["silence"]
+    windows = GrantWindows(service=service, store=EventsInMemory())
+    around = Around(service=service, correlator=Correlator(service.prefix, windows))
+    case = service.read(picked.case.id)[0]
+    assert case.starts is not None
+    assert around.usage(case.id, case.starts, service.now()) is None
+    later = await watched.granted()
+    (source,) = observed(service, service.read(later.case.id)[0])["coverage"]
+    assert (source["gaps"] == []) == heard_again
 
 
 async def test_a_session_is_recorded_once_it_is_over_and_the_log_has_its_events(
