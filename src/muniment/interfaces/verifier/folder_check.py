@@ -340,8 +340,9 @@ def _kept(found: Checked, opened: Opened) -> Iterator[str]:
 def _same_version(found: Checked) -> bool:
     version = places.made_by(found.folder)
     if version != __version__:
-        found.undone[7] = (
-            f"made by version {clean(version)[:40] or 'unknown'}; use the verifier that came with the archive"
+        other = clean(version)[:40] or "unknown"
+        found.undone[_PAGES] = (
+            f"made by version {other}; use the verifier that came with the archive"
         )
     return version == __version__
 
