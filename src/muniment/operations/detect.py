@@ -141,7 +141,18 @@ class Detection:
         for each in kept:
             self._unless_broken(f"event {each.source}#{each.number}", self._see_event, each)
             self._row = each.row
+        self._see_relinked(store)
         return len(kept)
+
+    def _see_relinked(self, store: EventStore) -> None:
+        """Once more those that were nobody's when they were seen."""
+        rows = self.service.observing.relinked
+        while rows:
+            for each in store.after(rows[0] - 1, 1):
+                if each.row <= self._row:
+                    name = f"event {each.source}#{each.number}"
+                    self._unless_broken(name, self._see_event, each)
+            rows.popleft()
 
     def _see_event(self, kept: Kept) -> None:
         self.around.learn(kept)

@@ -160,6 +160,7 @@ class _Coming:
                 if kept.event is not None:
                     link = intake.link(kept.event, kept.resource)
                     intake.store.relink(kept.source, kept.number, link)
+                    intake.service.observing.relinked.append(kept.row)
 
 
 def _salts(count: int) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from muniment.oversight.event_store import EventStore
 T = TypeVar("T")
 #: begins the ids of the cases of sources
 SOURCES: Final = "src"
+#: events that wait to be seen once more
+MOST_RELINKED: Final = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,8 @@ class Observing:
     began: datetime | None = None
     #: when what was kept was last recorded, in elapsed seconds
     kept_up: float = 0.0
+    #: rows of events that came to be linked after they were kept, for whoever has seen them already
+    relinked: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_RELINKED))
     #: what evidence health has read of the log
     surveyed: Surveyed = field(default_factory=Surveyed)
 

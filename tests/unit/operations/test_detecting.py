@@ -20,7 +20,7 @@ from muniment.operations.watched import metrics
 from muniment.oversight.calendars import WorkingDays
 from muniment.oversight.detector import thresholds
 from muniment.oversight.detectors import BUILT_IN, SCANNED
-from muniment.oversight.event import Event, ReaderSettings
+from muniment.oversight.event import Event, Key, ReaderSettings
 from muniment.oversight.event_store import EventStore
 from muniment.oversight.link import Correlator
 from muniment.oversight.recorded import Recorded
@@ -156,6 +156,24 @@ async def test_use_after_the_end_of_a_grant_raises_a_finding_about_it(watched: S
     await send(watched, "statement", account)
     await watching.look()
     assert raised(watched) == {"use-outside-window": "open"}
+
+
+async def test_use_that_is_linked_only_later_is_found_then(watched: Scenario) -> None:
+    watching = detection(watched)
+    picked = await granted(watched)
+    account = picked.issued.account if picked.issued is not None else ""
+    await watched.end("ana", picked)
+    await watched.advance(5 * MINUTE)
+    key = Key("access-key", "AKIA7")
+    await send(watched, "call", "", keys=(key,))
+    await watching.look()
+    assert raised(watched) == {}
+    await send(watched, "credential.issued", account, keys=(key,), at=picked.case.starts)
+    await watching.look()
+    assert raised(watched) == {"use-outside-window": "open"}
+    size = watched.service.log.size
+    await watching.look()
+    assert watched.service.log.size == size
 
 
 async def test_a_finding_stands_in_the_story_of_each_case_that_it_is_about(
