@@ -1,5 +1,6 @@
 """A campaign of review: opened over all that the log gives, decided, applied, signed and closed."""
 
+import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +10,18 @@ import pytest
 
 from muniment.access import records
 from muniment.access.check import verify
-from muniment.errors import BundleInvalid, Conflict, Malformed, NotFound, NotPermitted
+from muniment.errors import (
+    BundleInvalid,
+    Conflict,
+    LogInvalid,
+    Malformed,
+    NotFound,
+    NotPermitted,
+    Unavailable,
+)
 from muniment.evidence.bundle import Bundle
 from muniment.operations import apply_reviews, campaigns, decide_review, sign_review
+from muniment.operations.campaign_population import make
 from muniment.operations.decide_review import Verdict, decide
 from muniment.operations.open_campaign import open_campaign, recompute
 from muniment.testing.cast import human
@@ -212,8 +222,6 @@ async def test_management_signs_and_the_bundle_proves_that_nothing_was_left_out(
 
 
 def _b64(document: bytes) -> bytes:
-    import base64
-
     return base64.b64encode(document)
 
 
@@ -264,3 +272,38 @@ async def test_how_long_somebody_looked_is_measured_by_the_service(scenario: Sce
     assert [each["seconds"] for each in items(scenario, case)] == [11, 10, 10]
     await decide(scenario.service, bo, case, said[:1], page["shown"].replace("1", "2"))
     assert items(scenario, case)[0]["seconds"] == 0
+
+
+async def test_a_database_that_hides_a_grant_gives_no_population(scenario: Scenario) -> None:
+    await scenario.granted("ana")
+    rule = campaigns.rule(scenario.service, "grants")
+    with pytest.raises(LogInvalid, match="not those of the log"):
+        make(scenario.service, rule, scenario.service.log.size, bytes(32))
+    with pytest.raises(Unavailable, match="to its end"):
+        make(scenario.service, rule, scenario.service.log.size + 1, bytes(32))
+
+
+async def test_who_is_gone_from_the_reviewers_decides_nothing(scenario: Scenario) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario)
+    (item,) = items(scenario, case)
+    await scenario.change(reviewer(scenario, item), groups=("engineering",))
+    with pytest.raises(NotPermitted, match="review this"):
+        await say(scenario, case, item, "keep")
+
+
+async def test_a_rule_that_a_review_wants_gone_is_outstanding_until_it_is(
+    scenario: Scenario,
+) -> None:
+    case = await opened(scenario, "eligible")
+    (item,) = [each for each in items(scenario, case) if each.get("rule") == "request.ci"]
+    await say(scenario, case, item, "revoke", reason="no CI any more")
+    assert await apply_reviews.settle(scenario.service) == 0
+    found, _ = campaigns.read(scenario.service, case)
+    assert [each.number for each in found.items.owed] == [item["item"]]
+    text = scenario.policy["policies/10-request.cedar"].decode()
+    before, _, rest = text.partition('@id("request.ci")')
+    without = before + rest[rest.index("};") + 2 :]
+    await scenario.activate({**scenario.policy, "policies/10-request.cedar": without.encode()})
+    assert await apply_reviews.settle(scenario.service) == 1
+    assert scenario.last(case, records.ReviewApplied).how == "not-allowed"

@@ -13,7 +13,7 @@ from muniment.operations.service import Caller, Service
 
 router = APIRouter(prefix="/v1", tags=["campaigns"])
 
-_Number = Annotated[int, Field(ge=0, le=10_000_000)]
+_Number = Annotated[int, Field(strict=True, ge=0, le=10_000_000)]
 _Numbers = Annotated[list[_Number], Field(min_length=1, max_length=decide_review.MOST)]
 
 
