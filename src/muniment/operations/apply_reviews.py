@@ -7,16 +7,18 @@ withdrawal under which nothing is left, or a directory or a policy that does not
 What only people can change (who is in a group, what a rule says) is outstanding until they have.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from muniment.access import records
 from muniment.access.campaign_check import Replayed
 from muniment.access.campaign_items import Item
-from muniment.errors import MunimentError, NotFound, Unavailable
+from muniment.errors import MunimentError, NotFound, Stale, Unavailable
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations import campaigns
@@ -28,11 +30,8 @@ from muniment.policy.decide import ask_request
 
 #: begins the ids of the cases of what was withdrawn
 WITHDRAWALS: Final = "elg"
-#: items that one record names, and those that are looked at in one go
+#: items that one record names
 NAMED: Final = 40
-MOST: Final = 1000
-#: seconds between two looks at what is outstanding
-EVERY: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -55,8 +54,10 @@ async def settle(service: Service) -> int:
     applied = 0
     for case in list(service.registry.campaigns.open):
         try:
-            await until_it_stands(lambda case=case: _say_the_time(service, case))  # type: ignore[misc]  # of this pass
+            await until_it_stands(partial(_say_the_time, service, case))
             applied += await apply(service, case)
+        except Stale:
+            continue  # somebody decided something meanwhile: the next look sees it
         except (Unavailable, NotFound):
             raise
         except MunimentError:
@@ -65,8 +66,10 @@ async def settle(service: Service) -> int:
 
 
 async def _say_the_time(service: Service, case: str) -> None:
-    found, entries = campaigns.read(service, case)
     now = service.now()
+    if not campaigns.glance(service, case).campaign.shares_due(now):
+        return
+    found, entries = campaigns.read(service, case)
     for share in found.campaign.shares_due(now):
         said = records.ReviewEscalated(
             actor=records.SERVICE, share=share, open=len(found.items.open)
@@ -83,14 +86,16 @@ async def _say_the_time(service: Service, case: str) -> None:
 
 async def apply(service: Service, case: str) -> int:
     """Order what is not ordered yet, and record what was seen done."""
+    if not campaigns.glance(service, case).items.owed:
+        return 0
     found, entries = campaigns.read(service, case)
     if found.campaign.state not in ("open", "signed"):
         return 0
-    done = [
-        each
-        for item in found.items.owed[:MOST]
-        if (each := await _look_at(service, found, entries, item)) is not None
-    ]
+    done = list[_Done]()
+    for item in found.items.owed:
+        seen = await _look_at(service, found, entries, item)
+        done += [] if seen is None else [seen]
+        await asyncio.sleep(0)  # others are served, too
     by_how = defaultdict[str, list[_Done]](list)
     for each in done:
         by_how[each.how].append(each)
@@ -229,8 +234,3 @@ async def _withdraw(service: Service, campaign: str, entries: Sequence[Entry], i
     await service.append(
         Proposal(drafts=(draft,), reads={case: None, campaign: entries[-1].leaf}, gives=False)
     )
-
-
-def outstanding(service: Service, case: str) -> Iterator[Item]:
-    """What was decided and is not done."""
-    yield from campaigns.read(service, case)[0].items.owed

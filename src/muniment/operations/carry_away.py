@@ -23,6 +23,8 @@ from muniment.operations.service import Caller, Service, close
 
 #: begin the ids of scans of targets, of removals that were ordered, and of measurements
 _LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_", f"{MEASUREMENTS}_")
+#: begin the ids of cases that are about several people
+_ABOUT_OTHERS: Final = (findings.FINDINGS, f"{campaigns.CAMPAIGNS}_")
 #: sessions that a bundle carries
 MOST_SESSIONS: Final = 100
 
@@ -94,10 +96,10 @@ def plan_of(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -
         service.registry,
         service.erasures,
         case,
-        # whoever may export a case gets all of it; a finding that ended it, about others too, is
-        # not of it
+        # whoever may export a case gets all of it; a finding or a review that ended it, about
+        # others too, is not of it
         give=lambda entry, _: (
-            entry.header.case == case or not entry.header.case.startswith(findings.FINDINGS)
+            entry.header.case == case or not entry.header.case.startswith(_ABOUT_OTHERS)
         ),
         follows=(exporter, *reviewed, *_observed(service, case)),
         sizes=sizes,

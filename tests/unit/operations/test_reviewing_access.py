@@ -307,3 +307,45 @@ async def test_a_rule_that_a_review_wants_gone_is_outstanding_until_it_is(
     await scenario.activate({**scenario.policy, "policies/10-request.cedar": without.encode()})
     assert await apply_reviews.settle(scenario.service) == 1
     assert scenario.last(case, records.ReviewApplied).how == "not-allowed"
+
+
+async def test_the_evidence_of_a_grant_that_a_review_ended_says_so_and_not_what_it_said_of_others(
+    scenario: Scenario,
+) -> None:
+    first, second = [await scenario.granted(login) for login in ("ana", "dan")]
+    case = await opened(scenario)
+    told = {item["case"]: item for item in items(scenario, case)}
+    both = [told[first.case.id], told[second.case.id]]
+    (who,) = {reviewer(scenario, item) for item in both}
+    said = [
+        Verdict(item=item["item"], verdict="revoke", reason=f"because of {number}")
+        for number, item in enumerate(both)
+    ]
+    await decide(scenario.service, scenario.caller(who), case, said)
+    for _ in range(3):
+        await apply_reviews.settle(scenario.service)
+        await scenario.work()
+    checked = verify(await scenario.export("aud", first), scenario.key.verifier)
+    assert checked.completeness.startswith("COMPLETE")
+    withheld = [(record, name) for record, name, answer in checked.unseen if answer == "WITHHELD"]
+    assert withheld == [(f"{case}/1", "reasons")]
+    assert "reasons" in {name for _, name in withheld}
+
+
+async def test_the_evidence_of_a_grant_whose_holder_may_not_ask_any_more_verifies(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana")
+    case = await opened(scenario, "eligible")
+    for item in items(scenario, case):
+        if item.get("principal") == scenario.ids["ana"] and item["what"] == "access":
+            await say(scenario, case, item, "revoke", reason="gone")
+    for _ in range(3):
+        await apply_reviews.settle(scenario.service)
+        await scenario.work()
+    checked = verify(await scenario.export("aud", picked), scenario.key.verifier)
+    assert checked.completeness.startswith("COMPLETE")
+    kinds = {entry.header.kind for entry in checked.proved.entries}
+    assert {"eligibility:withdrawn", "review:decided"} <= kinds
+    whole = verify(await scenario.export("boss", case), scenario.key.verifier)
+    assert whole.campaign is not None
