@@ -146,7 +146,10 @@ _TYPES: Mapping[str, str] = {
     "Path": "path",
     "Name": "name",
     "_Name": "name",
+    "_Address": "text",
     "_Bucket": "name",
+    "_Campaign": "name",
+    "_ClassName": "name",
     "_KeyPrefix": "text",
     "Reference": "reference",
     "Prefix": "name",
@@ -154,13 +157,18 @@ _TYPES: Mapping[str, str] = {
     "bool": "true or false",
     "int": "number",
     "time": "time of day",
+    "date": "day",
     "Annotated[str, AfterValidator(_zone)]": "time zone",
     "tuple[time, time]": "two times of day",
     "tuple[int, ...]": "numbers",
     "tuple[Name, ...]": "names",
     "list[str]": "texts",
+    "tuple[str, ...]": "texts",
+    "tuple[_Kind, ...]": "names",
+    "tuple[_Trigger, ...]": "texts",
     "list[_Name]": "names",
     "dict[Name, dict[str, Any]]": "tables",
+    "dict[_ClassName, ClassSection]": "tables",
 }
 
 
@@ -177,13 +185,28 @@ def settings_page() -> Iterator[str]:
     yield "GiB); a *name* in lower-case letters, digits, `.`, `_` and `-`."
     yield ""
     for name, place, model in _sections():
-        yield f"## `{place}`"
-        yield ""
-        yield said(model)
-        yield ""
-        yield from _settings_table(model)
+        yield from _section("##", place, model)
+        for inner, field in model.model_fields.items():
+            if (tables := _tables(field.annotation)) is not None:
+                yield from _section("###", f"{place.rstrip(']')}.{inner}.NAME]", tables)
         if name == "resources":
             yield from _postgresql()
+
+
+def _section(mark: str, place: str, model: Any) -> Iterator[str]:
+    yield f"{mark} `{place}`"
+    yield ""
+    yield said(model)
+    yield ""
+    yield from _settings_table(model)
+
+
+def _tables(annotation: Any) -> Any | None:
+    """What each table looks like, where tables by a name are what is taken; else None."""
+    if getattr(annotation, "__origin__", None) is not dict:
+        return None
+    model = annotation.__args__[1]
+    return model if hasattr(model, "model_fields") else None
 
 
 def _sections() -> Iterator[tuple[str, str, Any]]:

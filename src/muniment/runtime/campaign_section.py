@@ -26,6 +26,7 @@ class CampaignSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    #: what it is called where it is opened and listed
     name: _Campaign
     #: `eligibility`: who may ask, who approves, and each rule of the policy; `grants`: those that
     #: broke glass, those with findings, and of the others all or a sample

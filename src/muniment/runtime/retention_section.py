@@ -34,9 +34,11 @@ class ClassSection(BaseModel):
     kinds: tuple[_Kind, ...] = Field(default=(), max_length=100)
     #: names of sections, as in `reason`
     sections: tuple[_Kind, ...] = Field(default=(), max_length=100)
-    #: of these resources, or of resources in these environments, or with data of these labels
+    #: only of these resources
     resources: tuple[Name, ...] = Field(default=(), max_length=1000)
+    #: only of resources in these environments
     environments: tuple[Name, ...] = Field(default=(), max_length=100)
+    #: only of resources whose data has one of these labels
     data: tuple[Name, ...] = Field(default=(), max_length=100)
     #: raw events of these sources instead of sections; `["*"]` for all
     sources: tuple[str, ...] = Field(default=(), max_length=100)
