@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from muniment.access import records
+from muniment.access.counters import HOLDS
 from muniment.errors import Conflict, LogUnavailable, Malformed, NotFound, NotPermitted
 from muniment.operations import carry_away, erase_run, hold, retain, subject
 from muniment.operations.hold import Scope
 from muniment.operations.retain import look
+from muniment.operations.service import Caller
 from muniment.operations.take_in import ProposedPrincipal
 from muniment.oversight.retained import holding
 from muniment.oversight.retention import Class, Rules
@@ -469,3 +472,34 @@ async def test_a_person_takes_what_is_recorded_about_him(scenario: Scenario) -> 
     exported = scenario.last(again.record.partition("/")[0], records.PersonExported)
     assert exported.records == again.records
     scenario.check()
+
+
+# --- several nodes -------------------------------------------------------------------------------
+
+
+async def test_a_hold_on_another_node_stops_a_run_on_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This node has not heard of it when it looks; the append says so."""
+    async with Scenario(tmp_path, principals=people(), checking=False, shared=True) as scenario:
+        cases = [await old_case(scenario, text=f"{WORDS} {n}") for n in range(2)]
+        scenario.service.erasures.rules = rules(YEAR)
+        scenario.clock.advance(366 * DAY)
+        proposed = await run(scenario)
+        assert proposed.run is not None
+        append, placed = scenario.service.append, list[str]()
+        with scenario.another_node() as other:
+
+            async def late(item: Any) -> Any:
+                if not placed and HOLDS in getattr(item, "reads", {}):
+                    admin = other.registry.principals[scenario.ids["admin"]]
+                    caller = Caller(principal=admin, assurance="token")
+                    scope = Scope(cases=tuple(cases))
+                    placed.append((await hold.place(other, caller, scope, "matter", "")).id)
+                return await append(item)
+
+            monkeypatch.setattr(scenario.service, "append", late)
+            await erase_run.carry_out(scenario.service, proposed.run.id)
+        assert placed
+        for case in cases:
+            assert scenario.store.erased(scenario.entries(case)[0].index) == {}
