@@ -238,10 +238,10 @@ _HOSTILE = {
 @pytest.mark.parametrize("hostile", _HOSTILE)
 def test_hostile_bytes_cost_little(name: str, hostile: str) -> None:
     one = made(name)
-    began = time.perf_counter()
+    began = time.process_time()  # other work of the machine is no cost of theirs
     attempt(one, _HOSTILE[hostile])
     one.cut(_HOSTILE[hostile])
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("name", _READERS)
