@@ -237,8 +237,18 @@ class _Walk:
     # --- step 5
 
     def _read(self, part: Shown, leaf: bytes) -> None:
-        with failing_as(5):
+        try:
             header = Header.parse(part.data)
+            self._check_place(header, leaf)
+            if part.index == 0 or header.kind in KINDS:
+                self.keys.append(Entry(part.index, part.data, leaf, header))
+            self.see(part.index, header)
+        except BundleInvalid:
+            raise
+        except EvidenceError as error:
+            raise BundleInvalid(5, f"entry {part.index}: {error}") from error
+
+    def _check_place(self, header: Header, leaf: bytes) -> None:
         position, before = header.position, self._last.get(header.case)
         follows = (header.prev is None) == (position == 0) and (
             before is None
@@ -249,7 +259,3 @@ class _Walk:
             self._last.pop(header.case, None)
         else:
             self._last[header.case] = position, leaf
-        if part.index == 0 or header.kind in KINDS:
-            self.keys.append(Entry(part.index, part.data, leaf, header))
-        with failing_as(5):
-            self.see(part.index, header)
