@@ -28,7 +28,7 @@ from muniment.evidence.store import Entry
 
 STEPS: Final[Mapping[int, str]] = {
     13: "the sheets are those that were recorded: no item is missing",
-    14: "every item has one outcome, from nobody whom it is about; the counts agree",
+    14: "every item has one outcome, and the counts agree",
     15: "reviewers are in the groups that review",
     16: "somebody who reviewed nothing signed it",
 }

@@ -45,6 +45,8 @@ class Campaigns:
     withdrawn: dict[tuple[str, str, str], Withdrawn] = field(default_factory=dict)
     #: by case id: what was made of the documents, and is only made again for what is new
     read: dict[str, Any] = field(default_factory=dict)
+    #: the rules of the configuration with this digest, as they were read last
+    rules: tuple[bytes, Any] = (b"", None)
     #: by rule: how far the making of its population has come, of how much
     making: dict[str, tuple[int, int]] = field(default_factory=dict)
 

@@ -35,9 +35,13 @@ def rules(service: Service) -> dict[str, Rule]:
     in_force = service.registry.configuration
     if in_force is None:
         return {}
-    document = json.loads(service.document(in_force.digest))
-    found = [rule_of(each) for each in document.get("campaigns", ())]
-    return {rule.name: rule for rule in found}
+    known = service.registry.campaigns
+    if known.rules[0] != in_force.digest:
+        document = json.loads(service.document(in_force.digest))
+        found = [rule_of(each) for each in document.get("campaigns", ())]
+        known.rules = in_force.digest, {rule.name: rule for rule in found}
+    read: dict[str, Rule] = known.rules[1]
+    return read
 
 
 def rule(service: Service, name: str) -> Rule:

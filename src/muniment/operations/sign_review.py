@@ -32,7 +32,7 @@ async def _sign(service: Service, caller: Caller, case: str, note: str) -> None:
     tallies = found.items.tallies()
     if tallies[NOT_REVIEWED] and not found.campaign.over:
         raise Conflict(
-            f"{tallies[NOT_REVIEWED]} items wait for their reviewers, until "
+            f"{tallies[NOT_REVIEWED]} of the items wait for their reviewers, until "
             f"{opened.due:%Y-%m-%d %H:%M} UTC"
         )
     signed = records.CampaignSigned(actor=actor, person=principal.person, tallies=tallies).draft(

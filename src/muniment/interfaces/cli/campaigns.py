@@ -181,7 +181,7 @@ def _item_lines(answer: dict[str, Any]) -> Iterator[str]:
 
 def _where(item: dict[str, Any]) -> str:
     if "resource" in item:
-        return f"{item['resource']}/{item['role']}"
+        return screen.clean(f"{item['resource']}/{item['role']}")
     return screen.clean(str(item.get("group", item.get("rule", ""))))
 
 
@@ -200,6 +200,12 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield from screen.table(
             ("REVIEWER", "ITEMS", "DECIDED", "KEPT", "MEDIAN", "≤ 1 s", "AT ONCE"),
             [_reviewer_row(row, found["names"]) for row in found["reviewers"]],
+        )
+    if found["completeness"]:
+        yield ""
+        yield from screen.table(
+            ("TARGET", "LISTED", "LIVE", "SEEN THERE", "UNEXPLAINED", "LOOKED AT"),
+            [_target_row(row) for row in found["completeness"]],
         )
     day = ""
     for line in found["timeline"]:
@@ -235,6 +241,20 @@ def _reviewer_row(row: dict[str, Any], names: screen.Names) -> tuple[str, ...]:
         median,
         str(row["within_a_second"]),
         str(row["largest_at_once"]),
+    )
+
+
+def _target_row(row: dict[str, Any]) -> tuple[str, ...]:
+    """What is listed of a target beside what its newest scan before the opening counted there."""
+    own, scan = (row["resource"], str(row["listed"]), str(row["live_grants"])), row["scan"]
+    if scan is None:
+        return (*own, "", "", screen.paint("never", "yellow"))
+    different = sum(scan["differences"].values())
+    return (
+        *own,
+        screen.counted(scan["accounts"], "account"),
+        screen.paint(str(different), "yellow") if different else "0",
+        screen.moment(scan["at"], now()),
     )
 
 
@@ -302,8 +322,8 @@ def numbers(items: tuple[str, ...]) -> list[int]:
     """Numbers and ranges. Raises `UsageError`."""
     found: dict[int, None] = {}
     for each in items:
-        first, _, last = each.partition("-")
-        last = last or first
+        first, dash, last = each.partition("-")
+        last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and len(last) < 9):  # noqa: PLR2004 (more than any review has)
             raise click.UsageError(f"`{each}` is no number of an item, and no range of them")
         if int(last) - int(first) >= MOST:
