@@ -35,7 +35,8 @@ from muniment.testing.faulty import ORIGIN, new_case
 from muniment.testing.log_servers import LogDatabases, LogServers
 from muniment.testing.trial_log import TrialLog
 
-pytestmark = pytest.mark.target
+# `test_log_tampering` does the same to SQLite, and is fast
+pytestmark = [pytest.mark.target, pytest.mark.deep]
 
 #: more than one full tile
 SIZE: Final = 300
