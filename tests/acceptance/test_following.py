@@ -65,6 +65,9 @@ def test_a_fork_is_told_by_both_heads_and_by_the_exit_code(
 ) -> None:
     one, other = both
     kept = audited(one, tmp_path)
+    # that somebody followed the one is recorded there: the other keeps up with it
+    while (size := other.publish()) < kept["size"]:
+        other.grow(f"forger-{size}")
     said = audit(other, tmp_path, code=1)
     assert "DIVERGED" in said
     assert f"your head of size {kept['size']} has root {kept['root']}" in said
