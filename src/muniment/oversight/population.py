@@ -259,6 +259,9 @@ def _over(line: Line, header: Header, _record: Any) -> None:
 
 
 def _authorized(line: Line, header: Header, record: GrantAuthorized) -> None:
+    if line.end is not None:  # it was undone, and is picked up anew: what was seen gone was that
+        line.starts = line.end = line.gone = line.lag_ms = line.unseen = None
+        line.unseen_why = ""
     line.authorized = line.authorized or header.at
     line.starts, line.until = line.starts or record.starts, record.until
     line.satisfied, line.connector = record.satisfied, record.connector

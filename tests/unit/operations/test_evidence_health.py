@@ -11,7 +11,7 @@ import pytest
 
 from muniment.access import records
 from muniment.access.records import Record
-from muniment.errors import NotFound, NotPermitted, Unavailable
+from muniment.errors import NotFound, NotPermitted, TargetUnavailable, Unavailable
 from muniment.evidence.append import Outcome
 from muniment.evidence.note import CosigningKey, SigningKey
 from muniment.evidence.store import LOST, Entry, Published, Stamp, entry_of
@@ -105,6 +105,27 @@ async def test_a_removal_that_nobody_has_seen_is_found_until_somebody_sees_it(
     scenario.target().down = False
     await scenario.advance(10 * MINUTE)
     assert planted(scenario, picked) == {"removal-late"}
+
+
+async def test_what_was_undone_and_picked_up_anew_has_to_be_seen_gone_anew(
+    scenario: Scenario,
+) -> None:
+    asked = await scenario.ask("ana")
+    await scenario.approve("cy", asked)
+    scenario.target().fail("issue")
+    with pytest.raises(TargetUnavailable):
+        await scenario.pick_up("ana", asked)
+    await scenario.advance(10 * MINUTE)
+    assert scenario.read(asked).state == "approved"
+    assert "removal-unverified" not in found(scenario, asked)
+    await scenario.pick_up("ana", asked)
+    assert "removal-unverified" not in found(scenario, asked)
+    scenario.target().down = True
+    await scenario.end("ana", asked)
+    assert "removal-unverified" in found(scenario, asked)
+    scenario.target().down = False
+    await scenario.advance(10 * MINUTE)
+    assert "removal-unverified" not in found(scenario, asked)
 
 
 async def test_a_grant_that_nobody_ends_is_found_soon_after_its_window(
