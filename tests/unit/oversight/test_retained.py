@@ -1,0 +1,197 @@
+"""Since when the time of each section runs: never while somebody needs it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from muniment.access import records
+from muniment.access.records import SERVICE, Actor, Record
+from muniment.evidence.merkle import leaf_hash
+from muniment.evidence.record import Header
+from muniment.evidence.store import Entry
+from muniment.oversight.retained import Kept, Retained, plan
+from muniment.oversight.retention import Class, Rules
+
+AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def case(letter: str, prefix: str = "mun") -> str:
+    return f"{prefix}_{letter * 26}"
+
+
+def human(person: str) -> Actor:
+    return Actor(
+        principal=case(person, "prn"), type="human", sponsor=None, persons=(case(person, "per"),),
+        assurance="token",
+    )  # fmt: skip
+
+
+class Written:
+    """Records a day apart, each behind the last of its case."""
+
+    def __init__(self) -> None:
+        self.retained = Retained()
+        self.lengths: dict[str, int] = {}
+        self.size = 0
+
+    def add(self, id_: str, record: Record, *sections: str) -> datetime:
+        at = AT + self.size * DAY
+        header = Header(
+            kind=record.KIND, fold=1, case=id_, position=self.lengths.get(id_, 0), at=at,
+            body=record.body(), prev=None, sections=dict.fromkeys(sections, bytes(32)),
+        )  # fmt: skip
+        data = header.encode()
+        self.retained.take(Entry(self.size, data, leaf_hash(data), header))
+        self.lengths[id_] = header.position + 1
+        self.size += 1
+        return at
+
+    def close(self, id_: str) -> datetime:
+        return self.add(id_, records.CaseClosed(actor=SERVICE, records=self.lengths[id_] + 1))
+
+    def kept(self) -> dict[str, Kept]:
+        return {f"{each.record} {each.section}": each for each in self.retained.sections()}
+
+    def since(self, id_: str, section: str) -> datetime | None:
+        return self.kept()[f"{id_} {section}"].since
+
+
+REQUESTED = records.AccessRequested(
+    actor=human("a"), requester=case("a", "prn"), resource="orders", role="rw",
+    definition=b"d" * 32, environment="production", seconds=60, emergency=False,
+)  # fmt: skip
+ROLE = records.RoleDefined(
+    actor=SERVICE, resource="orders", role="rw", definition=b"d" * 32, tier="prod",
+    environment="production", data="restricted", connector="fake",
+)  # fmt: skip
+ENROLLED = records.PrincipalEnrolled(
+    actor=SERVICE, type="human", person=case("a", "per"), active=True, groups=(), sponsor=None,
+    source="file",
+)  # fmt: skip
+RAISED = records.FindingRaised(
+    actor=SERVICE, rule="r", definition=b"d" * 32, severity="low", nature="baseline",
+    resource="orders", about=(case("g"),), subjects=(case("a", "per"),), seen=AT, ends=(), why="x",
+)  # fmt: skip
+
+
+@pytest.fixture
+def written() -> Written:
+    found = Written()
+    found.add(case("r", "rol"), ROLE)
+    found.add(case("g"), REQUESTED, "reason")
+    return found
+
+
+def test_a_case_ages_from_its_end(written: Written) -> None:
+    assert written.since(f"{case('g')}/0", "reason") is None
+    closed = written.close(case("g"))
+    assert written.since(f"{case('g')}/0", "reason") == closed
+
+
+def test_a_case_does_not_age_while_a_finding_or_a_review_of_it_is_open(written: Written) -> None:
+    closed = written.close(case("g"))
+    opened = records.ReviewOpened(actor=SERVICE, about=case("g"), due=AT, persons=())
+    for id_, record, sections in (
+        (case("f", "fnd"), RAISED, ("detail",)),
+        (case("v"), opened, ()),
+    ):
+        written.add(id_, record, *sections)
+        assert written.since(f"{case('g')}/0", "reason") is None
+        written.close(id_)
+        assert written.since(f"{case('g')}/0", "reason") == closed
+
+
+def test_what_is_about_a_case_ages_from_the_later_end(written: Written) -> None:
+    written.add(case("f", "fnd"), RAISED, "detail")
+    written.close(case("f", "fnd"))
+    assert written.since(f"{case('f', 'fnd')}/0", "detail") is None
+    closed = written.close(case("g"))
+    assert written.since(f"{case('f', 'fnd')}/0", "detail") == closed
+
+
+def test_who_somebody_is_ages_once_it_was_replaced_or_he_was_disabled(written: Written) -> None:
+    id_ = case("a", "prn")
+    written.add(id_, ENROLLED, "identity")
+    assert written.since(f"{id_}/0", "identity") is None
+    again = written.add(id_, ENROLLED, "identity")
+    assert written.since(f"{id_}/0", "identity") == again
+    assert written.since(f"{id_}/1", "identity") is None
+    gone = written.add(id_, replace(ENROLLED, active=False), "identity")
+    assert written.since(f"{id_}/1", "identity") == gone
+    assert written.since(f"{id_}/2", "identity") == gone
+
+
+def opened(token: bytes, expires: datetime) -> records.SessionOpened:
+    return records.SessionOpened(
+        actor=human("a"), principal=case("a", "prn"), person=case("a", "per"), token=token,
+        expires=expires, provider="idp", method="oidc", authenticated_at=AT, amr=(), acr="",
+        mfa="", attested=False, keys=b"k" * 32, delegation=None,
+    )  # fmt: skip
+
+
+def test_a_session_ages_from_when_it_expires_or_was_closed_before(written: Written) -> None:
+    ends = AT + 100 * DAY
+    written.add(case("s", "ses"), opened(b"s" * 32, ends), "claims")
+    written.add(case("t", "ses"), opened(b"t" * 32, ends), "claims")
+    closed = written.add(case("t", "ses"), records.SessionClosed(actor=SERVICE, reason="x"))
+    assert written.since(f"{case('s', 'ses')}/0", "claims") == ends
+    assert written.since(f"{case('t', 'ses')}/0", "claims") == closed
+
+
+def test_a_token_ages_from_when_it_was_revoked_and_one_without_end_does_not(
+    written: Written,
+) -> None:
+    id_ = case("a", "prn")
+    written.add(id_, ENROLLED)
+    token = records.TokenEnrolled(actor=SERVICE, token=b"t" * 32, expires=None)
+    written.add(id_, token, "label")
+    assert written.since(f"{id_}/1", "label") is None
+    revoked = written.add(id_, records.TokenRevoked(actor=SERVICE, token=b"t" * 32))
+    assert written.since(f"{id_}/1", "label") == revoked
+
+
+def test_what_was_last_seen_at_a_target_is_needed_until_it_is_seen_anew(written: Written) -> None:
+    scanned = records.DriftScanned(
+        actor=SERVICE, resource="orders", target="t1", first=True, accounts=1, sessions=0,
+        privileges=0, differences={},
+    )  # fmt: skip
+    for letter in "xy":
+        written.add(case(letter, "drf"), scanned, "seen")
+        written.close(case(letter, "drf"))
+    other = replace(scanned, target="t2")
+    written.add(case("z", "drf"), other, "seen")
+    assert written.since(f"{case('x', 'drf')}/0", "seen") is not None
+    assert written.since(f"{case('y', 'drf')}/0", "seen") is None
+    assert written.since(f"{case('z', 'drf')}/0", "seen") is None
+
+
+def test_a_section_has_to_do_with_all_who_are_named_in_its_case(written: Written) -> None:
+    given: dict[str, Any] = {"approver": case("b", "prn"), "person": case("b", "per")}
+    approval = records.ApprovalGiven(actor=human("b"), groups=("leads",), terms=b"t" * 32, **given)
+    written.add(case("g"), approval, "note")
+    written.close(case("g"))
+    kept = written.kept()[f"{case('g')}/0 reason"]
+    assert kept.concern.persons == {case("a", "per"), case("b", "per")}
+    assert kept.concern.resources == {"orders"}
+    assert kept.thing.environments == {"production"}
+    assert kept.thing.data == {"restricted"}
+
+
+def test_what_was_erased_is_on_no_list_and_the_same_list_has_the_same_digest(
+    written: Written,
+) -> None:
+    written.close(case("g"))
+    rules, later = Rules(classes=(Class(name="c", ceiling=DAY),)), AT + 50 * DAY
+    found = plan(written.retained, rules, (), later)
+    assert [each.kept.record for each in found.sections] == [f"{case('g')}/0"]
+    assert found.listed == plan(written.retained, rules, (), later).listed
+    other = Rules(classes=(Class(name="d", ceiling=DAY),))
+    assert plan(written.retained, other, (), later).listed != found.listed
+    erased = records.RecordErased(
+        actor=SERVICE, record=f"{case('g')}/0", section="reason", rule="retention:c"
+    )
+    written.add(case("e", "ers"), erased)
+    assert len(plan(written.retained, rules, (), later)) == 0
