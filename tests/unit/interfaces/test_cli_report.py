@@ -17,8 +17,8 @@ from muniment.evidence.checkpoint import Checkpoint, sign
 from muniment.evidence.note import SigningKey
 from muniment.interfaces.cli import report_files, report_page
 from muniment.interfaces.cli.main import run
+from muniment.interfaces.cli.period import whole_days
 from muniment.interfaces.cli.report import report_command
-from muniment.interfaces.cli.report_making import period
 from muniment.testing.written_year import WrittenYear
 
 
@@ -171,6 +171,40 @@ def test_a_report_may_be_about_some_resources(place: Place, tmp_path: Path) -> N
     assert value_of(out)["resources"] == ["stock-prod"]
     assert 0 < value_of(out)["population"]["requests"] < 40
     assert check(place, out).exit_code == 0
+
+
+OWN_MAP = """
+[frameworks.own]
+title = "Our own"
+publication = "What we promised"
+publisher = "Us"
+checked = "text"
+against = "our own words"
+[[frameworks.own.controls]]
+id = "1"
+where = "page 1"
+words = "access ends"
+tests = ["ended-in-time"]
+covers = "all grants"
+cannot = "what is no grant"
+"""
+
+
+def test_a_map_of_ones_own_is_told_from_ours(place: Place, tmp_path: Path) -> None:
+    own, out = tmp_path / "own.toml", tmp_path / "out"
+    own.write_text(OWN_MAP)
+    made = ask(
+        "--framework", "own", "--map", own, "--period", "2026", "-o", out,
+        "--log", place.mirror, "--log-key", place.key,
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    assert "what we promised" in ask("--list", "--map", own).output.lower()
+    found = check(place, out)
+    assert found.exit_code == 0
+    doubts = json.loads(found.output)["not_proved"]
+    assert any("control map is ours" in each for each in doubts)
+    ours = json.loads(check(place, place.report).output)["not_proved"]
+    assert not any("control map" in each for each in ours)
 
 
 # --- changed ----------------------------------------------------------------------------------
@@ -451,7 +485,7 @@ def test_a_framework_that_there_is_not_is_said_with_those_there_are(
     ],
 )
 def test_a_period_has_its_first_day_and_its_last(text: str, first: str, after: str) -> None:
-    start, stop = period(text)
+    start, stop = whole_days(text)
     assert (f"{start:%Y-%m-%d}", f"{stop:%Y-%m-%d}") == (first, after)
 
 
@@ -461,7 +495,7 @@ def test_a_period_has_its_first_day_and_its_last(text: str, first: str, after: s
 )  # fmt: skip
 def test_what_is_no_period_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(Malformed, match="period"):
-        period(text)
+        whole_days(text)
 
 
 # --- the page ---------------------------------------------------------------------------------

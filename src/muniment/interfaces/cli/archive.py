@@ -6,15 +6,14 @@ there and holds is not asked for again. Its pages are made from the bundles on d
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from muniment.access.archive import Listed
-from muniment.errors import Conflict, LogInvalid, Malformed, NotPermitted, Refused, Unavailable
+from muniment.errors import Conflict, LogInvalid, NotPermitted, Refused, Unavailable
 from muniment.evidence import moment
 from muniment.evidence.note import VerifierKey
 from muniment.interfaces.cli.api import Api
@@ -30,26 +29,10 @@ from muniment.stores.backup import private_folder
 TAKING: Final = ".taking.json"
 #: bundles of one request
 _TOGETHER: Final = 50
-_PERIOD: Final = re.compile(r"(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)", re.ASCII)
 _SUFFIX: Final = ".part"
 
 #: is told what is being done, and how many of how many are
 Progress = Callable[[str, int, int], None]
-
-
-def period(text: str) -> tuple[datetime, datetime]:
-    """`2026-01-01..2026-06-30`: whole days, in UTC, the last one included."""
-    found = _PERIOD.fullmatch(text)
-    try:
-        if found is None:
-            raise ValueError
-        first, last = date.fromisoformat(found[1]), date.fromisoformat(found[2])
-        until = datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
-    except (ValueError, OverflowError):
-        raise Malformed(f"`{text}` is no period such as 2026-01-01..2026-06-30") from None
-    if last < first:
-        raise Malformed(f"`{text}` ends before it begins")
-    return datetime(first.year, first.month, first.day, tzinfo=UTC), until
 
 
 @dataclass(kw_only=True)

@@ -76,8 +76,8 @@ def _head_of(note: str) -> tuple[str, int]:
 )
 @click.option(
     "--period",
-    metavar="DAY..DAY",
-    help="All cases that were opened in these days (UTC), such as 2026-01-01..2026-06-30.",
+    metavar="PERIOD",
+    help="All cases opened in 2026, 2026-Q3, 2026-07 or 2026-01-01..2026-06-30; UTC.",
 )
 @click.option(
     "--resource", "resources", multiple=True, help="With a period: those of this resource alone."
@@ -144,9 +144,10 @@ def _export_period(
     as_json: bool,
 ) -> None:
     from muniment.interfaces.cli import archive
+    from muniment.interfaces.cli.period import whole_days
     from muniment.interfaces.cli.verify import read_head
 
-    since, until = archive.period(period)
+    since, until = whole_days(period)
     notes = [read_head(path).decode("utf-8", "replace") for path in heads]
     with asking() as api:
         taking = archive.Taking(

@@ -20,7 +20,7 @@ from muniment.evidence.verdict import Verdict
 from muniment.evidence.witness_policy import WitnessPolicy
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.screen import json_option
-from muniment.interfaces.cli.trust import FILE, parse_key, reader, trusting
+from muniment.interfaces.cli.trust import FILE, parse_key, read, reader, trusting
 from muniment.interfaces.cli.verify import read_head
 from muniment.interfaces.verifier.outcome import (
     compared_json,
@@ -77,6 +77,12 @@ def _keys(
     show_default=True,
     help="For how many exceptions the evidence is attached.",
 )
+@click.option(
+    "--map",
+    "map_file",
+    type=FILE,
+    help="A control map of your own, in place of the one that comes with Muniment.",
+)
 @click.option("--oscal", is_flag=True, help="As OSCAL assessment results, too.")
 @click.option(
     "--check",
@@ -110,6 +116,7 @@ def report_command(
     output: Path | None,
     log: str | None,
     bundles: int,
+    map_file: Path | None,
     checked: Path | None,
     log_key: tuple[VerifierKey, ...],
     heads: tuple[Path, ...],
@@ -130,7 +137,7 @@ def report_command(
     if sum((listing, checked is not None, framework is not None)) != 1:
         raise click.UsageError("say one of --list, --framework NAME and --check DIR")
     if listing:
-        frameworks = _frameworks()
+        frameworks = _frameworks(_map(map_file))
         screen.show({"frameworks": frameworks}, _listed(frameworks), as_json=as_json)
         return
     if checked is not None:
@@ -144,8 +151,9 @@ def report_command(
         raise click.UsageError("--log needs --log-key")
     vouching = (*(witnesses.witness_keys if witnesses is not None else ()), *own_witnesses)
     from muniment.interfaces.cli import report_making
+    from muniment.interfaces.cli.period import whole_days
 
-    start, stop = report_making.period(period)
+    start, stop = whole_days(period)
     asked = report_making.Asked(
         framework=framework,
         start=start,
@@ -153,6 +161,7 @@ def report_command(
         resources=tuple(sorted(set(resources))),
         bundles=bundles,
         oscal=oscal,
+        map_data=_map(map_file),
     )
     made, recorded = _make(asked, output, log, log_key, tuple(vouching))
     answer = _answer(output, made, recorded)
@@ -162,11 +171,17 @@ def report_command(
 # --- which there are --------------------------------------------------------------------------
 
 
-def _frameworks() -> list[dict[str, Any]]:
+def _map(file: Path | None) -> bytes:
+    from muniment.oversight import control_map
+
+    return control_map.shipped() if file is None else read(file, control_map.MAX_MAP)
+
+
+def _frameworks(map_data: bytes) -> list[dict[str, Any]]:
     from muniment.oversight import control_map
     from muniment.oversight.controls import TESTS
 
-    known = control_map.parse(control_map.shipped(), TESTS)
+    known = control_map.parse(map_data, TESTS)
     return [
         {
             "id": each.id,
@@ -299,6 +314,8 @@ def _told(answer: dict[str, Any], made: "Made") -> Iterator[str]:
 
 
 def _states(value: dict[str, Any]) -> Iterator[str]:
+    from muniment.interfaces.cli.report_page import STATES
+
     colours = {"satisfied": "green", "exceptions": "red", "not-tested": "yellow"}
     failed = {test["id"]: test["exceptions"] for test in value["tests"]}
     yield from screen.table(
@@ -306,7 +323,7 @@ def _states(value: dict[str, Any]) -> Iterator[str]:
         [
             (
                 control["id"],
-                screen.paint(control["state"], colours.get(control["state"])),
+                screen.paint(STATES[control["state"]], colours.get(control["state"])),
                 f"{sum(failed[test] for test in control['tests']):,}",
                 screen.clean(control["words"]),
             )
@@ -315,7 +332,8 @@ def _states(value: dict[str, Any]) -> Iterator[str]:
     )
     people = value["population"]
     yield screen.faint(
-        f"{people['requests']:,} requests and {people['grants']:,} grants: all of the period,"
+        f"{screen.counted(people['requests'], 'request')} and"
+        f" {screen.counted(people['grants'], 'grant')}: all of the period,"
         f" as of {value['as_of'][:19].replace('T', ' ')} UTC"
     )
 

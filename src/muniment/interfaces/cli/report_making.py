@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +40,8 @@ class Asked:
     bundles: int
     #: as OSCAL assessment results, too
     oscal: bool
+    #: the file of the control map
+    map_data: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,44 +52,6 @@ class Made:
     digest: str
     #: by case: why there is no bundle of it
     refused: Mapping[str, str]
-
-
-def period(text: str) -> tuple[datetime, datetime]:
-    """
-    `2026`, `2026-Q3`, `2026-07`, or `2026-01-01..2026-12-31` with its last day.
-
-    Raises `Malformed` with an example.
-    """
-    try:
-        first, dots, last = text.strip().partition("..")
-        if dots:
-            start, stop = date.fromisoformat(first), date.fromisoformat(last) + timedelta(days=1)
-        elif "-Q" in first:
-            year, _, quarter = first.partition("-Q")
-            month = 3 * (("1", "2", "3", "4").index(quarter)) + 1
-            start = date(int(year), month, 1)
-            stop = _month_after(start, 3)
-        elif "-" in first:
-            start = date.fromisoformat(f"{first}-01")
-            stop = _month_after(start, 1)
-        else:
-            start, stop = date(int(first), 1, 1), date(int(first) + 1, 1, 1)
-    except (ValueError, OverflowError):
-        raise Malformed(
-            f"not a period: `{text:.40}`; write 2026, 2026-Q3, 2026-07 or 2026-01-01..2026-06-30"
-        ) from None
-    if stop <= start:
-        raise Malformed(f"the period `{text:.40}` ends before it begins")
-    return _midnight(start), _midnight(stop)
-
-
-def _month_after(first: date, months: int) -> date:
-    years, month = divmod(first.month - 1 + months, 12)
-    return date(first.year + years, month + 1, 1)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
 
 
 def make(
@@ -104,8 +68,7 @@ def make(
 
     Raises `Conflict` for a folder that exists, `LogInvalid` for a log that does not hold.
     """
-    map_data = control_map.shipped()
-    known = control_map.parse(map_data, TESTS)
+    known = control_map.parse(asked.map_data, TESTS)
     if asked.framework not in known.frameworks:
         raise Malformed(
             f"there is no framework `{asked.framework}`: these are {', '.join(known.frameworks)}"
@@ -118,7 +81,7 @@ def make(
         making.attach(
             report_files.EXCERPT, excerpt.write(heading, checkpoint.size, shown, log.node)
         )
-        making.attach(report_files.MAP, [map_data])
+        making.attach(report_files.MAP, [asked.map_data])
         counting, proved = making.count(bar("counting"))
         vkey = f"{proved.key.vkey}\n".encode()
         making.attach(report_files.KEY, [vkey])

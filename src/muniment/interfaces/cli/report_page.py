@@ -13,7 +13,8 @@ from typing import Any, Final
 from muniment.evidence import moment
 from muniment.interfaces.cli.report_style import STYLE
 
-_WORDS: Final = {
+#: what a control came to, in words
+STATES: Final = {
     "satisfied": "no exception",
     "exceptions": "exceptions",
     "not-tested": "not tested",
@@ -337,7 +338,7 @@ def _facts(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _badge(state: str) -> str:
-    return f'<span class="badge {_t(state)}">{_t(_WORDS.get(state, state))}</span>'
+    return f'<span class="badge {_t(state)}">{_t(STATES.get(state, state))}</span>'
 
 
 def _anchor(id_: str) -> str:

@@ -444,7 +444,7 @@ def _trouble(record: Json, _sections: Json, _names: Names) -> Iterator[str]:
 
 
 def counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 _DETAILS: Mapping[str, _Details] = {
