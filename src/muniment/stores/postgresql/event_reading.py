@@ -67,7 +67,13 @@ BY_RESOURCE: LiteralString = (
     " AND at >= %s AND at < %s ORDER BY at, row LIMIT %s"
 )
 READ_TYPES: LiteralString = "SELECT DISTINCT type FROM counts"
-FIRST_ROW: LiteralString = "SELECT min(row) FROM events WHERE at >= %s AND at < %s"
+# by blocks: of the events themselves there may be too many for the time that a statement has
+FIRST_ROW: LiteralString = (
+    "SELECT e.row FROM places p JOIN LATERAL (SELECT min(row) AS row FROM events"
+    " WHERE row >= p.row AND row < p.row + p.count AND at >= %(since)s AND at < %(until)s) e"
+    " ON e.row IS NOT NULL"
+    " WHERE p.last >= %(since)s AND p.first < %(until)s ORDER BY p.row LIMIT 1"
+)
 READ_JOINED: LiteralString = "SELECT case_id FROM joined WHERE key = %s"
 
 #: row, first row of its block, and link of an event
@@ -184,8 +190,8 @@ def between(
 
 
 def first_row(session: Session, since: int, until: int) -> int | None:
-    ((row,),) = session.rows(FIRST_ROW, (since, until))
-    return None if row is None else int(row)
+    rows = session.rows(FIRST_ROW, {"since": since, "until": until})
+    return int(rows[0][0]) if rows else None
 
 
 def joined(session: Session, key: Key) -> str | None:
