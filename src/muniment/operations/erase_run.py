@@ -148,9 +148,15 @@ async def _approve(service: Service, caller: Caller, beginning: str) -> None:
     await service.append(Proposal(drafts=(draft,), reads=reads, gives=False))
 
 
+def _is_in_force(service: Service, run: Run) -> bool:
+    """Whether the classes are those that it was proposed under."""
+    in_force = service.registry.configuration
+    return in_force is not None and in_force.digest == run.proposed.configuration
+
+
 async def _is_as_proposed(service: Service, run: Run) -> bool:
-    proposed, in_force = run.proposed, service.registry.configuration
-    if in_force is None or in_force.digest != proposed.configuration:
+    proposed = run.proposed
+    if not _is_in_force(service, run):
         return False
     found = await asyncio.to_thread(retain.look, service, proposed.as_of, proposed.size)
     return found.listed == proposed.listed
@@ -206,26 +212,29 @@ async def carry_out(service: Service, case: str) -> Run:
     if run.state != "begun":
         raise Conflict(f"this run is {run.state}; it takes {run.missing} more to want it")
     await _finish_recorded(service, run)
-    if await _is_as_proposed(service, run):
-        going = await asyncio.to_thread(_still, service, run)
-        for some in _pieces(going.sections, ERASED):
-            recorded: list[Erasing] = []
-            for few in _pieces(some, RECORDED):
-                recorded += await until_it_stands(partial(_record, service, case, few))
-            await asyncio.to_thread(erase_sections, service.log, service.ledger, recorded)
-            _forget(service, some)
-        for batch in going.batches:
-            await until_it_stands(partial(_erase_batch, service, case, batch))
-    else:
+    going = await asyncio.to_thread(_still, service, run)
+    if going is None:
         _log.warning("run %s ends: the configuration that it was proposed under is gone", case)
+    for some in _pieces(going.sections if going is not None else (), ERASED):
+        recorded: list[Erasing] = []
+        for few in _pieces(some, RECORDED):
+            recorded += await until_it_stands(partial(_record, service, case, few))
+        await asyncio.to_thread(erase_sections, service.log, service.ledger, recorded)
+        _forget(service, some)
+    for batch in going.batches if going is not None else ():
+        await until_it_stands(partial(_erase_batch, service, case, batch))
     await until_it_stands(lambda: _close(service, case))
     return find(service, case)
 
 
-def _still(service: Service, run: Run) -> Plan:
-    """What would still go, of what was proposed: as the log is now."""
+def _still(service: Service, run: Run) -> Plan | None:
+    """What would still go, of what was proposed: as the log is now. None: it was another list."""
     proposed = run.proposed
+    if not _is_in_force(service, run):
+        return None
     then = retain.look(service, proposed.as_of, proposed.size)
+    if then.listed != proposed.listed:
+        return None
     now = retain.look(service, proposed.as_of)
     wanted = {(each.kept.record, each.kept.section) for each in then.sections}
     batches = {each.kept.record for each in then.batches}
@@ -250,6 +259,8 @@ async def _record(service: Service, case: str, some: Sequence[Going]) -> list[Er
     """`record:erased` for each of these that nothing holds; what is to be erased by it."""
     holds, files = service.log.head(HOLDS), service.files_in_force()
     standing, run = service.erasures.holding.standing(), find(service, case)
+    if not _is_in_force(service, run):
+        return []  # the next run goes by the classes of now
     free = [each for each in some if holding(standing, each.kept.concern) is None]
     drafts: list[Draft] = []
     for each in free:
@@ -270,7 +281,8 @@ async def _record(service: Service, case: str, some: Sequence[Going]) -> list[Er
 async def _erase_batch(service: Service, case: str, going: GoingBatch) -> None:
     holds, files = service.log.head(HOLDS), service.files_in_force()
     standing, run = service.erasures.holding.standing(), find(service, case)
-    if service.observing.store is None or holding(standing, going.kept.concern) is not None:
+    held = holding(standing, going.kept.concern) is not None
+    if service.observing.store is None or held or not _is_in_force(service, run):
         return
     left = await asyncio.to_thread(left_of, service, going)
     record, document = record_of(going, left)

@@ -3,7 +3,8 @@ All that is recorded about one person, for himself or for whoever answers him.
 
 Every record that names him, and what its sections say where that is his or is about him. What
 others wrote as their own, such as a note to an approval or the detail of a finding, is withheld and
-counted. That it was taken is recorded, with a digest of the file.
+counted. That somebody is looking into what he did (findings, holds) is told to auditors alone. That
+the copy was taken is recorded, with a digest of the file.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ async def export(service: Service, caller: Caller, name: str) -> Taken:
         permit.require(service, caller, "audit")
     elif caller.session is not None and caller.session.opened.delegation is not None:
         raise NotPermitted("what is recorded about you is not delegated")
-    told = await asyncio.to_thread(_told, service, person)
+    told = await asyncio.to_thread(_told, service, person, caller.principal.person == person)
     data = json.dumps(told, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
     summary = told["summary"]
     taken = records.PersonExported(
@@ -87,8 +88,13 @@ async def export(service: Service, caller: Caller, name: str) -> Taken:
     )
 
 
-def _told(service: Service, person: str) -> dict[str, Any]:
-    found = list(_about(service, person))
+def _told(service: Service, person: str, himself: bool) -> dict[str, Any]:
+    found = [
+        entry
+        for entry in _about(service, person)
+        # that somebody is looking into what he did is for others to tell him
+        if not (himself and entry.header.kind in OTHERS)
+    ]
     lines = [_line(service, entry, person) for entry in found]
     sections = [said for line in lines for said in line["sections"].values()]
     return {

@@ -442,6 +442,43 @@ async def test_an_identity_goes_once_it_was_replaced_or_disabled(scenario: Scena
     assert len(found.sections) == 2  # as he was before, and as he is now
 
 
+async def test_a_configuration_that_changes_amid_a_run_ends_it(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        await old_case(scenario, text=f"{WORDS} {n}")
+    scenario.service.erasures.rules = rules(YEAR)
+    scenario.clock.advance(366 * DAY)
+    monkeypatch.setattr(erase_run, "RECORDED", 1)
+    proposed = await run(scenario)
+    assert proposed.run is not None
+    plain, changed = erase_run._record, list[bool]()
+
+    async def record(*given: Any) -> Any:
+        recorded = await plain(*given)
+        if not changed:
+            changed.append(True)
+            scenario.roles.pop(("orders-staging", "readwrite"))
+            await scenario.take_in()
+        return recorded
+
+    monkeypatch.setattr(erase_run, "_record", record)
+    done = await erase_run.carry_out(scenario.service, proposed.run.id)
+    assert (done.closed, done.sections) == (True, 1)
+    assert len(proposed.plan.sections) > 1
+    scenario.check()
+
+
+async def test_that_somebody_looks_into_it_is_not_in_ones_own_copy(scenario: Scenario) -> None:
+    await scenario.ask("ana", text=WORDS)
+    placed = await place(scenario, Scope(people=("ana",)))
+    own = await subject.export(scenario.service, scenario.caller("ana"), "ana")
+    others = await subject.export(scenario.service, scenario.caller("aud"), "ana")
+    assert placed not in own.data.decode()
+    assert placed in others.data.decode()
+    assert "matter 7" not in others.data.decode()
+
+
 async def test_what_was_given_away_is_listed(scenario: Scenario) -> None:
     case = await old_case(scenario)
     await scenario.export("ana", case)
