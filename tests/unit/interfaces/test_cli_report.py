@@ -321,6 +321,29 @@ def _file_of_a_stranger(folder: Path) -> None:
     (folder / "documents" / "readme.txt").write_text("all is well")
 
 
+def _link_elsewhere(folder: Path) -> None:
+    each = next((folder / "documents").iterdir())
+    elsewhere = folder.parent / "elsewhere"
+    each.rename(elsewhere)
+    each.symlink_to(elsewhere)
+
+
+def _folder_in_it(folder: Path) -> None:
+    (folder / "documents" / "more").mkdir()
+
+
+def _no_page(folder: Path) -> None:
+    (folder / "report.html").unlink()
+
+
+def _no_excerpt(folder: Path) -> None:
+    (folder / "log.excerpt.gz").unlink()
+
+
+def _no_report(folder: Path) -> None:
+    (folder / "report.json").unlink()
+
+
 def _outside(folder: Path) -> None:
     secret = folder.parent / "secret"
     secret.write_bytes(b"x")
@@ -391,6 +414,11 @@ def _framework_as_list(folder: Path) -> None:
         (_document_of_a_stranger, 8),
         (_file_of_a_stranger, 7),
         (_outside, 7),
+        (_link_elsewhere, 7),
+        (_folder_in_it, 7),
+        (_no_page, 10),
+        (_no_excerpt, 1),
+        (_no_report, 7),
         (_bundle_of_a_stranger, 9),
         (_page_alone, 10),
         (_page_of_another, 10),

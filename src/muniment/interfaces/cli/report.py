@@ -20,8 +20,9 @@ from muniment.evidence.verdict import Verdict
 from muniment.evidence.witness_policy import WitnessPolicy
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.screen import json_option
-from muniment.interfaces.cli.trust import FILE, parse_key, read, reader, trusting
+from muniment.interfaces.cli.trust import FILE, parse_key, reader, trusting
 from muniment.interfaces.cli.verify import read_head
+from muniment.interfaces.verifier import given
 from muniment.interfaces.verifier.outcome import (
     compared_json,
     mark,
@@ -174,7 +175,7 @@ def report_command(
 def _map(file: Path | None) -> bytes:
     from muniment.oversight import control_map
 
-    return control_map.shipped() if file is None else read(file, control_map.MAX_MAP)
+    return control_map.shipped() if file is None else given.read(file, control_map.MAX_MAP)
 
 
 def _frameworks(map_data: bytes) -> list[dict[str, Any]]:

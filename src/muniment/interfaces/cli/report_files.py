@@ -169,13 +169,17 @@ def check_report(
             progress=progress,
         )  # fmt: skip
     steps = dict(proved.steps)
-    steps[7] = f"{_check_attached(folder, value['attached']):,} files"
+    with failing_as(7):
+        steps[7] = f"{_check_attached(folder, value['attached']):,} files"
     with failing_as(8):
         steps[8] = _check_numbers(folder, value, counting, proved)
     steps[9] = f"{_check_bundles(folder, value, key, proved):,} bundles"
-    doubts = _check_made(folder, value)
+    with failing_as(10):
+        doubts = _check_made(folder, value)
     if not doubts:
         steps[10] = "byte for byte"
+    if value["map"] != sha256(control_map.shipped()).hexdigest():
+        doubts.append(f"that its control map is ours: it is another, sha256:{value['map']}")
     return CheckedReport(value=value, proved=proved, steps=steps, doubts=tuple(doubts))
 
 
@@ -204,9 +208,13 @@ def _check_attached(folder: Path, attached: Mapping[str, Any]) -> int:
 
 
 def _lying(folder: Path) -> Iterator[str]:
+    """Plain files: what leads elsewhere, or never ends, is no part of a report."""
     for own in _OWN:
         if (folder / own).is_dir():
-            yield from (f"{own}/{each.name}" for each in (folder / own).iterdir())
+            for each in (folder / own).iterdir():
+                plain = each.is_file() and not each.is_symlink()
+                require(7, plain, f"`{own}/{each.name}` is no plain file")
+                yield f"{own}/{each.name}"
 
 
 def _check_numbers(
