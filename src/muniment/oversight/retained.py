@@ -146,7 +146,7 @@ class Retained:
             case = self._cases[header.case] = _Case(header.kind, header.at, header.at)
         case.last = header.at
         self._learn(case, header, body)
-        if header.sections:
+        if header.sections or header.kind in _REPLACED:
             self._seal(_Section(header, entry.index, entry.leaf))
         match header.kind:
             case records.CaseClosed.KIND:
@@ -198,9 +198,10 @@ class Retained:
             case.data.add(data)
 
     def _seal(self, section: _Section) -> None:
-        """A record with sections; what it takes the place of begins to age."""
+        """A record with sections, or one that takes the place of such: then that begins to age."""
         header, body = section.header, section.header.body
-        self._sections.append(section)
+        if header.sections:
+            self._sections.append(section)
         place: tuple[str, ...] | None = None
         if header.kind in _IN_CASE:
             place = (header.kind, header.case)

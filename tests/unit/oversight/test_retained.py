@@ -119,9 +119,18 @@ def test_who_somebody_is_ages_once_it_was_replaced_or_he_was_disabled(written: W
     again = written.add(id_, ENROLLED, "identity")
     assert written.since(f"{id_}/0", "identity") == again
     assert written.since(f"{id_}/1", "identity") is None
+    written.add(case("b", "prn"), ENROLLED)  # somebody else, and nothing is said of him
     gone = written.add(id_, replace(ENROLLED, active=False), "identity")
     assert written.since(f"{id_}/1", "identity") == gone
     assert written.since(f"{id_}/2", "identity") == gone
+
+
+def test_who_changed_the_settings_ages_once_they_were_changed_again(written: Written) -> None:
+    changed = records.ConfigChanged(actor=SERVICE, configuration=b"c" * 32, source="file")
+    written.add(case("c", "cfg"), changed, "author")
+    assert written.since(f"{case('c', 'cfg')}/0", "author") is None
+    again = written.add(case("c", "cfg"), changed)  # by nobody who is named
+    assert written.since(f"{case('c', 'cfg')}/0", "author") == again
 
 
 def opened(token: bytes, expires: datetime) -> records.SessionOpened:
