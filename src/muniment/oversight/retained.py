@@ -40,17 +40,14 @@ _TELLS: Final = frozenset(
 #: the time of these runs once another has taken their place, in their case or everywhere
 _IN_CASE: Final = frozenset((records.PrincipalEnrolled.KIND, records.GroupDefined.KIND))
 _EVERYWHERE: Final = frozenset((records.ConfigChanged.KIND, records.PolicyActivated.KIND))
+_REPLACED: Final = _IN_CASE | _EVERYWHERE
 #: cases of these are never closed
-_ENDLESS: Final = (
-    _IN_CASE
-    | _EVERYWHERE
-    | {
-        records.RoleDefined.KIND,
-        records.LogStarted.KIND,
-        records.EventsReceived.KIND,
-        records.EventsMissed.KIND,
-    }
-)
+_ENDLESS: Final = _REPLACED | {
+    records.RoleDefined.KIND,
+    records.LogStarted.KIND,
+    records.EventsReceived.KIND,
+    records.EventsMissed.KIND,
+}
 _DAY: Final = timedelta(days=1)
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _PRINCIPAL, _PERSON = "prn_", "per_"
