@@ -8,7 +8,7 @@ numbers; nothing in it is measured, remembered or judged otherwise. It certifies
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from muniment.errors import LogInvalid
@@ -34,6 +34,8 @@ from muniment.oversight.population import Line, Population
 FORMAT: Final = "muniment-report/v1"
 #: of one test; of the others their number is told
 MOST_FAULTS: Final = 500
+#: by how much the times of a log may go back from one entry to the next, and more
+SLACK: Final = timedelta(minutes=1)
 #: what is shown of the log before the period: without it the period cannot be judged
 BEFORE: Final = frozenset((*KEY_KINDS, "policy:activated", "log:witnessed"))
 
@@ -110,7 +112,7 @@ def build(
     what is counted is all that there was.
     """
     begins = counting.begins(proved)
-    if begins is not None and begins >= start:
+    if begins is not None and begins > start - SLACK:
         raise LogInvalid(f"the excerpt begins at {moment.text(begins)}, within the period")
     examined = Examined(
         population=counting.population,

@@ -173,6 +173,21 @@ def test_a_report_may_be_about_some_resources(place: Place, tmp_path: Path) -> N
     assert check(place, out).exit_code == 0
 
 
+def test_a_period_in_which_nothing_was_written_is_reported_and_tested_of_nothing(
+    place: Place, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    made = ask(
+        "--framework", "owasp-nhi", "--period", "2026-06", "-o", out,
+        "--log", place.mirror, "--log-key", place.key,
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    value = value_of(out)
+    assert (value["population"]["requests"], value["over"]) == (0, False)
+    assert {each["state"] for each in value["controls"]} == {"not-tested"}
+    assert check(place, out).exit_code == 0
+
+
 OWN_MAP = """
 [frameworks.own]
 title = "Our own"

@@ -102,7 +102,8 @@ def _shown(
     log: LogAsRead, start: datetime, progress: report_files.Progress
 ) -> Iterator[tuple[int, bytes]]:
     """All from a little before the period on; before that what it cannot be judged without."""
-    first = log.first_since(start - MARGIN)
+    # one more, however old: by it is seen that nothing of the period stands before
+    first = max(0, log.first_since(start - MARGIN) - 1)
     needles = [f'"kind":"{kind}"'.encode() for kind in sorted(report.BEFORE)]
     for index, data in log.entries(0, first):
         if index == 0 or any(needle in data for needle in needles):
