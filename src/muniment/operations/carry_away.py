@@ -18,7 +18,7 @@ from muniment.operations.export import Plan, assemble, cover, plan
 from muniment.operations.health import MEASUREMENTS
 from muniment.operations.order_removal import REMOVALS
 from muniment.operations.publish import publish_with_stamps
-from muniment.operations.retain import check_may_go
+from muniment.operations.retain import check_may_go, walk
 from muniment.operations.service import Caller, Service, close
 
 #: begin the ids of scans of targets, of removals that were ordered, and of measurements
@@ -153,7 +153,7 @@ async def erase(service: Service, caller: Caller, record_id: str, section: str, 
 
 async def _record(service: Service, caller: Caller, entry: Entry, section: str, rule: str) -> None:
     holds = service.log.head(HOLDS)  # before it is looked whether one covers it
-    await asyncio.to_thread(check_may_go, service, entry.header.id, section)
+    await walk(service, check_may_go, entry.header.id, section)
     erasure, now = service.new_case(), service.now()
     record = records.RecordErased(
         actor=service.actor(caller), record=entry.header.id, section=section, rule=rule

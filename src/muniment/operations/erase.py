@@ -7,6 +7,7 @@ backup takes back, then content and salt in the database. What a crash cut short
 `operations.erase_events`.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Erasures:
         self.holding = Holding()
         #: the classes of the configuration that this process was built from
         self.rules = Rules()
+        #: one walk over the whole log at a time
+        self.walking = asyncio.Lock()
         #: when the schedule last looked, in this process
         self.looked_at: datetime | None = None
 

@@ -53,7 +53,7 @@ class Proposed:
 async def dry_run(service: Service, caller: Caller) -> Plan:
     """What would go at this moment, and under which rule. Nothing is recorded."""
     permit.require(service, caller, "read")
-    return await asyncio.to_thread(retain.look, service, service.now())
+    return await retain.walk(service, retain.look, service.now())
 
 
 async def propose(service: Service, caller: Caller) -> Proposed:
@@ -70,7 +70,7 @@ async def propose_by_itself(service: Service) -> Proposed:
     """The same on a schedule: nobody wants it yet. One that somebody wants already stays."""
     waiting = [each for each in service.erasures.holding.open_runs() if each.persons]
     if waiting:
-        found = await asyncio.to_thread(retain.look, service, service.now())
+        found = await retain.walk(service, retain.look, service.now())
         return Proposed(plan=found, run=waiting[-1])
     return await _propose(service, None)
 
@@ -83,7 +83,7 @@ async def _propose(service: Service, caller: Caller | None) -> Proposed:
 async def _attempt(service: Service, caller: Caller | None) -> Proposed:
     files, now = service.files_in_force(), service.now()
     in_force = service.registry.configuration
-    found = await asyncio.to_thread(retain.look, service, now)
+    found = await retain.walk(service, retain.look, now)
     if not len(found) or in_force is None:
         return Proposed(plan=found, run=None)
     case, drafts, reads = service.new_case(RUNS), list[Draft](), dict[str, bytes | None]()
@@ -158,7 +158,7 @@ async def _is_as_proposed(service: Service, run: Run) -> bool:
     proposed = run.proposed
     if not _is_in_force(service, run):
         return False
-    found = await asyncio.to_thread(retain.look, service, proposed.as_of, proposed.size)
+    found = await retain.walk(service, retain.look, proposed.as_of, proposed.size)
     return found.listed == proposed.listed
 
 
@@ -212,7 +212,7 @@ async def carry_out(service: Service, case: str) -> Run:
     if run.state != "begun":
         raise Conflict(f"this run is {run.state}; it takes {run.missing} more to want it")
     await _finish_recorded(service, run)
-    going = await asyncio.to_thread(_still, service, run)
+    going = await retain.walk(service, _still, run)
     if going is None:
         _log.warning("run %s ends: the configuration that it was proposed under is gone", case)
     for some in _pieces(going.sections if going is not None else (), ERASED):

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from muniment.access import records
 from muniment.access.fields import to_json
@@ -18,8 +18,15 @@ from muniment.operations.service import Caller, Service
 from muniment.oversight.retained import Kept, Plan, Retained, holding, plan
 from muniment.oversight.retention import Class
 
+T = TypeVar("T")
 #: lines of a plan that are shown
 SHOWN = 1000
+
+
+async def walk(service: Service, work: Callable[..., T], *given: Any) -> T:
+    """Do what reads the whole log, in a thread, and only one of it at a time."""
+    async with service.erasures.walking:
+        return await asyncio.to_thread(work, service, *given)
 
 
 def look(service: Service, as_of: datetime, size: int | None = None) -> Plan:
@@ -101,7 +108,7 @@ def find(kept: Retained, record: str, section: str) -> Kept | None:
 async def overview(service: Service, caller: Caller) -> dict[str, Any]:
     """The classes in force, and how much each covers."""
     permit.require(service, caller, "read")
-    return await asyncio.to_thread(_overview, service)
+    return await walk(service, _overview)
 
 
 def _overview(service: Service) -> dict[str, Any]:
@@ -186,7 +193,7 @@ async def reach(service: Service, caller: Caller, case: str) -> dict[str, Any]:
     Bundles of it, what was told of a person as his own copy, and where copies of the log lie.
     """
     permit.require(service, caller, "audit")
-    found = await asyncio.to_thread(_reach, service, case)
+    found = await walk(service, _reach, case)
     await reading.note(service, caller, "reads", about=case, count=len(found["given"]))
     return found
 

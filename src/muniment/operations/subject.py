@@ -7,7 +7,6 @@ counted. That somebody is looking into what he did (findings, holds) is told to 
 the copy was taken is recorded, with a digest of the file.
 """
 
-import asyncio
 import json
 import secrets
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import LOST, Entry
 from muniment.operations import hold, permit
-from muniment.operations.retain import proved
+from muniment.operations.retain import proved, walk
 from muniment.operations.service import Caller, Service, close
 
 #: begins the ids of the cases in which it is recorded
@@ -64,7 +63,7 @@ async def export(service: Service, caller: Caller, name: str) -> Taken:
         permit.require(service, caller, "audit")
     elif caller.session is not None and caller.session.opened.delegation is not None:
         raise NotPermitted("what is recorded about you is not delegated")
-    told = await asyncio.to_thread(_told, service, person, caller.principal.person == person)
+    told = await walk(service, _told, person, caller.principal.person == person)
     data = json.dumps(told, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
     summary = told["summary"]
     taken = records.PersonExported(
