@@ -65,6 +65,8 @@ class Detection:
     #: the first entry of the log, and the last row of the store of events, that were not seen yet
     _next: int = 0
     _row: int = 0
+    #: when the last entry that was seen was recorded
+    _read_to: datetime | None = None
     _begun: bool = False
     #: what was there before we began was looked at: whatever is found from now on is news
     _caught_up: bool = False
@@ -117,9 +119,12 @@ class Detection:
     def _see_more(self) -> bool:
         entries = self._see_entries()
         events = self._see_events()
-        self._show(self.recorded.tick(self.service.now()))
-        self._hits.extend(self.watch.tick(self.service.now()))
-        return entries == MOST_ENTRIES or events == MOST_EVENTS
+        # while there is more to read it is still the past: what is missing may come with it
+        behind = entries == MOST_ENTRIES
+        now = self._read_to if behind and self._read_to is not None else self.service.now()
+        self._show(self.recorded.tick(now))
+        self._hits.extend(self.watch.tick(now))
+        return behind or events == MOST_EVENTS
 
     def _see_entries(self) -> int:
         log, seen = self.service.log, 0
@@ -131,7 +136,9 @@ class Detection:
         return seen
 
     def _see_entry(self, index: int, data: bytes) -> None:
-        self._show(self.recorded.see(entry_of(index, data)))
+        entry = entry_of(index, data)
+        self._read_to = entry.header.at
+        self._show(self.recorded.see(entry))
 
     def _see_events(self) -> int:
         store = self.service.observing.store

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from muniment.operations import answer_finding, findings, observe, past, story
+from muniment.operations import (
+    answer_finding,
+    detect,
+    findings,
+    heartbeat,
+    observe,
+    past,
+    story,
+)
 from muniment.operations.around import Around
 from muniment.operations.detect import SETTLES, Detection, RuleSet
 from muniment.operations.grant_windows import GrantWindows
@@ -29,7 +37,7 @@ from muniment.testing.events_in_memory import EventsInMemory
 from muniment.testing.plain_reader import PlainReader, plain
 from muniment.testing.scenario import Scenario
 
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 @pytest.fixture
@@ -142,6 +150,22 @@ async def test_what_somebody_has_closed_is_not_raised_again_by_a_restart(watched
     )
     await detection(watched).look()
     assert raised(watched) == {"break-glass-used": "closed"}
+
+
+async def test_a_long_past_is_seen_to_its_end_before_it_is_judged(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = await broken(watched)
+    await watched.end("bo", case.case.id)
+    await watched.advance(HOUR)
+    await watched.answer_review("aud", case.case.id, note="the outage of that day")
+    for _ in range(5 * 24):
+        watched.clock.advance(HOUR)
+        await heartbeat.beat(watched.service)
+    monkeypatch.setattr(detect, "MOST_ENTRIES", 10)
+    await detection(watched).look()
+    rows = watched.service.projections.cases(kind="finding")
+    assert {row.role for row in rows} == {"break-glass-used"}
 
 
 async def test_use_after_the_end_of_a_grant_raises_a_finding_about_it(watched: Scenario) -> None:
