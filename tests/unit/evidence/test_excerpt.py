@@ -287,6 +287,15 @@ def test_a_file_that_grows_a_thousandfold_is_stopped_at_its_first_line() -> None
         verify_excerpt([bomb], KEY)
 
 
+@given(st.binary(max_size=300), st.booleans())
+def test_whatever_else_is_given_costs_nothing_but_its_own_refusal(
+    junk: bytes, as_lines: bool
+) -> None:
+    lines = [lines_of({0})[0], *junk.split(b"\n")]
+    with pytest.raises(BundleInvalid):
+        verify_excerpt(excerpt.zipped(lines) if as_lines else [excerpt.GZIP, junk], KEY)
+
+
 def test_another_key_than_the_readers_proves_nothing() -> None:
     other = SigningKey.generate(KEY.name).verifier
     with pytest.raises(BundleInvalid) as failed:

@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 from muniment.errors import Malformed
 from muniment.evidence import canonical, excerpt
 from muniment.evidence.checkpoint import Checkpoint, sign
-from muniment.evidence.note import SigningKey
+from muniment.evidence.note import SigningKey, parse_note
 from muniment.interfaces.cli import report_files, report_page
 from muniment.interfaces.cli.main import run
 from muniment.interfaces.cli.period import whole_days
 from muniment.interfaces.cli.report import report_command
+from muniment.testing.vouching import Vouchers
 from muniment.testing.written_year import WrittenYear
 
 
@@ -124,6 +125,26 @@ def test_a_head_that_the_reader_kept_is_held_against_it(place: Place, tmp_path: 
     found = check(place, place.report, "--head", other)
     assert found.exit_code == 1
     assert json.loads(found.output)["verdict"] == "DIVERGED"
+
+
+def test_witnesses_of_the_reader_vouch_for_a_report(place: Place, tmp_path: Path) -> None:
+    vouchers, mirror, out = Vouchers(), tmp_path / "mirror", tmp_path / "out"
+    shutil.copytree(place.mirror, mirror)
+    note = (mirror / "checkpoint").read_bytes()
+    text, _ = parse_note(note)
+    lines = [each.cosign(text, 1_800_000_000).line for each in vouchers.witnesses[:2]]
+    forged = vouchers.witnesses[2].cosign(text.replace("log", "lag"), 1_800_000_000).line
+    (mirror / "checkpoint").write_bytes(note + "".join([*lines, forged]).encode())
+    policy = tmp_path / "policy"
+    policy.write_text(vouchers.policy)
+    made = ask(
+        "--framework", "soc2", "--period", "2026", "-o", out, "--log", mirror,
+        "--log-key", place.key, "--witnesses", policy,
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    found = json.loads(check(place, out, "--witnesses", policy).output)
+    assert found["grade"] == "WITNESSED 2/3"
+    assert json.loads(check(place, out).output)["grade"] == "UNANCHORED"
 
 
 def test_what_the_documents_are_lies_beside_it(place: Place) -> None:
