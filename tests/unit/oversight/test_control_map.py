@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,12 @@ def test_no_row_claims_more_than_was_tested() -> None:
 
 def test_every_test_speaks_to_some_control() -> None:
     assert {id_ for _, row in ROWS for id_ in row.tests} == TESTS.keys()
+
+
+def test_every_test_is_documented_with_what_it_means() -> None:
+    page = (Path(__file__).parents[3] / "docs/how-to/reports.md").read_text("utf-8")
+    for test in TESTS.values():
+        assert f"| `{test.id}` | {test.title} | {test.counts} |" in page
 
 
 def test_what_could_not_be_read_is_not_said_to_have_been() -> None:
