@@ -65,9 +65,8 @@ class Campaign:
         if self.opened_at is None or self.state != "open":
             return []
         whole, gone = self.opened.due - self.opened_at, at - self.opened_at
-        return [share for share in SHARES if share > self.share and 100 * gone >= share * whole][
-            -1:
-        ]
+        over = [share for share in SHARES if share > self.share and 100 * gone >= share * whole]
+        return over[-1:]
 
     def may_be_signed_by(self, actor: records.Actor) -> bool:
         """By a human who decided nothing in it; in which group he is is asked elsewhere."""

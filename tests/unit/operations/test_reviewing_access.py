@@ -23,7 +23,7 @@ from muniment.evidence.bundle import Bundle
 from muniment.operations import apply_reviews, campaigns, decide_review, sign_review
 from muniment.operations.campaign_population import make
 from muniment.operations.decide_review import Verdict, decide
-from muniment.operations.open_campaign import open_campaign, recompute
+from muniment.operations.open_campaign import open_by_itself, open_campaign, recompute
 from muniment.testing.cast import human
 from muniment.testing.scenario import Scenario
 
@@ -349,3 +349,48 @@ async def test_the_evidence_of_a_grant_whose_holder_may_not_ask_any_more_verifie
     assert {"eligibility:withdrawn", "review:decided"} <= kinds
     whole = verify(await scenario.export("boss", case), scenario.key.verifier)
     assert whole.campaign is not None
+
+
+async def test_what_was_decided_before_a_crash_is_done_after_it(scenario: Scenario) -> None:
+    picked = await scenario.granted("ana")
+    case = await opened(scenario)
+    (item,) = items(scenario, case)
+    await say(scenario, case, item, "revoke", reason="over")
+    await scenario.restart()
+    await apply_reviews.settle(scenario.service)
+    await scenario.work()
+    await scenario.restart()
+    assert await apply_reviews.settle(scenario.service) == 1
+    assert await apply_reviews.settle(scenario.service) == 0
+    assert scenario.read(picked).closed
+    assert scenario.kinds(case).count("review:applied") == 1
+
+
+async def test_a_population_is_made_again_though_policy_and_people_have_changed(
+    scenario: Scenario,
+) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario, "eligible")
+    text = scenario.policy["policies/10-request.cedar"].decode()
+    await scenario.activate(
+        {
+            **scenario.policy,
+            "policies/10-request.cedar": text.replace('"engineering"', '"others"').encode(),
+        }
+    )
+    await scenario.change("ana", active=False)
+    await scenario.restart()
+    assert (await recompute(scenario.service, scenario.caller("sec"), case))["same"]
+    other = await opened(scenario, "eligible")
+    assert len(items(scenario, other)) < len(items(scenario, case))
+
+
+async def test_one_occasion_opens_one_review_on_however_many_nodes(tmp_path: Path) -> None:
+    scenario = Scenario(tmp_path, campaigns=[GRANTS], shared=True, checking=False)
+    async with scenario:
+        rule = campaigns.rule(scenario.service, "grants")
+        with scenario.another_node() as other:
+            first = await open_by_itself(scenario.service, rule, "schedule", "today")
+            second = await open_by_itself(other, rule, "schedule", "today")
+            assert first is not None
+            assert second is None
