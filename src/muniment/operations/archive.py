@@ -8,7 +8,7 @@ then, so that whoever holds the archive can show that it is all of it.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import Final
@@ -37,6 +37,8 @@ MOST_BUNDLES: Final = 100
 #: policies of one period that are carried along; who changes them more often has them in the cases
 MOST_POLICIES: Final = 50
 _MOST_RESOURCES: Final = 100
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9999, 1, 2, tzinfo=UTC)
 #: entries of other nodes may be that much out of the order of their times
 _SKEW: Final = timedelta(minutes=10)
 _PAGE: Final = 500
@@ -51,8 +53,8 @@ class Wanted:
     resources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.since < self.until:
-            raise Malformed("the period ends before it begins")
+        if not _EARLIEST <= self.since < self.until <= _LATEST:
+            raise Malformed("the period ends before it begins, or lies beyond all records")
         if len(self.resources) > _MOST_RESOURCES:
             raise Malformed(f"name at most {_MOST_RESOURCES} resources, or none for all of them")
 

@@ -1,7 +1,7 @@
 """`/v1/archives…`: the evidence of a whole period, for `muniment evidence archive`."""
 
 import asyncio
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -33,6 +33,15 @@ class BundlesAsk(Body):
     cases: list[_Case] = Field(min_length=1, max_length=MOST_BUNDLES)
 
 
+def _in_utc(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise Malformed("`since` and `until` have a zone: end them with `Z`")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise Malformed("a moment beyond all calendars") from None
+
+
 @router.get("/evidence/reads")
 async def reads(
     service: ServiceDep,
@@ -57,10 +66,8 @@ async def open_archive(service: ServiceDep, caller: CallerDep, body: ArchiveAsk)
     `beyond` is how many cases more there are that he may not take. `observed` are the cases of
     which sources sent events.
     """
-    for at in (body.since, body.until):
-        if at.tzinfo is None:
-            raise Malformed("`since` and `until` have a zone: end them with `Z`")
-    wanted = Wanted(since=body.since, until=body.until, resources=tuple(body.resources))
+    since, until = _in_utc(body.since), _in_utc(body.until)
+    wanted = Wanted(since=since, until=until, resources=tuple(body.resources))
     opened = await archive.open_archive(service, caller, wanted)
     return {
         "archive": opened.case,
