@@ -16,6 +16,7 @@ from muniment.oversight import watch
 from muniment.oversight.calendars import WorkingDays
 from muniment.oversight.detector import Detector, thresholds
 from muniment.oversight.detectors import SCANNED, all_detectors
+from muniment.oversight.detectors.control_changed import ControlChanged
 from muniment.oversight.event import Key
 from muniment.oversight.link import Correlator, Grants, GrantWindow
 from muniment.oversight.recorded import Recorded
@@ -54,8 +55,14 @@ def chosen(settings: Settings, folder: Path) -> tuple[type[Detector], ...]:
 
 
 def given(settings: Settings) -> Mapping[str, dict[str, int]]:
-    """The thresholds that were set, by the id of their rule."""
-    return {id_: section.thresholds for id_, section in settings.detect.rules.items()}
+    """The thresholds that were set, by the id of their rule, or follow from other settings."""
+    found = {id_: section.thresholds for id_, section in settings.detect.rules.items()}
+    # a heart that beats more slowly than every hour has not stopped
+    slow = 2 * int(settings.log.heartbeat.total_seconds())
+    if slow > ControlChanged.rule.thresholds["gap"].default:
+        id_ = ControlChanged.rule.id
+        found[id_] = {"gap": slow, **found.get(id_, {})}
+    return found
 
 
 def surroundings(settings: Settings) -> WorkingDays:
@@ -70,11 +77,12 @@ def surroundings(settings: Settings) -> WorkingDays:
 def rule_sets(settings: Settings, folder: Path) -> dict[str, RuleSet]:
     """By rule id, also of the rule about detectors themselves. Raises `ConfigInvalid`."""
     sections, found = settings.detect.rules, {FAILED.id: RuleSet(rule=FAILED, thresholds={})}
+    here = given(settings)
     for each in chosen(settings, folder):
         section = sections.get(each.rule.id)
         found[each.rule.id] = RuleSet(
             rule=each.rule,
-            thresholds=thresholds(each.rule, section.thresholds if section else {}),
+            thresholds=thresholds(each.rule, here.get(each.rule.id, {})),
             ends=section is not None and section.ends_access,
         )
     ending = sorted(id_ for id_, each in found.items() if each.ends)

@@ -59,6 +59,19 @@ def test_a_rule_is_set_and_switched_off_in_the_configuration(folder: Path) -> No
     assert not found["never-used"]["enabled"]
 
 
+def test_a_log_whose_heart_beats_slowly_is_not_held_to_be_silent(folder: Path) -> None:
+    def gap() -> int:
+        found = rules(folder, "--rule", "control-changed")["control-changed"]
+        value: int = found["thresholds"]["gap"]["value"]
+        return value
+
+    assert gap() == 2 * 3600
+    set_here(folder, '[log]\nheartbeat = "4h"')
+    assert gap() == 8 * 3600
+    set_here(folder, "[detect.rules.control-changed]\ngap = 9000")
+    assert gap() == 9000
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
