@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 import pytest
-from fake_service import ANA, BO, CASE, NAMES, START, UNTIL, FakeService
+from fake_service import ANA, BO, CASE, NAMES, START, UNTIL, FakeService, problem
 
 from muniment.interfaces.cli.api import Api
 from muniment.interfaces.cli.campaigns import numbers
@@ -157,6 +157,27 @@ def test_a_population_that_is_another_one_fails(
     assert run(["reviews", "show", REVIEW, "--recompute"]) == 0
     assert run(["reviews", "show", REVIEW, "--recompute"]) == 1
     assert "NOT the same" in said(capsys)
+
+
+def test_a_review_that_takes_long_to_open_is_waited_for(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"campaign": REVIEW, "rule": "grants"}
+    service.on("POST", "/v1/campaigns", problem(503, "too slow"))
+    making = {"campaigns": [], "opening": {"grants": [1, 2]}}
+    service.on("GET", "/v1/campaigns", making, making, {"campaigns": [row], "opening": {}})
+    service.on("GET", f"/v1/campaigns/{REVIEW}", summary())
+    assert run(["reviews", "open", "grants"]) == 0
+    assert "open: rev_dddddddd, 3 items" in said(capsys)
+
+
+def test_a_review_that_cannot_be_opened_says_why(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.on("POST", "/v1/campaigns", problem(503, "the log cannot be written"))
+    service.on("GET", "/v1/campaigns", {"campaigns": [], "opening": {}})
+    assert run(["reviews", "open", "grants"]) == 3
+    assert "the log cannot be written" in capsys.readouterr().err
 
 
 def test_a_verdict_is_one_of_four(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:

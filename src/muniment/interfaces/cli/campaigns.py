@@ -2,11 +2,14 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from muniment.errors import Unavailable
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.client import asking, now, reason_option
 from muniment.interfaces.cli.decide import reviews_command
@@ -70,11 +73,24 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 def reviews_open(name: str, *, as_json: bool) -> None:
     """Open the review NAME of the configuration, over all that the log gives now."""
     with asking() as api:
-        answer = _with_progress(api, name, lambda: api.post("/v1/campaigns", {"name": name}))
+        answer = _with_progress(api, name, partial(_opened, api, name))
     id_ = screen.short(answer["campaign"])
     items, due = screen.counted(answer["items"], "item"), screen.until(answer["due"], now())
     look = screen.faint(f"look:    muniment reviews show {id_}")
     screen.show(answer, [f"open: {id_}, {items}, due {due}", look], as_json=as_json)
+
+
+def _opened(api: "Api", name: str) -> dict[str, Any]:
+    """Also where making it takes longer than an answer is waited for."""
+    try:
+        return api.post("/v1/campaigns", {"name": name})
+    except Unavailable:
+        if name not in api.get("/v1/campaigns")["opening"]:
+            raise
+    while name in (seen := api.get("/v1/campaigns"))["opening"]:
+        time.sleep(_LOOK)
+    newest = next(row for row in seen["campaigns"] if row["rule"] == name)
+    return api.get(f"/v1/campaigns/{newest['campaign']}")
 
 
 def _with_progress(api: "Api", name: str, work: Callable[[], Any]) -> Any:

@@ -148,7 +148,11 @@ def revoke_command(case: str, note: str, *, as_json: bool) -> int:
 @json_option
 @click.pass_context
 def reviews_command(ctx: click.Context, *, everything: bool, as_json: bool) -> None:
-    """Broken glass that somebody else must look at."""
+    """
+    Reviews of broken glass that somebody else must look at, and of access.
+
+    Without a command those of broken glass are listed; `list` shows reviews of access.
+    """
     if ctx.invoked_subcommand is not None:
         return
     with asking() as api:
