@@ -19,6 +19,7 @@ from muniment.operations.service import Caller
 from muniment.operations.take_in import ProposedPrincipal
 from muniment.oversight.retained import holding
 from muniment.oversight.retention import Class, Rules
+from muniment.runtime.upkeep import Upkeep
 from muniment.testing.cast import cast
 from muniment.testing.scenario import Scenario
 
@@ -194,6 +195,20 @@ async def test_a_schedule_never_erases_more_than_one_person_might(scenario: Scen
     for who in ("pia", "dan"):
         await erase_run.approve(scenario.service, scenario.caller(who), waiting.id)
     await erase_run.keep_up(scenario.service)
+    assert files_with(scenario, WORDS) == []
+
+
+async def test_the_upkeep_carries_out_what_was_begun(scenario: Scenario) -> None:
+    await old_case(scenario)
+    scenario.service.erasures.rules = rules(YEAR)
+    scenario.clock.advance(366 * DAY)
+    proposed = await run(scenario)
+    assert proposed.run is not None
+    upkeep = Upkeep(service=scenario.service)
+    upkeep.start_due()
+    await upkeep.settle()
+    assert erase_run.find(scenario.service, proposed.run.id).closed
+    assert "retention" not in scenario.service.publishing.failing
     assert files_with(scenario, WORDS) == []
 
 
