@@ -33,10 +33,11 @@ _MOST_AROUND: Final = 200
 def observed(service: Service, case: AccessCase) -> dict[str, Any]:
     """What sources say of a grant, and what came of it. Empty lists where nothing is observed."""
     store = service.observing.store
-    kept = [] if store is None else store.of_grant(case.id, limit=MOST_EVENTS)
+    kept = [] if store is None else store.of_grant(case.id, limit=MOST_EVENTS + 1)
+    shown = kept[:MOST_EVENTS]
     return {
-        "sessions": [] if store is None else _sessions(service, store, kept),
-        "cut": len(kept) == MOST_EVENTS,
+        "sessions": [] if store is None else _sessions(service, store, shown),
+        "cut": len(kept) > len(shown),
         "around": [] if store is None else _around(store, case),
         "findings": _findings(service, case),
         "coverage": coverage(service, case.requested.resource, case.starts, case.ended_at),

@@ -561,9 +561,9 @@ async def test_commitments_far_apart_are_those_of_their_events(tmp_path: Path) -
 async def test_a_story_says_that_there_is_more_than_was_looked_at(watched: Scenario) -> None:
     picked = await watched.granted()
     sent = said(watched, "statement", account_of(picked))
-    await take(watched, *[sent] * (MOST_EVENTS - 1))
+    await take(watched, *[sent] * MOST_EVENTS)
     assert not observed(watched.service, watched.read(picked))["cut"]
-    await take(watched, sent, sent)
+    await take(watched, sent)
     assert observed(watched.service, watched.read(picked))["cut"]
     (session,) = sessions_of(stored(watched), picked.case.id)
     assert len(session.numbers) == MOST_EVENTS + 1
