@@ -240,6 +240,21 @@ async def test_a_folder_with_something_in_it_is_not_written_into(
     assert history.granted
 
 
+async def test_what_was_erased_is_called_erased_and_the_archive_holds(desk: Desk) -> None:
+    scenario = desk.scenario
+    asked = await scenario.ask("ana", text="orders are stuck")
+    await scenario.withdraw("ana", asked)
+    await scenario.erase("pia", f"{asked.case.id}/0", "reason", "gdpr-17")
+    await desk.take("aud")
+    archive = desk.folder / "archive"
+    assert check(desk, archive).returncode == 0
+    page = (archive / f"pages/{asked.case.id}.html").read_text("utf-8")
+    assert "(erased under rule gdpr-17)" in page
+    assert "section `reason`" in page
+    for path in archive.rglob("*"):
+        assert path.is_dir() or b"orders are stuck" not in path.read_bytes()
+
+
 async def test_a_review_of_many_items_is_in_the_archive_of_its_time(desk: Desk) -> None:
     scenario = desk.scenario
     scenario.principals["boss"] = human("boss", "managers")
