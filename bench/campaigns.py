@@ -23,7 +23,7 @@ from bench.figures import Figure, at_most
 from muniment.access.campaign_items import root_of, write
 from muniment.access.check import verify
 from muniment.operations import campaigns, sign_review
-from muniment.operations.campaign_population import Made, Past
+from muniment.operations.campaign_population import Made, Past, without_collecting
 from muniment.operations.decide_review import MOST, Verdict, decide
 from muniment.operations.open_campaign import record
 from muniment.operations.service import Grounds
@@ -130,7 +130,8 @@ async def _reviewed(records: Path) -> Taken:
 async def _measured(scenario: Scenario, records: Path) -> Taken:
     service = scenario.service
     began = time.perf_counter()
-    made = _made(scenario, records)
+    with without_collecting():
+        made = _made(scenario, records)
     case = await record(service, rule_of(RULE), made, Grounds())
     campaigns.read(service, case)
     opened = time.perf_counter()
