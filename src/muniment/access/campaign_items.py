@@ -27,6 +27,8 @@ NOT_REVIEWED: Final = "not-reviewed"
 OUTCOMES: Final = (*VERDICTS, NOT_REVIEWED)
 #: what an item may be: somebody may ask for a role; somebody may approve; a rule; a grant
 WHAT: Final = ("access", "approver", "policy", "grant")
+#: those that the service can take away by itself
+TAKEN: Final = ("access", "grant")
 #: bytes of all lines: a header names their sheets, and a bundle holds them
 MOST_BYTES: Final = 100 * 1024 * 1024
 #: bytes of the lines of one sheet: packed, any ASCII text of so many fits into a document
@@ -184,8 +186,7 @@ class Items:
             not set(item.barred) & set(persons), f"item {n} is about its reviewer, or what he did"
         )
         _require(not item.applied, f"item {n} was applied already")
-        late = self.over and self.silence == "revoke" and item.said is None
-        _require(not late, f"the time for item {n} is over")
+        _require(not self._is_silenced(item), f"the time for item {n} is over")
         reducible = said.verdict != "reduce" or item.what == "access"
         _require(reducible, f"item {n} is nothing that could be reduced")
 
@@ -203,8 +204,13 @@ class Items:
         if item.applied or not item.live:
             return False
         if item.said is None:
-            return self.over and self.silence == "revoke"
+            return self._is_silenced(item)
         return item.said.verdict in ("revoke", "reduce")
+
+    def _is_silenced(self, item: Item) -> bool:
+        """Whether it is taken away as nobody looked in time: what the service itself can take."""
+        late = self.over and self.silence == "revoke" and item.said is None
+        return late and item.what in TAKEN
 
     @property
     def owed(self) -> list[Item]:

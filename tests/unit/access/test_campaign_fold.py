@@ -237,6 +237,14 @@ def test_silence_takes_away_what_is_live_and_is_never_kept() -> None:
         life.replay()
 
 
+def test_silence_takes_nothing_that_only_people_can_take() -> None:
+    life = Life(silence="revoke", lines=[line(0), line(1, what="policy"), line(2)]).open()
+    life.escalate(100, 3)
+    assert [item.number for item in life.replay().items.owed] == [0]
+    life.decide("r0", [1], "revoke")
+    assert [item.number for item in life.replay().items.owed] == [0, 1]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
