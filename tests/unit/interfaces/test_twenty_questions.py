@@ -25,6 +25,7 @@ def questions() -> dict[int, str]:
     found: dict[int, str] = {}
     number = 0
     for token in MarkdownIt("commonmark").parse(PAGE.read_text("utf-8")):
+        number = 0 if token.type == "heading_open" else number
         if token.type == "inline" and (heading := re.match(r"(\d+)\. .*\?$", token.content)):
             number = int(heading[1])
         if token.type == "fence" and number and token.info == "sh":
