@@ -184,9 +184,7 @@ RECORDS: tuple[Record, ...] = (
         beyond=2,
         listed=digest("list"),
     ),
-    records.EvidenceRead(
-        actor=HUMAN, what="case", about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s", count=1
-    ),
+    records.EvidenceRead(actor=HUMAN, what="case", about="mun_5h6j2c3vq7t4w2xk3m5n7p2r4s", count=1),
     records.ReportIssued(
         actor=HUMAN,
         framework="soc2",
