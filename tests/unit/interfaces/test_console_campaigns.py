@@ -139,3 +139,20 @@ async def test_items_of_every_kind_are_shown_in_words(console):
     assert "Skip to the next ones" in said
     nothing = await answer(browser, case, act="save")
     assert nothing.status_code in (400, 422)
+
+
+async def test_a_rule_is_shown_as_it_is_written_until_another_stands_in_its_place(console):
+    case = await opened(console, "eligible")
+    browser = await console.signed_in("bo")
+    shown = await page(browser, f"/reviews/{case}")
+    rules = console.scenario.service.policy().rules
+    rule = next(each for each in rules if f"Text of rule {each.id}" in shown)
+    assert rule.title in words(shown)
+    files = {
+        path: data.replace(rule.title.encode(), b"Another title")
+        for path, data in console.scenario.service.policy().files.items()
+    }
+    await console.scenario.activate(files)
+    later = await page(browser, f"/reviews/{case}")
+    assert f"Text of rule {rule.id}" not in later
+    assert "is not in force any more" in words(later)

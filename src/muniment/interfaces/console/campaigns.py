@@ -149,12 +149,23 @@ def _who(service: Service, principal: str) -> dict[str, str]:
 
 
 def _item(service: Service, item: dict[str, Any]) -> dict[str, Any]:
+    policy = item["what"] == "policy"
     return {
         **item,
+        **(_text(service, item) if policy else {"title": "", "text": ""}),
         "who": _who(service, item["principal"]) if "principal" in item else None,
         "reasons": [_WHY.get(each, each) for each in item["why"]],
-        "advised": _ADVICE.get(item["advice"], item["advice"]),
+        # of a rule nothing is known that would speak for it or against it
+        "advised": "" if policy else _ADVICE.get(item["advice"], item["advice"]),
     }
+
+
+def _text(service: Service, item: dict[str, Any]) -> dict[str, str]:
+    """A rule in words and as it is written; empty if another stands under its id by now."""
+    rule = service.policy().by_id.get(item["rule"])
+    if rule is None or rule.sha256 != item["sha256"]:
+        return {"title": "", "text": ""}
+    return {"title": rule.title or rule.place, "text": rule.text}
 
 
 def _told(service: Service, line: dict[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,11 @@ def moment(at: datetime | str) -> str:
     return f"{read.day} {read:%B %Y, %H:%M} UTC"
 
 
+def times(count: int) -> str:
+    """How often, for a sentence."""
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
 def plain(typed: str) -> str:
     """Typed text without characters that control, or that change the order of what is read."""
     return "".join(
@@ -110,7 +115,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"moment": moment, "length": length, "plain": plain}
+    made.filters |= {"moment": moment, "length": length, "plain": plain, "times": times}
     made.globals["static"] = _ADDRESSES
     return made
 
