@@ -662,6 +662,8 @@ async def test_the_look_is_made_on_a_connection_that_is_made_for_it_alone(
     for _ in range(2):
         wanted = await order(connector)
         await connector.issue(wanted)
+        # one that is being closed is there for a moment longer than its end
+        await until(admin, "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'mc'")
         kept = await ask(admin, ours)
         await connector.revoke(wanted.grant)
         await until(
