@@ -17,7 +17,7 @@ from muniment.access.registry import Principal
 from muniment.errors import Conflict, LogInvalid, NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
-from muniment.operations import explain, permit
+from muniment.operations import explain, permit, reading
 from muniment.operations.owed import owed
 from muniment.operations.service import Caller, Service
 from muniment.oversight.campaigns import Rule, rule_of, signs
@@ -331,9 +331,19 @@ def _told(items: Items, item: Item) -> dict[str, Any]:
 
 
 def _check_may_see(service: Service, caller: Caller, found: Replayed) -> None:
-    mine = any(item.reviewer == caller.principal.id for item in found.items.items)
-    if not mine and not _signs(service, caller, found.campaign.opened.sign_off):
+    if not _has_part(service, caller, found):
         permit.require(service, caller, "read")
+
+
+def _has_part(service: Service, caller: Caller, found: Replayed) -> bool:
+    mine = any(item.reviewer == caller.principal.id for item in found.items.items)
+    return mine or _signs(service, caller, found.campaign.opened.sign_off)
+
+
+async def note_reading(service: Service, caller: Caller, case: str) -> None:
+    """That a review is read by right of audit; nothing where the reader has a part in it."""
+    if not _has_part(service, caller, glance(service, case)):
+        await reading.note(service, caller, "review", about=case, count=1)
 
 
 def check_may_export(service: Service, caller: Caller, case: str) -> None:

@@ -50,6 +50,14 @@ async def of_events(
         await note(service, caller, "events", about=case or "", query=query, count=count)
 
 
+async def of_index(service: Service, caller: Caller, case: str) -> None:
+    """That it was proved where a case ended, or that there is none."""
+    row = service.projections.case_row(case)
+    own = row is not None and row.kind == "access"
+    if not own or not is_close_to(service, caller, service.read(case)[0]):
+        await note(service, caller, "index", about=case, count=1)
+
+
 async def note(
     service: Service,
     caller: Caller,

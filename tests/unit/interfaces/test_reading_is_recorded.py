@@ -10,8 +10,20 @@ from little_history import cast_with_security
 from scenario_api import ScenarioApi
 
 from muniment.access import records
-from muniment.operations import reading, sweep
+from muniment.operations import index_cases, reading, sweep
+from muniment.operations.open_campaign import open_campaign
 from muniment.testing.scenario import Scenario
+
+
+REVIEW: dict[str, Any] = {
+    "name": "grants",
+    "what": "grants",
+    "reviewers": "sre-leads",
+    "fallback": "security",
+    "sign_off": "managers",
+    "days": 10,
+    "silence": "none",
+}
 
 
 @pytest.fixture
@@ -75,6 +87,49 @@ async def test_lists_and_everything_else_that_an_auditor_looks_at_is_recorded(
         assert (await api.get("aud", path, **query)).status_code == 200, path
     whats = [what for what, _, _ in read(api)]
     assert whats == ["cases", "stories", "overdue", "reviews", "findings", "log", "case"]
+
+
+async def test_what_is_kept_who_is_reviewed_and_where_cases_end_is_recorded_as_read(
+    api: ScenarioApi,
+) -> None:
+    scenario = api.scenario
+    scenario.campaigns = [REVIEW]
+    await scenario.take_in()
+    picked = await scenario.granted()
+    review = await open_campaign(scenario.service, scenario.caller("sec"), "grants")
+    await index_cases.index(scenario.service)
+    in_force = scenario.service.registry.policy
+    assert in_force is not None
+    paths = [
+        f"/v1/campaigns/{review}",
+        f"/v1/campaigns/{review}/items",
+        "/v1/holds",
+        "/v1/retention",
+        f"/v1/evidence/index/{picked.case.id}",
+        f"/v1/documents/{in_force.digest.hex()}",
+    ]
+    for path in paths:
+        assert (await api.get("aud", path)).status_code == 200, path
+    found = [(what, about) for what, about, _ in read(api)]
+    assert found == [
+        ("review", review),  # once an hour
+        ("holds", ""),
+        ("retention", ""),
+        ("index", picked.case.id),
+        ("documents", ""),
+    ]
+
+
+async def test_a_reviewer_looks_at_his_items_without_a_record(api: ScenarioApi) -> None:
+    scenario = api.scenario
+    scenario.campaigns = [REVIEW]
+    await scenario.take_in()
+    await scenario.granted()
+    review = await open_campaign(scenario.service, scenario.caller("sec"), "grants")
+    await api.enrol("bo")
+    assert (await api.get("bo", f"/v1/campaigns/{review}")).status_code == 200
+    assert (await api.get("bo", f"/v1/campaigns/{review}/items", mine=True)).json()["items"]
+    assert read(api) == []
 
 
 async def test_what_was_asked_for_is_sealed_and_told_to_whoever_may_audit(

@@ -45,7 +45,7 @@ class EvidenceRead(Record):
     SECTIONS = ("query",)
 
     #: `case`, `cases`, `stories`, `overdue`, `finding`, `findings`, `events`, `log`, `reports`,
-    #: `reads`, `drift`, `health`, `reviews`
+    #: `reads`, `drift`, `health`, `reviews`, `review`, `index`, `retention`, `holds`, `documents`
     what: str
     #: the case that was read; empty for a list
     about: str

@@ -57,6 +57,7 @@ async def show(
     mine = campaigns.items_of(service, person, case, mine=True, outcome=outcome, after=after)
     items = mine["items"][:SHOWN]
     left = len(mine["items"]) - len(items) + mine["left"]
+    await campaigns.note_reading(service, person, case)
     return page(
         request,
         "review.html",

@@ -97,7 +97,10 @@ async def open_(service: ServiceDep, caller: CallerDep, body: Opening) -> dict[s
 @router.get("/campaigns/{campaign}")
 async def show(service: ServiceDep, caller: CallerDep, campaign: str) -> dict[str, Any]:
     """How a review stands, who looked how, and each record of it."""
-    return named(service, campaigns.show(service, caller, find(service, campaign)))
+    case = find(service, campaign)
+    found = campaigns.show(service, caller, case)
+    await campaigns.note_reading(service, caller, case)
+    return named(service, found)
 
 
 @router.get("/campaigns/{campaign}/items")
@@ -110,9 +113,9 @@ async def items(
     after: Annotated[int, Query(ge=-1, le=10_000_000)] = -1,
 ) -> dict[str, Any]:
     """Its items in order; `next` is the `after` of the next page. Hand `shown` in with verdicts."""
-    page = campaigns.items_of(
-        service, caller, find(service, campaign), mine=mine, outcome=outcome, after=after
-    )
+    case = find(service, campaign)
+    page = campaigns.items_of(service, caller, case, mine=mine, outcome=outcome, after=after)
+    await campaigns.note_reading(service, caller, case)
     return named(service, page)
 
 

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import index_cases
+from muniment.operations import index_cases, reading
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
 
@@ -15,4 +15,6 @@ async def prove(service: ServiceDep, caller: CallerDep, case: str) -> Response:
 
     Of a case that is not there too, for whoever may audit: that is what it proves then.
     """
-    return Response(await index_cases.prove(service, caller, case), media_type="application/json")
+    proof = await index_cases.prove(service, caller, case)
+    await reading.of_index(service, caller, case)
+    return Response(proof, media_type="application/json")

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from muniment.interfaces.http.cases import Body, find, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import hold, permit
+from muniment.operations import hold, permit, reading
 
 router = APIRouter(prefix="/v1/holds", tags=["retention"])
 
@@ -44,7 +44,9 @@ async def list_holds(
     service: ServiceDep, caller: CallerDep, everything: bool = False
 ) -> dict[str, Any]:
     """Those that stand, the newest first; with `everything` the released ones as well."""
-    return named(service, {"holds": hold.listed(service, caller, everything=everything)})
+    holds = hold.listed(service, caller, everything=everything)
+    await reading.note(service, caller, "holds", count=len(holds))
+    return named(service, {"holds": holds})
 
 
 @router.post("")
@@ -71,7 +73,9 @@ def _whole(service: ServiceDep, case: str) -> str:
 async def show(service: ServiceDep, caller: CallerDep, hold_id: str) -> dict[str, Any]:
     """One hold, with what its sections say."""
     permit.require(service, caller, "hold")
-    return named(service, hold.summary(service, hold.find(service, hold_id)))
+    found = hold.summary(service, hold.find(service, hold_id))
+    await reading.note(service, caller, "holds", about=found["hold"], count=1)
+    return named(service, found)
 
 
 @router.post("/{hold_id}/release")

@@ -10,7 +10,7 @@ from pydantic import Field
 from muniment.errors import Malformed
 from muniment.interfaces.http.cases import Body
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import report
+from muniment.operations import reading, report
 from muniment.operations.report import Issued
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
@@ -55,4 +55,5 @@ async def issue(service: ServiceDep, caller: CallerDep, body: ReportMade) -> dic
 async def document(service: ServiceDep, caller: CallerDep, digest: str) -> Response:
     """A policy file, role definition or configuration, by the SHA-256 that records name it with."""
     content = await asyncio.to_thread(report.document, service, caller, digest)
+    await reading.note(service, caller, "documents")
     return Response(content, media_type=_BYTES)

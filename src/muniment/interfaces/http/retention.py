@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from muniment.interfaces.http.cases import named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import erase_run, permit, retain, subject
+from muniment.operations import erase_run, permit, reading, retain, subject
 
 router = APIRouter(prefix="/v1", tags=["retention"])
 
@@ -14,20 +14,25 @@ router = APIRouter(prefix="/v1", tags=["retention"])
 @router.get("/retention")
 async def classes(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
     """The classes in force, how much each covers, and what has come to its end."""
-    return await retain.overview(service, caller)
+    found = await retain.overview(service, caller)
+    await reading.note(service, caller, "retention")
+    return found
 
 
 @router.get("/retention/plan")
 async def plan(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
     """What would go at this moment, and under which rule. Nothing is recorded."""
     found = await erase_run.dry_run(service, caller)
+    await reading.note(service, caller, "retention")
     return {**retain.summary(found), "lines": retain.lines(found)}
 
 
 @router.get("/retention/runs")
 async def runs(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
     """The newest first."""
-    return named(service, {"runs": erase_run.listed(service, caller)})
+    runs = erase_run.listed(service, caller)
+    await reading.note(service, caller, "retention")
+    return named(service, {"runs": runs})
 
 
 @router.post("/retention/runs")
@@ -48,6 +53,7 @@ async def propose(service: ServiceDep, caller: CallerDep) -> dict[str, Any]:
 async def show(service: ServiceDep, caller: CallerDep, run_id: str) -> dict[str, Any]:
     """How far a run is."""
     permit.require(service, caller, "read")
+    await reading.note(service, caller, "retention")
     return named(service, erase_run.summary(erase_run.find(service, run_id)))
 
 
