@@ -101,6 +101,20 @@ async def test_an_archive_of_another_version_is_checked_but_for_its_pages(
     assert "\x1b[2J" not in said
 
 
+async def test_a_manifest_that_says_something_else_is_found_though_its_sums_were_made_again(
+    archive: tuple[Path, str],
+) -> None:
+    folder, key = archive
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["cases"] = 0
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    sums = {path: places.digest_of(folder / path) for path in places.read_sums(folder)}
+    (folder / "SHA256SUMS").write_bytes(places.sums(sums))
+    found = folder_check.check(folder, _keys(key), NOBODY)
+    assert not found.wrong[1]
+    assert found.wrong[7] == ["`manifest.json` is not what the bundles say"]
+
+
 async def test_questions_that_make_no_sense_are_wrong_uses(
     archive: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

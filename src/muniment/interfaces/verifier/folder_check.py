@@ -66,6 +66,8 @@ class Checked:
     undone: dict[int, str] = field(default_factory=dict)
     #: how many bundles have which grade
     verdicts: dict[str, int] = field(default_factory=dict)
+    #: events that hold
+    events: int = 0
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -109,6 +111,8 @@ class Checked:
             yield "that the list has every case of the period (no excerpt of the log is here)"
         if _PAGES in self.undone:
             yield "that the pages and tables say what the bundles say (they were not compared)"
+        if self.events:
+            yield "to whose access events belong, and that none of them is left out"
         if beyond := self.opened.record.beyond:
             yield f"anything of the {beyond:,} cases that whoever took it may not read"
         yield "that decisions follow from the policy: they were NOT replayed"
@@ -160,7 +164,7 @@ def check(
     elif heads and opened.checked.proved.not_shown:
         found.wrong[2] = ["it proves nothing about a head that you kept: take it with `--head`"]
     _check_cases(found, opened, keys, reader, heads, required, progress)
-    _check_events(found, keys)
+    _check_events(found, opened, keys)
     _check_log(found, opened, keys, reader)
     wrong = [*_kept(found, opened)]
     found.wrong[6], found.details[6] = wrong, f"{sum(1 for _ in opened.policies())} policies"
@@ -240,15 +244,19 @@ def _why_not(outcome: Outcome, opened: Opened, listed: Listed, required: Sequenc
     return f"required, and does not hold: {', '.join(unmet)}" if unmet else ""
 
 
-def _check_events(found: Checked, keys: ReadersKeys) -> None:
-    wrong, events, files = found.wrong.setdefault(4, []), 0, 0
+def _check_events(found: Checked, opened: Opened, keys: ReadersKeys) -> None:
+    wrong, files = found.wrong.setdefault(4, []), 0
     for place in sorted((found.folder / "events").glob("*.json")):
         files += 1
         try:
-            events += len(event_evidence.verify(read(place, MAX_EVIDENCE), keys).events)
+            shown = event_evidence.verify(read(place, MAX_EVIDENCE), keys)
         except EvidenceError as error:
             wrong.append(f"{place.name}: {invalid(error)}")
-    found.details[4] = f"{events:,} events of {files:,} cases"
+            continue
+        found.events += len(shown.events)
+        if shown.log_id != opened.checked.proved.log_id:
+            wrong.append(f"{place.name}: it is of another log than the archive")
+    found.details[4] = f"{found.events:,} events of {files:,} cases"
 
 
 def _check_log(found: Checked, opened: Opened, keys: ReadersKeys, reader: Reader) -> None:
@@ -358,8 +366,22 @@ def _check_lists(found: Checked, opened: Opened) -> None:
     }
     wrong = found.wrong.setdefault(7, [])
     wrong += places.difference(found.folder, made)
+    try:
+        wrong += places.difference(found.folder, {places.MANIFEST: _manifest(found, opened)})
+    except OSError as error:
+        wrong.append(f"`{places.MANIFEST}` cannot be made again: {error.strerror}")
     known = {*made, *(pages.case_path(row.case) for row in found.rows)}
     for path in places.paths_in(found.folder):
         if path.endswith((".html", ".htm", ".css", ".js", ".svg", ".csv")) and path not in known:
             wrong.append(f"`{path}` is no page of this archive")
     found.details[7] = f"{len(known):,} pages"
+
+
+def _manifest(found: Checked, opened: Opened) -> bytes:
+    """What programs are told of the folder, made again from what is there."""
+    files = {
+        path: (places.digest_of(found.folder / path), (found.folder / path).stat().st_size)
+        for path in places.paths_in(found.folder)
+        if path not in (places.SUMS, places.MANIFEST) and (found.folder / path).is_file()
+    }
+    return places.manifest(opened.cover, files)
