@@ -54,6 +54,9 @@ class Taking:
         answer = self._begin()
         key = VerifierKey.parse(self.api.text("/v1/log/key").strip())
         opened = self._archive(answer["archive"], key)
+        # files are named after them, and nothing but the list was proved
+        if not {each.case for each in opened.listed}.issuperset(answer["observed"]):
+            raise LogInvalid("the service names events of cases that are not in the archive")
         self._events(answer["observed"])
         found = self._cases(opened, key)
         self._log(answer["archive"])
