@@ -186,7 +186,10 @@ def _utc(at: datetime | None, what: str) -> datetime | None:
         return None
     if at.tzinfo is None:
         raise Malformed(f"`{what}` has no zone: end it with `Z`")
-    return moment.whole(at.astimezone(UTC))
+    try:
+        return moment.whole(at.astimezone(UTC))
+    except OverflowError:
+        raise Malformed(f"`{what}` is a moment beyond all calendars") from None
 
 
 def persons_of(service: Service, name: str) -> Iterator[str]:

@@ -75,6 +75,10 @@ def _check(service: Service, issued: Issued) -> None:
     known = control_map.parse(control_map.shipped(), TESTS)
     if issued.framework not in known.frameworks:
         raise Malformed(f"there is no framework `{issued.framework}` here")
+    try:
+        moment.text(issued.since), moment.text(issued.until)
+    except OverflowError:
+        raise Malformed("a moment beyond all calendars") from None
     if not timedelta(0) < issued.until - issued.since <= _LONGEST:
         raise Malformed("a period ends after it began, and within twenty years")
     if not 0 < issued.size <= service.log.size:
