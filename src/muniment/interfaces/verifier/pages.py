@@ -47,6 +47,7 @@ table{border-collapse:collapse;width:100%;font-size:.93rem}
 caption{text-align:left;color:var(--faint);padding:.25rem 0}
 th,td{text-align:left;vertical-align:top;padding:.4rem .6rem .4rem 0;
 border-bottom:1px solid var(--line)}
+th,td[data-name=Opened],td[data-name=Case]{white-space:nowrap}
 ol.acts{list-style:none;margin:0;padding:0}
 ol.acts li{border-bottom:1px solid var(--line);padding:.5rem 0}
 ol.acts p{margin:0}
@@ -195,7 +196,8 @@ def _table(rows: Iterable[Row], caption: str) -> Iterator[str]:
         yield f'<th scope="col">{name}</th>'
     yield "</tr></thead><tbody>"
     for row in rows:
-        loud = f' <span class="warn">{_text(row.worries)}</span>' if row.worries else ""
+        worries = "" if row.worries == row.state else row.worries
+        loud = f' <span class="warn">{_text(worries)}</span>' if worries else ""
         yield (
             f'<tr><td data-name="Opened">{_when(row.opened)}</td>'
             f'<td data-name="Case"><a href="{case_path(row.case)}">{_short(row.case)}</a></td>'
