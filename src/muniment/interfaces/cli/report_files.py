@@ -180,6 +180,12 @@ def check_report(
         steps[10] = "byte for byte"
     if value["map"] != sha256(control_map.shipped()).hexdigest():
         doubts.append(f"that its control map is ours: it is another, sha256:{value['map']}")
+    if proved.hidden:
+        # whoever has the log's entries can cut it anew, and leave out what he likes of these
+        doubts.append(
+            f"anything of before entry {proved.whole_from:,}, of which only some is shown: whether"
+            " a quorum of witnesses was missing already, what leavers held from earlier requests"
+        )
     return CheckedReport(value=value, proved=proved, steps=steps, doubts=tuple(doubts))
 
 
