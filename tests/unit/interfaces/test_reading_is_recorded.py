@@ -14,7 +14,6 @@ from muniment.operations import index_cases, reading, sweep
 from muniment.operations.open_campaign import open_campaign
 from muniment.testing.scenario import Scenario
 
-
 REVIEW: dict[str, Any] = {
     "name": "grants",
     "what": "grants",
