@@ -19,7 +19,7 @@ from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.operations import explain, permit, reading
 from muniment.operations.owed import owed
-from muniment.operations.service import Caller, Service
+from muniment.operations.service import Caller, Service, record_of
 from muniment.oversight.campaigns import Rule, rule_of, signs
 from muniment.ports import CaseRow, Due
 
@@ -230,9 +230,20 @@ def show(service: Service, caller: Caller, case: str) -> dict[str, Any]:
         "definition": json.loads(service.document(opened.definition)),
         "completeness": json.loads(service.document(opened.completeness)),
         "reviewers": _reviewers(found.items),
-        "timeline": [explain.line(service, entry) for entry in entries],
+        "timeline": [_line(service, caller, found, entry) for entry in entries],
         "checkpoint": service.log.checkpoint.decode(),
     }
+
+
+def _line(service: Service, caller: Caller, found: Replayed, entry: Entry) -> dict[str, Any]:
+    """One record; why others decided as they did is not for those who only have items of it."""
+    told = explain.line(service, entry)
+    record = record_of(entry)
+    if isinstance(record, records.ReviewDecided) and record.reviewer != caller.principal.id:
+        signs = _signs(service, caller, found.campaign.opened.sign_off)
+        if not signs and permit.ask(service, caller, "read", None).outcome != "permit":
+            told["sections"] = {}
+    return told
 
 
 def summary(found: Replayed) -> dict[str, Any]:

@@ -104,6 +104,21 @@ async def test_a_reviewer_sees_his_items_and_others_see_nothing(api: Api) -> Non
     assert (await api.get("ana", f"/{case}/items", mine=True)).json()["items"] == []
 
 
+async def test_why_others_decided_is_for_those_who_sign_or_may_read_all(api: Api) -> None:
+    api.scenario.campaigns = [{**RULE, "name": "eligible", "what": "eligibility"}]
+    await api.scenario.take_in()
+    case = (await api.post("sec", name="eligible")).json()["campaign"]
+    for who in ("bo", "cy"):
+        item = (await api.get(who, f"/{case}/items", mine=True)).json()["items"][0]["item"]
+        said = {"items": [item], "verdict": "abstain", "reason": f"as {who} has it"}
+        assert (await api.post(who, f"/{case}/decisions", verdicts=[said])).status_code == 200
+    seen = {who: (await api.get(who, f"/{case}")).text for who in ("bo", "cy", "boss")}
+    assert "as bo has it" in seen["bo"]
+    assert "as cy has it" not in seen["bo"]
+    assert "as bo has it" not in seen["cy"]
+    assert all(f"as {who} has it" in seen["boss"] for who in ("bo", "cy"))
+
+
 async def test_a_review_from_verdict_to_closing(api: Api) -> None:
     case = await opened(api)
     said = {"items": [0], "verdict": "keep"}
