@@ -1,5 +1,6 @@
 """Every test of controls finds what is planted, and nothing in a year in which nothing is wrong."""
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
@@ -15,6 +16,7 @@ from muniment.oversight.controls.control_test import (
     Result,
     length,
 )
+from muniment.oversight.population import Population
 from muniment.oversight.report import Counting
 from muniment.testing.written_lives import FAULTS, RESOURCES
 from muniment.testing.written_year import WrittenYear
@@ -64,6 +66,18 @@ def test_what_is_planted_is_found_by_its_test_and_by_no_other(fault: str, test: 
 
 def test_every_test_has_a_fault_that_it_finds() -> None:
     assert TESTS.keys() - SILENT == set(FAULTS.values())
+
+
+def test_a_target_is_to_be_looked_at_for_as_long_as_somebody_has_access_there() -> None:
+    seen = examined()
+    line = next(iter(seen.granted()))
+    looks = [look for look in seen.scans()[line.resource] if look[0] < line.requested][-1:]
+    history = replace(seen.history, scans={line.resource: looks})
+    test = TESTS["targets-scanned"]
+    for end, state in ((line.end, SATISFIED), (None, EXCEPTIONS)):
+        lines = {line.case: replace(line, end=end)}
+        population = Population(lines=lines)
+        assert test.run(replace(seen, population=population, history=history)).state == state
 
 
 def test_a_test_counts_each_case_once_as_tested_or_as_not_applicable() -> None:

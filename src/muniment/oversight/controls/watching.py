@@ -135,7 +135,8 @@ def targets_scanned(examined: Examined) -> Result:
     for line in examined.granted():
         if line.issued is not None:
             first, last = used.get(line.resource, (line.issued, line.issued))
-            used[line.resource] = min(first, line.issued), max(last, line.issued)
+            over = min(line.end.at if line.end is not None else examined.until, examined.until)
+            used[line.resource] = min(first, line.issued), max(last, over)
     scans = examined.scans()
     if not scans:
         return Result(not_applicable=len(used), because=_NO_SCAN)
