@@ -2,16 +2,12 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from scenario_api import ScenarioApi
 
-from muniment.identity.tokens import new_token, token_hash
-from muniment.interfaces.http.app import make_app
-from muniment.operations.take_in import ProposedToken
-from muniment.runtime.settings import Settings
 from muniment.testing.cast import human
 from muniment.testing.scenario import Scenario
 
@@ -26,40 +22,16 @@ RULE: dict[str, Any] = {
 }
 
 
-class Api:
-    """Somebody's requests to the application."""
-
-    def __init__(self, scenario: Scenario, folder: Path) -> None:
-        self.scenario = scenario
-        settings = Settings.model_validate(
-            {"installation": {"origin": "muniment.example/scenario"}}
-        )
-        opened: Any = SimpleNamespace(service=scenario.service, settings=settings, overseeing=None)
-        self.app = make_app(opened, folder, work=False)
-        self.tokens: dict[str, str] = {}
-
-    async def enrol(self, *logins: str) -> None:
-        for login in logins:
-            token = self.tokens[login] = new_token()
-            self.scenario.tokens[token_hash(token)] = ProposedToken(
-                hash=token_hash(token), login=login, expires=None, label=""
-            )
-        await self.scenario.take_in()
-
-    def client(self, login: str) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False),
-            base_url="http://service",
-            headers={"Authorization": f"Bearer {self.tokens[login]}"},
-        )
+class Api(ScenarioApi):
+    """Below `/v1/campaigns`, with bodies as they are named."""
 
     async def get(self, login: str, path: str = "", **query: Any) -> httpx.Response:
-        async with self.client(login) as client:
-            return await client.get(f"/v1/campaigns{path}", params=query)
+        return await super().get(login, f"/v1/campaigns{path}", **query)
 
-    async def post(self, login: str, path: str = "", **body: Any) -> httpx.Response:
-        async with self.client(login) as client:
-            return await client.post(f"/v1/campaigns{path}", json=body)
+    async def post(
+        self, login: str, path: str = "", body: Any = None, **more: Any
+    ) -> httpx.Response:
+        return await super().post(login, f"/v1/campaigns{path}", {**(body or {}), **more})
 
 
 @pytest.fixture
