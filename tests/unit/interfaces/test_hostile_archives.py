@@ -96,7 +96,7 @@ async def test_an_archive_of_another_version_is_checked_but_for_its_pages(
     (folder / "SHA256SUMS").write_bytes(places.sums(sums))
     assert main(["verify", str(folder), "--log-key", key]) == 0
     said = capsys.readouterr().out
-    assert "use the verifier that came with the archive" in said
+    assert "use the verifier of that version, as it was published" in said
     assert "they were not compared" in said
     assert "\x1b[2J" not in said
 

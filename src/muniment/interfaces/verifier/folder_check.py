@@ -350,7 +350,7 @@ def _same_version(found: Checked) -> bool:
     if version != __version__:
         other = clean(version)[:40] or "unknown"
         found.undone[_PAGES] = (
-            f"made by version {other}; use the verifier that came with the archive"
+            f"made by version {other}; use the verifier of that version, as it was published"
         )
     return version == __version__
 

@@ -107,7 +107,7 @@ def people_csv(rows: Iterable[Row], more: Iterable[tuple[str, str]]) -> bytes:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\r\n")
     writer.writerow(("principal", "login"))
-    writer.writerows((id_, _harmless(login)) for id_, login in found.items())
+    writer.writerows((_harmless(id_), _harmless(login)) for id_, login in found.items())
     return buffer.getvalue().encode("utf-8")
 
 
