@@ -1,5 +1,6 @@
 """`muniment reviews` of access as a person runs it, against a service that is a script."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,8 +15,9 @@ REVIEW = "rev_" + "d" * 26
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> FakeService:
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeService:
     fake = FakeService()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setattr(Api, "from_environment", fake.api)
     return fake
 
@@ -181,7 +183,8 @@ def test_a_review_that_cannot_be_opened_says_why(
 
 
 def test_a_verdict_is_one_of_four(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
-    answer = {"campaign": REVIEW, "decided": {"keep": 2}, "mine": 3, "waiting": 1}
+    answer: dict[str, Any] = {"campaign": REVIEW, "decided": {"keep": 2}, "mine": 3, "waiting": 1}
+    answer["shown"] = "1.said"
     service.on("POST", f"/v1/campaigns/{REVIEW}/decisions", answer)
     assert run(["reviews", "decide", REVIEW, "0-1", "--keep"]) == 0
     assert "recorded: 2 keep; 1 of your 3 items wait" in said(capsys)
@@ -194,3 +197,20 @@ def test_numbers_and_ranges_are_items() -> None:
     for wrong in ("x", "1-", "-1", "1-x", "1-99999999", "5-99999"):
         with pytest.raises(click.UsageError):
             numbers((wrong,))
+
+
+def test_how_long_somebody_looked_is_handed_in_with_his_verdicts(
+    service: FakeService, tmp_path: Path
+) -> None:
+    page: dict[str, Any] = {"campaign": REVIEW, "items": [], "names": {}, "next": None, "left": 0}
+    decided: dict[str, Any] = {"campaign": REVIEW, "decided": {"keep": 1}, "waiting": 0, "mine": 1}
+    service.on("GET", f"/v1/campaigns/{REVIEW[:12]}/items", {**page, "shown": "1.first"})
+    service.on("POST", f"/v1/campaigns/{REVIEW[:12]}/decisions", {**decided, "shown": "2.then"})
+    assert run(["reviews", "decide", REVIEW[:12], "0", "--keep"]) == 0
+    assert run(["reviews", "show", REVIEW[:12], "--mine"]) == 0
+    assert run(["reviews", "decide", REVIEW[:12], "0", "--keep"]) == 0
+    assert run(["reviews", "decide", REVIEW[:12], "0", "--keep"]) == 0
+    sent = [body["shown"] for method, _, body in service.asked if method == "POST"]
+    assert sent == ["", "1.first", "2.then"]
+    (kept,) = (tmp_path / "muniment" / "looking").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from muniment.errors import Unavailable
-from muniment.interfaces.cli import screen
+from muniment.interfaces.cli import looking, screen
 from muniment.interfaces.cli.client import asking, now, reason_option
 from muniment.interfaces.cli.decide import reviews_command
 from muniment.interfaces.cli.screen import case_argument, json_option
@@ -143,6 +143,7 @@ def reviews_show(
             return 0 if answer["same"] else 1
         if mine or wanted or outcome:
             answer = _pages(api, case, mine=mine, outcome=outcome or "")
+            looking.keep(answer["campaign"], answer["shown"])
             screen.show(answer, _item_lines(answer), as_json=as_json)
             return 0
         answer = api.get(f"/v1/campaigns/{case}")
@@ -317,7 +318,7 @@ def reviews_decide(
     """
     Say what is to become of your ITEMS: numbers, and ranges as in `3-7`.
 
-    How long you looked is not measured here: on the pages of the service it is.
+    How long you looked is recorded: from `reviews show`, or from your last verdicts, to these.
     """
     if (verdicts is None) == (to is None):
         raise click.UsageError("one of --keep, --revoke, --reduce and --abstain")
@@ -328,7 +329,9 @@ def reviews_decide(
         "to": to or "",
     }
     with asking() as api:
-        answer = api.post(f"/v1/campaigns/{case}/decisions", {"verdicts": [said]})
+        asked = {"verdicts": [said], "shown": looking.recall(case)}
+        answer = api.post(f"/v1/campaigns/{case}/decisions", asked)
+        looking.keep(answer["campaign"], answer["shown"])
     counted = ", ".join(f"{count} {word}" for word, count in answer["decided"].items())
     line = f"recorded: {counted}; {answer['waiting']} of your {answer['mine']} items wait"
     screen.show(answer, [line], as_json=as_json)

@@ -129,7 +129,11 @@ async def recompute(service: ServiceDep, caller: CallerDep, campaign: str) -> di
 async def decide(
     service: ServiceDep, caller: CallerDep, campaign: str, body: Decisions
 ) -> dict[str, Any]:
-    """Say what is to become of one's own items. A later verdict stands for an earlier one."""
+    """
+    Say what is to become of one's own items. A later verdict stands for an earlier one.
+
+    `shown` in the answer goes with the next verdicts, where nothing is shown anew before them.
+    """
     case = find(service, campaign)
     verdicts = [
         Verdict(item=item, verdict=said.verdict, reason=said.reason, to=said.to)
@@ -137,7 +141,12 @@ async def decide(
         for item in said.items
     ]
     tallies = await decide_review.decide(service, caller, case, verdicts, body.shown)
-    return {"campaign": case, "decided": dict(tallies), **_left(service, caller, case)}
+    return {
+        "campaign": case,
+        "decided": dict(tallies),
+        "shown": campaigns.shown(service, caller, case),
+        **_left(service, caller, case),
+    }
 
 
 @router.post("/campaigns/{campaign}/reassignment")
