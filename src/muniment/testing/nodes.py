@@ -1,5 +1,6 @@
 """One process of a `Scenario`: its database, its head store, and the service on them."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,9 +46,30 @@ def open_node(
     ahead: timedelta = timedelta(0),
 ) -> Node:
     """With `claims` it is one of several, on the same database and targets, each with a name."""
-    folder, clock, shared = scenario.folder, scenario.clock, claims is not None
-    store = ScenarioStore(folder / "muniment.db", strike, node=name, claims=claims)
-    heads = ScenarioHeads(folder / "head", strike)
+    folder, shared = scenario.folder, claims is not None
+    with contextlib.ExitStack() as opened:
+        # a process that does not come up lets go of its files: others are put in their place
+        store = ScenarioStore(folder / "muniment.db", strike, node=name, claims=claims)
+        opened.callback(store.close)
+        heads = ScenarioHeads(folder / "head", strike)
+        opened.callback(heads.close)
+        service = _served(scenario, prefix, connectors, strike, store, heads, name, ahead, shared)
+        opened.pop_all()
+    return Node(store=store, heads=heads, service=service)
+
+
+def _served(
+    scenario: "Scenario",
+    prefix: str,
+    connectors: Mapping[str, Connector],
+    strike: Hook,
+    store: ScenarioStore,
+    heads: ScenarioHeads,
+    name: str,
+    ahead: timedelta,
+    shared: bool,
+) -> Service:
+    folder, clock = scenario.folder, scenario.clock
     log = Log(
         store,
         heads,
@@ -81,4 +103,4 @@ def open_node(
     finish(log, service.ledger, erasures)
     if sweep.wrong_rows(service):
         sweep.rebuild(service)
-    return Node(store=store, heads=heads, service=service)
+    return service

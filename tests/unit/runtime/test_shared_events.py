@@ -148,6 +148,7 @@ async def test_what_sources_said_is_moved_and_goes_on_at_two_nodes(
     assert (len(found), found[-1]) == (29, lines(4, 5)[0])
     assert await observe.seal(there.service) == 26
     assert await observe.seal(here.service) == 0
+    assert await here.service.catch_up(10)
     seen = here.service.registry.sources["ssh"]
     assert (seen.next, seen.gaps) == (29, ())
 
