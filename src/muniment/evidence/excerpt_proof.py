@@ -202,6 +202,8 @@ class _Walk:
     def _take(self, part: Part) -> int:
         """One part more; returns how many entries there are then."""
         if isinstance(part, Shown):
+            inside = part.index < self.checkpoint.size
+            require(4, inside, "there are more entries here than in the log")
             leaf = merkle.leaf_hash(part.data)
             self._push(0, leaf, shown=True)
             self._read(part, leaf)

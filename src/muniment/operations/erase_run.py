@@ -221,8 +221,8 @@ async def carry_out(service: Service, case: str) -> Run:
             recorded += await until_it_stands(partial(_record, service, case, few))
         await asyncio.to_thread(erase_sections, service.log, service.ledger, recorded)
         _forget(service, some)
-    for batch in going.batches if going is not None else ():
-        await until_it_stands(partial(_erase_batch, service, case, batch))
+    while not await _erase_batches(service, run):
+        pass  # something else is held now: what goes is found anew
     await until_it_stands(lambda: _close(service, case))
     return find(service, case)
 
@@ -278,18 +278,34 @@ async def _record(service: Service, case: str, some: Sequence[Going]) -> list[Er
     ]
 
 
-async def _erase_batch(service: Service, case: str, going: GoingBatch) -> None:
-    holds, files = service.log.head(HOLDS), service.files_in_force()
-    standing, run = service.erasures.holding.standing(), find(service, case)
-    held = holding(standing, going.kept.concern) is not None
-    if service.observing.store is None or held or not _is_in_force(service, run):
-        return
+async def _erase_batches(service: Service, run: Run) -> bool:
+    """
+    False where holds were recorded, or released, since it was found what goes.
+
+    Of whose session each event is follows from the whole log: it is looked at under the head of the
+    holds that each erasure rests on.
+    """
+    holds = service.log.head(HOLDS)
+    going = await retain.walk(service, _still, run)
+    for batch in going.batches if going is not None else ():
+        if not await until_it_stands(partial(_erase_batch, service, run.id, batch, holds)):
+            return False
+    return True
+
+
+async def _erase_batch(service: Service, case: str, going: GoingBatch, holds: bytes | None) -> bool:
+    files, run = service.files_in_force(), find(service, case)
+    if service.log.head(HOLDS) != holds:
+        return False
+    if service.observing.store is None or not _is_in_force(service, run):
+        return True
     left = await asyncio.to_thread(left_of, service, going)
     record, document = record_of(going, left)
     draft = record.draft(run.id, service.now(), follows=(going.kept.leaf,), documents=(document,))
     reads = {**files, HOLDS: holds, run.id: run.head}
     appended = await service.append(Proposal(drafts=(draft,), reads=reads, gives=False))
     await in_the_store(service, appended.entries[0].header.id, record)
+    return True
 
 
 async def _finish_recorded(service: Service, run: Run) -> None:

@@ -92,7 +92,7 @@ def _told(service: Service, person: str, himself: bool) -> dict[str, Any]:
         entry
         for entry in _about(service, person)
         # that somebody is looking into what he did is for others to tell him
-        if not (himself and entry.header.kind in OTHERS)
+        if not (himself and _is_others(entry, person))
     ]
     lines = [_line(service, entry, person) for entry in found]
     sections = [said for line in lines for said in line["sections"].values()]
@@ -188,6 +188,13 @@ def _is_his(service: Service, entry: Entry, name: str, person: str) -> bool:
         # what policy was asked about his own access names pseudonyms, and him
         return person in actor.persons or _asked_himself(service, header.case, header.body, person)
     return person in actor.persons
+
+
+def _is_others(entry: Entry, person: str) -> bool:
+    """Whether somebody else looks into him there."""
+    record = records.parse(entry.header)
+    took = isinstance(record, records.PersonExported) and person not in record.actor.persons
+    return took or entry.header.kind in OTHERS
 
 
 def _asked_himself(service: Service, case: str, body: Any, person: str) -> bool:

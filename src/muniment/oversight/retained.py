@@ -8,7 +8,7 @@ classes and the same moment finds the same list.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -279,6 +279,13 @@ class Retained:
             ends=case.closed and max(case.closed, *(each.last for each in others), case.closed),
         )
 
+    def held(self, holds: Sequence[Hold]) -> Iterator[str]:
+        """Ids of the access cases that a hold covers, whatever was erased of them before."""
+        for id_, case in self._cases.items() if holds else ():
+            asked = case.kind == records.AccessRequested.KIND
+            if asked and holding(holds, self._concern(id_, case)) is not None:
+                yield id_
+
     def batches(self) -> Iterator[KeptBatch]:
         """Every batch of raw events, in the order of the log."""
         for index, (header, leaf) in self._batches.items():
@@ -434,8 +441,8 @@ def plan(retained: Retained, rules: Rules, holds: Iterable[Hold], as_of: datetim
     """What has come to its end, is needed by nobody, and is not held."""
     standing, held = list(holds), Counter[str]()
     conflicts: Counter[tuple[str, str]] = Counter()
-    #: access cases of which something is left
-    stays: set[str] = set()
+    #: access cases of which something is left, or that are held though nothing is
+    stays = set(retained.held(standing))
     sections: list[Going] = []
     for kept in retained.sections():
         ruling = rules.ruling(kept.thing)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,6 +177,64 @@ async def test_a_hold_keeps_events_too(watched: Scenario, scope: Scope, stays: l
     await hold.place(watched.service, watched.caller("aud"), scope, "matter", "")
     await run(watched, LOGS, TEXT)
     assert there(watched) == stays
+
+
+@pytest.mark.parametrize("of_case", [True, False])
+async def test_a_hold_that_is_placed_after_the_text_has_gone_keeps_the_events(
+    watched: Scenario, of_case: bool
+) -> None:
+    grant, soon = await used(watched), Class(name="text", ceiling=30 * DAY)
+    watched.clock.advance(40 * DAY)
+    await run(watched, LOGS, soon)
+    scope = Scope(cases=(grant,)) if of_case else Scope(people=("ana",))
+    await hold.place(watched.service, watched.caller("aud"), scope, "matter", "")
+    watched.clock.advance(60 * DAY)
+    await run(watched, LOGS, soon)
+    assert there(watched) == [1, 2, 3]
+
+
+async def test_a_hold_that_is_placed_amid_a_run_keeps_events_from_then_on(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await used(watched)
+    watched.clock.advance(500 * DAY)
+    watched.service.erasures.rules = Rules(classes=(LOGS, TEXT))
+    found = await erase_run.propose(watched.service, watched.caller("pia"))
+    assert found.run is not None
+    recorded, placed = erase_run._record, False
+
+    async def record(*asked: Any) -> Any:
+        nonlocal placed
+        if not placed:
+            placed, auditor = True, watched.caller("aud")
+            await hold.place(watched.service, auditor, Scope(people=("ana",)), "matter", "")
+        return await recorded(*asked)
+
+    monkeypatch.setattr(erase_run, "_record", record)
+    await erase_run.carry_out(watched.service, found.run.id)
+    assert there(watched) == [1, 2, 3]
+
+
+async def test_a_hold_that_is_placed_between_two_batches_is_found_before_the_next(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await used(watched)
+    watched.clock.advance(500 * DAY)
+    watched.service.erasures.rules = Rules(classes=(LOGS, TEXT))
+    found = await erase_run.propose(watched.service, watched.caller("pia"))
+    assert found.run is not None
+    erased, placed = erase_run._erase_batch, False
+
+    async def erase(*asked: Any) -> bool:
+        nonlocal placed
+        if not placed:
+            placed, auditor = True, watched.caller("aud")
+            await hold.place(watched.service, auditor, Scope(people=("ana",)), "matter", "")
+        return await erased(*asked)
+
+    monkeypatch.setattr(erase_run, "_erase_batch", erase)
+    await erase_run.carry_out(watched.service, found.run.id)
+    assert there(watched) == [1, 2, 3]
 
 
 async def test_young_events_and_those_of_a_day_that_is_not_over_stay(watched: Scenario) -> None:
