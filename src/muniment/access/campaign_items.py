@@ -244,6 +244,11 @@ def _item(number: int, line: bytes) -> Item:
     own, reviewer, person = value.get("persons", []), value["reviewer"], value["person"]
     _require(isinstance(reviewer, str) and isinstance(person, str), f"line {number} is no item")
     _require(set(own) <= set(barred), f"item {number} lets somebody review himself")
+    approved = value.get("approved", [])
+    _require(
+        isinstance(approved, list) and all(each in barred for each in approved),
+        f"item {number} lets somebody review what he approved",
+    )
     _require(not person or person not in barred, f"item {number} is with whom it is about")
     return Item(
         number=number,

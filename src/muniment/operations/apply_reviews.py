@@ -185,11 +185,13 @@ async def _access(
         if _holds_something(service, who, resource, role):
             return None
         return _Done(item=item.number, how="withdrawn", about=taken.case, follows=taken.leaf)
+    if item.said is None or item.said.verdict == "revoke":
+        # though it may not be allowed at this moment: who is on leave comes back
+        await _withdraw(service, found.campaign.id, entries, item)
+        return None
     if not _is_allowed(service, item, who, resource, role):
         held = _holds_something(service, who, resource, role)
         return None if held else _Done(item=item.number, how="not-allowed")
-    if item.said is None or item.said.verdict == "revoke":
-        await _withdraw(service, found.campaign.id, entries, item)
     return None
 
 

@@ -68,7 +68,9 @@ async def propose(service: Service, caller: Caller) -> Proposed:
 
 async def propose_by_itself(service: Service) -> Proposed:
     """The same on a schedule: nobody wants it yet. One that somebody wants already stays."""
-    waiting = [each for each in service.erasures.holding.open_runs() if each.persons]
+    runs = service.erasures.holding.open_runs()
+    # of one that the configuration has overtaken nothing can come any more
+    waiting = [each for each in runs if each.persons and _is_in_force(service, each)]
     if waiting:
         found = await retain.walk(service, retain.look, service.now())
         return Proposed(plan=found, run=waiting[-1])
@@ -82,6 +84,7 @@ async def _propose(service: Service, caller: Caller | None) -> Proposed:
 
 async def _attempt(service: Service, caller: Caller | None) -> Proposed:
     files, now = service.files_in_force(), service.now()
+    grounds = {} if caller is None else service.rests_on(caller.principal).reads
     in_force = service.registry.configuration
     found = await retain.walk(service, retain.look, now)
     if not len(found) or in_force is None:
@@ -106,7 +109,7 @@ async def _attempt(service: Service, caller: Caller | None) -> Proposed:
     follows = () if caller is None else (caller.principal.leaf,)
     drafts.append(record.draft(case, now, follows=follows))
     await service.append(
-        Proposal(drafts=tuple(drafts), reads={**files, **reads, case: None}, gives=False)
+        Proposal(drafts=tuple(drafts), reads={**grounds, **files, **reads, case: None}, gives=False)
     )
     return Proposed(plan=found, run=service.erasures.holding.runs[case])
 

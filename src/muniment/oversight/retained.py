@@ -253,7 +253,8 @@ class Retained:
                     yield Kept(
                         record=header.id, section=name, index=each.index, leaf=each.leaf,
                         kind=header.kind, case=header.case,
-                        thing=_thing(header.kind, name, case), since=since, concern=concern,
+                        thing=_thing(header.kind, name, (case, *self._about(case))),
+                        since=since, concern=concern,
                     )  # fmt: skip
 
     def _since(self, id_: str, case: _Case) -> datetime | None:
@@ -362,13 +363,14 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _thing(kind: str, name: str, case: _Case) -> Thing:
+def _thing(kind: str, name: str, cases: Sequence[_Case]) -> Thing:
+    """Of a case, and of those that it is about: what is said of restricted data is restricted."""
     return Thing(
         kind=kind,
         section=name,
-        resources=frozenset(case.resources),
-        environments=frozenset(case.environments),
-        data=frozenset(case.data),
+        resources=frozenset().union(*(case.resources for case in cases)),
+        environments=frozenset().union(*(case.environments for case in cases)),
+        data=frozenset().union(*(case.data for case in cases)),
     )
 
 

@@ -185,6 +185,23 @@ async def test_the_schedule_proposes_and_erases_only_where_it_may(scenario: Scen
     assert files_with(scenario, WORDS) == []
 
 
+async def test_a_run_that_the_configuration_has_overtaken_does_not_stop_the_schedule(
+    scenario: Scenario,
+) -> None:
+    await old_case(scenario)
+    scenario.clock.advance(366 * DAY)
+    scenario.service.erasures.rules = rules(YEAR, every=DAY, above=0)
+    wanted = (await run(scenario)).run
+    assert wanted is not None
+    scenario.roles.pop(("orders-staging", "readwrite"))
+    await scenario.take_in()
+    scenario.clock.advance(2 * DAY)
+    await erase_run.keep_up(scenario.service)
+    (waiting,) = scenario.service.erasures.holding.open_runs()
+    assert waiting.id != wanted.id
+    assert waiting.persons == ()
+
+
 async def test_a_schedule_never_erases_more_than_one_person_might(scenario: Scenario) -> None:
     await old_case(scenario)
     scenario.clock.advance(366 * DAY)
@@ -491,6 +508,14 @@ async def test_that_somebody_looks_into_it_is_not_in_ones_own_copy(scenario: Sce
     others = await subject.export(scenario.service, scenario.caller("aud"), "ana")
     assert placed not in own.data.decode()
     assert placed in others.data.decode()
+    assert (
+        "person:exported"
+        in (await subject.export(scenario.service, scenario.caller("ana"), "ana")).data.decode()
+    )
+    assert (
+        scenario.ids["aud"]
+        not in (await subject.export(scenario.service, scenario.caller("ana"), "ana")).data.decode()
+    )
     assert "matter 7" not in others.data.decode()
 
 

@@ -189,6 +189,25 @@ async def test_whose_eligibility_a_review_took_is_denied_until_somebody_else_res
         await restored("sec")
 
 
+async def test_what_a_review_takes_from_somebody_on_leave_is_taken_for_good(
+    scenario: Scenario,
+) -> None:
+    case = await opened(scenario, "eligible")
+    item = next(
+        each
+        for each in items(scenario, case)
+        if each.get("principal") == scenario.ids["ana"]
+        and (each.get("resource"), each.get("role")) == ("orders-prod", "readwrite")
+    )
+    await scenario.change("ana", active=False)
+    await say(scenario, case, item, "revoke", reason="changed teams")
+    await apply_reviews.settle(scenario.service)
+    assert await apply_reviews.settle(scenario.service) == 1
+    assert scenario.last(case, records.ReviewApplied).how == "withdrawn"
+    await scenario.change("ana", active=True)
+    assert (await scenario.ask("ana")).case.state == "denied"
+
+
 async def test_management_signs_and_the_bundle_proves_that_nothing_was_left_out(
     scenario: Scenario,
 ) -> None:

@@ -204,3 +204,24 @@ def test_what_was_erased_is_on_no_list_and_the_same_list_has_the_same_digest(
     )
     written.add(case("e", "ers"), erased)
     assert len(plan(written.retained, rules, (), later)) == 0
+
+
+def test_what_is_said_of_restricted_data_is_kept_as_long_as_the_data_asks_for(
+    written: Written,
+) -> None:
+    opened = records.ReviewOpened(actor=SERVICE, about=case("g"), due=AT, persons=())
+    written.add(case("v"), opened)
+    answered = records.ReviewAnswered(
+        actor=human("b"),
+        reviewer=case("b", "prn"),
+        person=case("b", "per"),
+        verdict="justified",
+    )
+    written.add(case("v"), answered, "note")
+    written.close(case("v"))
+    written.close(case("g"))
+    text = Class(name="free-text", sections=frozenset(["reason", "note"]), ceiling=DAY)
+    long = Class(name="restricted", data=frozenset(["restricted"]), floor=1000 * DAY)
+    for classes, goes in (((text,), True), ((text, long), False)):
+        going = plan(written.retained, Rules(classes=classes), (), AT + 50 * DAY).sections
+        assert (f"{case('v')}/1" in {each.kept.record for each in going}) is goes
