@@ -193,47 +193,28 @@ async def test_a_hold_that_is_placed_after_the_text_has_gone_keeps_the_events(
     assert there(watched) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("moment", ["_record", "_erase_batch"])
 async def test_a_hold_that_is_placed_amid_a_run_keeps_events_from_then_on(
-    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
+    """Before anything is recorded as gone, or just before the events are."""
     await used(watched)
     watched.clock.advance(500 * DAY)
     watched.service.erasures.rules = Rules(classes=(LOGS, TEXT))
     found = await erase_run.propose(watched.service, watched.caller("pia"))
     assert found.run is not None
-    recorded, placed = erase_run._record, False
+    step, placed = getattr(erase_run, moment), False
 
-    async def record(*asked: Any) -> Any:
+    async def held(*asked: Any) -> Any:
         nonlocal placed
         if not placed:
             placed, auditor = True, watched.caller("aud")
             await hold.place(watched.service, auditor, Scope(people=("ana",)), "matter", "")
-        return await recorded(*asked)
+        return await step(*asked)
 
-    monkeypatch.setattr(erase_run, "_record", record)
+    monkeypatch.setattr(erase_run, moment, held)
     await erase_run.carry_out(watched.service, found.run.id)
-    assert there(watched) == [1, 2, 3]
-
-
-async def test_a_hold_that_is_placed_between_two_batches_is_found_before_the_next(
-    watched: Scenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await used(watched)
-    watched.clock.advance(500 * DAY)
-    watched.service.erasures.rules = Rules(classes=(LOGS, TEXT))
-    found = await erase_run.propose(watched.service, watched.caller("pia"))
-    assert found.run is not None
-    erased, placed = erase_run._erase_batch, False
-
-    async def erase(*asked: Any) -> bool:
-        nonlocal placed
-        if not placed:
-            placed, auditor = True, watched.caller("aud")
-            await hold.place(watched.service, auditor, Scope(people=("ana",)), "matter", "")
-        return await erased(*asked)
-
-    monkeypatch.setattr(erase_run, "_erase_batch", erase)
-    await erase_run.carry_out(watched.service, found.run.id)
+    assert placed
     assert there(watched) == [1, 2, 3]
 
 
