@@ -31,8 +31,8 @@ RECOVERING: Final = 15.0
 #: seconds that whoever asks a sound node waits at most: a lease, half of one more where the node
 #: that fell was in the middle of an exchange, and what the work itself takes on a busy machine
 PATIENCE: Final = 1.5 * LEASE + 1.0
-#: seconds in which a node that is cut off says so: it waits four leases for an answer, which may be
-#: for the lock to be given back after another four
+#: seconds in which a node that is cut off says so: it waits four leases for an answer to what it
+#: writes, and whoever asks it may find it waiting as long for what it reads
 CUT_OFF: Final = 8 * LEASE + 2.0
 #: seconds besides a lease from the end of a grant until it is seen gone
 LATE: Final = 2.5

@@ -8,9 +8,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from muniment.errors import LogInvalid, LogUnavailable
 from muniment.stores.postgresql import SharedHalt, SharedHeads, SharedLedger
+from muniment.testing.cut_wire import Wire
 from muniment.testing.log_servers import DURABLE, make_database
 from muniment.testing.postgres_server import PostgresServer
 
@@ -131,6 +133,28 @@ def test_the_lock_of_a_session_that_was_ended_is_free_at_once(
             cut.write(b"head of 1", 1)
     take(cut)
     assert cut.read() is None
+
+
+def test_who_fails_inside_the_lock_says_so_at_once_though_the_server_went_silent(
+    databases: tuple[str, str], node: Open
+) -> None:
+    port = int(str(conninfo_to_dict(databases[0])["port"]))
+    with Wire.to(port) as wire:
+        through = make_conninfo(databases[0], port=wire.port)
+        with closing(SharedHeads(through, LEASE)) as cut:
+
+            def fail() -> None:
+                with cut.lock():
+                    wire.silence()
+                    raise LogInvalid("something does not hold")
+
+            failing = InThread(fail)
+            error, waited = timed(failing.done)
+            assert isinstance(error, LogInvalid)
+            assert waited < 2 * LEASE, "it waits for an answer of four leases, and nobody is told"
+            wire.heal()
+            take(node(LEASE))
+            take(cut)
 
 
 def test_a_node_that_does_nothing_between_two_locks_keeps_its_session(node: Open) -> None:

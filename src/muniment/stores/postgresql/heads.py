@@ -113,9 +113,14 @@ class SharedHeads:
             self._inside = (threading.get_ident(), session)
             try:
                 yield
+            except BaseException:
+                # The server takes the lock back with the session. To ask for it could be one more
+                # wait for an answer that does not come, before anybody learns of the failure.
+                session.close()
+                raise
             finally:
                 self._inside = None
-                self._unlock(session)
+            self._unlock(session)
         finally:
             self._turn.release()
 
