@@ -65,13 +65,10 @@ test: $(VENV)/.dev  ## the tests that any machine can run (under 5 minutes)
 
 # --- the rest ----------------------------------------------------------------------------------
 
-# Killed services and measured waits have the machine to themselves; these share it.
-SIDE_BY_SIDE := tests/unit tests/contracts tests/conformance tests/docs
-
 .PHONY: test-deep
 test-deep: $(VENV)/.deep  ## fault sweeps, foreign judges, scenarios (under 20 minutes)
-	$(BIN)/python -m pytest -rs -m deep $(SIDE_BY_SIDE) --numprocesses=auto --maxprocesses=4 --dist=loadfile
-	$(BIN)/python -m pytest -rs -m deep $(SIDE_BY_SIDE:%=--ignore=%)
+	$(BIN)/python -m pytest -rs -m 'deep and not alone' --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/python -m pytest -rs -m 'deep and alone'
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## style, types and the order of the rooms

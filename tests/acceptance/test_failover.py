@@ -20,7 +20,7 @@ from muniment.testing.cut_wire import Wire
 from muniment.testing.log_servers import DURABLE, make_database
 from muniment.testing.postgres_server import PostgresServer
 
-pytestmark = [pytest.mark.deep, pytest.mark.target]
+pytestmark = [pytest.mark.deep, pytest.mark.target, pytest.mark.alone]
 
 #: seconds until a node goes on by itself once there is a primary again
 RECOVERING: Final = 15.0

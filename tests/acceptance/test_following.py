@@ -12,7 +12,7 @@ import pytest
 
 from acceptance.followed_service import PROGRAM, Followed, clean, forked, make, run, serving
 
-pytestmark = pytest.mark.deep
+pytestmark = [pytest.mark.deep, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

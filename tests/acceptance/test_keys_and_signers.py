@@ -14,7 +14,7 @@ import pytest
 from acceptance.conftest import LOGINS, PROGRAM, Installation, _operate, _prepare, _serving, _token
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
-pytestmark = [pytest.mark.deep, pytest.mark.target]
+pytestmark = [pytest.mark.deep, pytest.mark.target, pytest.mark.alone]
 PASSWORD = "of the tests"
 ENVIRONMENT = {**os.environ, "MUNIMENT_POSTGRES_PASSWORD": PASSWORD}
 

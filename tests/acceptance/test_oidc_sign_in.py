@@ -33,6 +33,7 @@ with warnings.catch_warnings():
 
 pytestmark = [
     pytest.mark.target,
+    pytest.mark.alone,
     pytest.mark.filterwarnings("ignore::authlib.deprecate.AuthlibDeprecationWarning"),
     pytest.mark.filterwarnings("ignore:get_jwt_config.* is deprecated:DeprecationWarning"),
 ]

@@ -24,7 +24,7 @@ from acceptance.conftest import (
 )
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
-pytestmark = [pytest.mark.target, pytest.mark.deep]
+pytestmark = [pytest.mark.target, pytest.mark.deep, pytest.mark.alone]
 
 #: seconds within which what a target logged has to be seen, and sessions recorded
 SOON = 40.0

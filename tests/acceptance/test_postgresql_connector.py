@@ -19,7 +19,7 @@ from muniment.ports import GrantOrder, Issued, Secret, TargetSettings
 from muniment.testing.connector_contract import new_grant
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
-pytestmark = pytest.mark.target
+pytestmark = [pytest.mark.target, pytest.mark.alone]
 
 _PASSWORD = secrets.token_urlsafe(16)
 _Connection = psycopg.AsyncConnection[Any]

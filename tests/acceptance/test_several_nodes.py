@@ -22,7 +22,7 @@ from acceptance.several_nodes import LEASE, Cluster, within
 from acceptance.what_must_hold import Settled, settled
 
 #: with nothing beside them: they hold what somebody waits against a lease
-pytestmark = [pytest.mark.target, pytest.mark.deep]
+pytestmark = [pytest.mark.target, pytest.mark.deep, pytest.mark.alone]
 
 #: seconds that a harm lasts: longer than a lease, so that others have to take over
 HARMED: Final = LEASE + 1.0

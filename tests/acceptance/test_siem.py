@@ -23,7 +23,7 @@ from acceptance.followed_service import PROGRAM, clean, run
 from muniment.sinks.siem import shapes
 from muniment.stores.read_only import ReadOnlyStore
 
-pytestmark = pytest.mark.deep
+pytestmark = [pytest.mark.deep, pytest.mark.alone]
 
 CLASSES: Final = {
     each.uid: each.name for each in vars(shapes).values() if isinstance(each, shapes.EventClass)

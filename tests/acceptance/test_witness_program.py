@@ -23,7 +23,7 @@ from muniment.evidence.checkpoint import open_cosigned
 from muniment.evidence.note import VerifierKey
 from muniment.testing.small_log import SmallLog
 
-pytestmark = pytest.mark.deep
+pytestmark = [pytest.mark.deep, pytest.mark.alone]
 
 LOG = SmallLog()
 MONITORED = f"/{sha256(LOG.origin.encode()).hexdigest()}/checkpoint"

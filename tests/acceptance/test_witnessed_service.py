@@ -31,7 +31,7 @@ from acceptance.witness_program import muniment as witness
 from acceptance.witness_program import serving
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
-pytestmark = [pytest.mark.deep, pytest.mark.target]
+pytestmark = [pytest.mark.deep, pytest.mark.target, pytest.mark.alone]
 PASSWORD = "of the tests"
 WITNESSES = """
 [witnesses]

@@ -21,7 +21,7 @@ from muniment.connectors.postgresql import scram_verifier, setup_sql
 from muniment.errors import ConfigInvalid, TargetUnavailable
 from muniment.testing.postgres_server import PostgresServer
 
-pytestmark = [pytest.mark.deep, pytest.mark.target]
+pytestmark = [pytest.mark.deep, pytest.mark.target, pytest.mark.alone]
 MUNIMENT = [sys.executable, "-m", "muniment"]
 INTERRUPTED = [sys.executable, str(Path(__file__).parent / "interrupted_service.py")]
 ISSUE = [

@@ -26,7 +26,7 @@ from muniment.testing.log_servers import LogDatabases, LogServers
 from muniment.testing.postgres_server import PostgresServer
 from muniment.testing.trial_log import TrialLog
 
-pytestmark = [pytest.mark.target, pytest.mark.deep]
+pytestmark = [pytest.mark.target, pytest.mark.deep, pytest.mark.alone]
 
 LEASE = 1.0
 #: what a node waits for another one's lease, and for the turn of the machine it runs on
