@@ -21,6 +21,7 @@ from acceptance.conftest import (
     _serving,
     _token,
 )
+from acceptance.incident_stage import log_in
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
 pytestmark = [pytest.mark.target, pytest.mark.deep]
@@ -105,18 +106,6 @@ def look(stage: Installation) -> list[dict[str, Any]]:
 
 def whats(found: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
     return {(each["kind"], each["what"], each["account"]) for each in found}
-
-
-def log_in(credential: Any) -> "psycopg.Connection[Any]":
-    connection = credential["credential"]["connection"]
-    return psycopg.connect(
-        host=connection["host"],
-        port=connection["port"],
-        dbname=connection["database"],
-        user=connection["user"],
-        password=credential["credential"]["secret"],
-        autocommit=True,
-    )
 
 
 def test_the_first_look_at_an_old_target_is_a_report(stage: Installation, first: Any) -> None:

@@ -1,12 +1,10 @@
 """What was done under a grant, on a real PostgreSQL whose log a real service reads."""
 
 import contextlib
-import json
 import os
 import secrets
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,10 @@ from acceptance.conftest import (
     _prepare,
     _token,
 )
+from acceptance.incident_stage import log_in, until
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
 pytestmark = [pytest.mark.target, pytest.mark.deep, pytest.mark.alone]
-
-#: seconds within which what a target logged has to be seen, and sessions recorded
-SOON = 40.0
 
 
 @pytest.fixture(scope="module")
@@ -98,29 +94,6 @@ def used(stage: Installation) -> str:
             session.execute("DROP TABLE orders")
     stage.json("end", case)
     return case
-
-
-def log_in(credential: Any) -> "psycopg.Connection[Any]":
-    connection = credential["credential"]["connection"]
-    return psycopg.connect(
-        host=connection["host"],
-        port=connection["port"],
-        dbname=connection["database"],
-        user=connection["user"],
-        password=credential["credential"]["secret"],
-        autocommit=True,
-    )
-
-
-def until(look: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
-    """What was seen once it is so; nothing tells from outside when a service has read a file."""
-    deadline = time.monotonic() + SOON
-    while True:
-        seen = look()
-        if is_so(seen):
-            return seen
-        assert time.monotonic() < deadline, json.dumps(seen, indent=1)
-        time.sleep(0.2)
 
 
 def story(stage: Installation, case: str, *, lines: int) -> Any:
