@@ -23,7 +23,7 @@ from muniment.evidence.record import Header
 SHARES: Final = (50, 80, 100)
 SILENCES: Final = ("revoke", "none")
 STARTED: Final = ("person", "schedule", "finding", "break-glass")
-_HOW: Final = ("ended", "lapsed", "withdrawn", "not-allowed")
+_HOW: Final = ("ended", "withdrawn", "not-allowed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +162,9 @@ def _decided(campaign: Campaign, header: Header, record: records.ReviewDecided) 
 def _applied(campaign: Campaign, _header: Header, record: records.ReviewApplied) -> Campaign:
     _require(record.how in _HOW, f"`{record.how}` as how it was applied")
     _require(len(record.items) == len(record.about) > 0, "applied without saying what")
+    asked = record.how == "not-allowed"
+    _require(all(bool(each) != asked for each in record.about), "applied without what shows it")
+    _require(record.how == "withdrawn" or not record.gone, "something else is gone than was said")
     _require(len({*record.items}) == len(record.items), "an item is applied twice")
     _require(not campaign.applied & {*record.items}, "an item is applied twice")
     return replace(campaign, applied=campaign.applied | {*record.items})

@@ -1,5 +1,5 @@
 """
-What the documents of a proved campaign say, held to its records: steps 13 to 16 of verification.
+What the documents of a proved campaign say, held to its records: steps 13 to 17 of verification.
 
 Steps 11 and 12 folded its headers. Here its sheets are read, and every record is done once more on
 the items themselves:
@@ -10,18 +10,21 @@ the items themselves:
     about himself, on what he had approved or what he had enrolled; what reviewers said adds up to
     what their records count, and what was signed and closed counts the same;
 15. every reviewer was an active human in one of the groups that review;
-16. somebody who reviewed nothing signed it, in the group that has to.
+16. somebody who reviewed nothing signed it, in the group that has to;
+17. whatever counts as carried out is seen in records that lie here, of the very case, person and
+    role: a grant's removal at its target, a withdrawal and the removal of what was held under it;
+    how much was only asked, and seen by the service alone, is counted.
 """
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from muniment.access import campaign, records
 from muniment.access.campaign import Campaign
-from muniment.access.campaign_items import Items, root_of
+from muniment.access.campaign_items import Item, Items, root_of
 from muniment.errors import FoldInvalid
 from muniment.evidence.steps import failing_as, require
 from muniment.evidence.store import Entry
@@ -31,6 +34,7 @@ STEPS: Final[Mapping[int, str]] = {
     14: "every item has one outcome, and the counts agree",
     15: "reviewers are in the groups that review",
     16: "somebody who reviewed nothing signed it",
+    17: "what was carried out is seen in the records that say so",
 }
 
 
@@ -91,7 +95,7 @@ def check(
     entries: Sequence[Entry],
     documents: Mapping[bytes, bytes],
 ) -> list[tuple[int, str]]:
-    """Steps 13 to 16: what was seen, by number. Raises `BundleInvalid`."""
+    """Steps 13 to 17: what was seen, by number. Raises `BundleInvalid`."""
     with failing_as(13):
         opened = records.parse(case[0].header)
         if not isinstance(opened, records.CampaignOpened):
@@ -111,6 +115,7 @@ def check(
         (14, tallies or "no items"),
         (15, f"{reviewers} reviewers"),
         (16, signer),
+        (17, _check_applied(case, entries, items, opened.size)),
     ]
 
 
@@ -156,6 +161,92 @@ def _enrolled(
                 return enrolled
     require(number, False, f"`{entry.header.id}` does not follow its actor's enrolment")
     raise AssertionError
+
+
+# --- what was carried out ---------------------------------------------------------------------
+
+
+def asked_only(case: Sequence[Entry]) -> int:
+    """How many items count as carried out because the service asked, and nothing else shows it."""
+    applied = (records.parse(entry.header) for entry in case)
+    return sum(
+        len(record.items)
+        for record in applied
+        if isinstance(record, records.ReviewApplied) and record.how == "not-allowed"
+    )
+
+
+def _check_applied(case: Sequence[Entry], entries: Sequence[Entry], items: Items, size: int) -> str:
+    """Each item that was carried out; what was there when the population was made ended later."""
+    later = {entry.leaf: entry for entry in entries if entry.index >= size}
+    counted = Counter[str]()
+    for entry in case:
+        record = records.parse(entry.header)
+        if not isinstance(record, records.ReviewApplied):
+            continue
+        followed = [later[leaf] for leaf in entry.header.follows if leaf in later]
+        shown = _Shown(
+            gone=frozenset(
+                each.header.case
+                for each in followed
+                if each.header.kind == records.RemovalVerified.KIND
+            ),
+            withdrawn={each.header.case: records.parse(each.header) for each in followed},
+        )
+        for number, about in zip(record.items, record.about, strict=True):
+            holds = _HOLDS[record.how](items.items[number], about, shown)
+            why = f"`{entry.header.id}`: nothing here shows that item {number} is {record.how}"
+            require(17, holds, why)
+        counted[record.how] += len(record.items)
+    return _told(counted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shown:
+    """What a record of the application follows."""
+
+    #: cases whose removal was seen
+    gone: frozenset[str]
+    #: by case id
+    withdrawn: Mapping[str, records.Record]
+
+
+def _is_ended(item: Item, about: str, shown: _Shown) -> bool:
+    """Its own removal: a grant that was handed out has one only, and ends by it."""
+    return item.what == "grant" and item.told().get("case") == about and about in shown.gone
+
+
+def _is_withdrawn(item: Item, about: str, shown: _Shown) -> bool:
+    told, record = item.told(), shown.withdrawn.get(about)
+    held = told.get("held", [])
+    return (
+        item.what == "access"
+        and isinstance(record, records.EligibilityWithdrawn)
+        and told.get("principal") == record.principal
+        and (told.get("resource"), told.get("role")) == (record.resource, record.role)
+        and isinstance(held, list)
+        and all(isinstance(each, str) and each in shown.gone for each in held)
+    )
+
+
+def _is_not_allowed(item: Item, _about: str, _shown: _Shown) -> bool:
+    """What only people can take: whoever was to lose all that he may ask for has a withdrawal."""
+    reduced = item.said is not None and item.said.verdict == "reduce"
+    return item.what in ("approver", "policy") or (item.what == "access" and reduced)
+
+
+_HOLDS: Final[Mapping[str, Callable[[Item, str, _Shown], bool]]] = {
+    "ended": _is_ended,
+    "withdrawn": _is_withdrawn,
+    "not-allowed": _is_not_allowed,
+}
+
+
+def _told(counted: Mapping[str, int]) -> str:
+    shown = [f"{counted[how]} {how}" for how in ("ended", "withdrawn") if how in counted]
+    asked = counted.get("not-allowed", 0)
+    only = [f"{asked} not allowed any more, seen by the service alone"] if asked else []
+    return ", ".join([*shown, *only]) or "nothing was"
 
 
 def _rule(documents: Mapping[bytes, bytes], opened: records.CampaignOpened) -> Mapping[str, Any]:

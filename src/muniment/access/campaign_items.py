@@ -34,6 +34,11 @@ MOST_BYTES: Final = 100 * 1024 * 1024
 #: bytes of the lines of one sheet: packed, any ASCII text of so many fits into a document
 _SHEET: Final = 5 * MAX_DOCUMENT // 4
 _GZIP: Final = 31
+#: why what the service takes stays taken, and how else it is had again
+_GIVE_BACK: Final = {
+    "access": "and that stands: somebody else gives it back by `muniment reviews restore`",
+    "grant": "and that stands: whoever needs it asks for access anew",
+}
 _REQUIRED: Final = {"item", "what", "barred", "reviewer", "person", "live"}
 
 
@@ -187,6 +192,7 @@ class Items:
         )
         _require(not item.applied, f"item {n} was applied already")
         _require(not self._is_silenced(item), f"the time for item {n} is over")
+        _require(not self._is_taken(item), f"item {n} was revoked, {_GIVE_BACK.get(item.what)}")
         reducible = said.verdict != "reduce" or item.what == "access"
         _require(reducible, f"item {n} is nothing that could be reduced")
 
@@ -211,6 +217,16 @@ class Items:
         """Whether it is taken away as nobody looked in time: what the service itself can take."""
         late = self.over and self.silence == "revoke" and item.said is None
         return late and item.what in TAKEN
+
+    def _is_taken(self, item: Item) -> bool:
+        """
+        Whether a verdict stands by which the service takes it away.
+
+        It does so at once, in records of other cases: so that no later verdict says otherwise than
+        what came to pass, none is taken.
+        """
+        said = item.said
+        return said is not None and said.verdict == "revoke" and item.live and item.what in TAKEN
 
     @property
     def owed(self) -> list[Item]:

@@ -12,7 +12,7 @@ What the records of a proved bundle mean: the steps of verification from 11 on.
     - `case:closed` counts the records of its case;
 12. the state in which the case was left;
 
-and of a campaign of review, whose items lie in documents, steps 13 to 16: see `campaign_check`.
+and of a campaign of review, whose items lie in documents, steps 13 to 17: see `campaign_check`.
 
 NOTE: a bundle shows the directory, role and policy records that were followed. That no newer ones
 stood in the log by then is the sequencer's promise, and shows in an audit of the whole log.
@@ -456,6 +456,8 @@ def _not_proved(proved: Proved, case: AccessCase | None, *, folded: bool) -> Ite
         yield f"what happened after log size {proved.as_of}"
     if isinstance(_parse(proved.case[0]), records.CampaignOpened):
         yield "that the items are all that the log gives at that size (recompute them from the log)"
+        if asked := campaign_check.asked_only(proved.case):
+            yield f"that {asked} items that people carried out are so (the service alone saw it)"
     if not folded:
         yield "that a case of this kind went as it should (it has no table of transitions)"
     elif case is not None and case.break_glass and not _reviewed(proved, case):

@@ -10,14 +10,14 @@ What only people can change (who is in a group, what a rule says) is outstanding
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from muniment.access import records
 from muniment.access.campaign_check import Replayed
-from muniment.access.campaign_items import Item
+from muniment.access.campaign_items import Item, Said
 from muniment.errors import MunimentError, NotFound, Stale, Unavailable
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
@@ -30,8 +30,9 @@ from muniment.policy.decide import ask_request
 
 #: begins the ids of the cases of what was withdrawn
 WITHDRAWALS: Final = "elg"
-#: items that one record names
+#: items that one record names, and records that it follows
 NAMED: Final = 40
+FOLLOWED: Final = 120
 _log = logging.getLogger(__name__)
 
 
@@ -40,9 +41,13 @@ class _Done:
     """What shows that an item was applied."""
 
     item: int
+    #: what it was done by; None: by the end of the time
+    said: Said | None
     how: str
     about: str = ""
-    follows: bytes | None = None
+    #: of `withdrawn`: what was held under it when the review was opened
+    gone: tuple[str, ...] = ()
+    follows: tuple[bytes, ...] = ()
 
 
 async def settle(service: Service) -> int:
@@ -92,44 +97,72 @@ async def apply(service: Service, case: str) -> int:
     if found.campaign.state not in ("open", "signed"):
         return 0
     done = list[_Done]()
-    for item in found.items.owed:
-        seen = await _look_at(service, found, entries, item)
-        done += [] if seen is None else [seen]
+    for item, said in [(item, item.said) for item in found.items.owed]:
+        if item.said is said:  # somebody else may have decided it meanwhile
+            seen = await _look_at(service, found, entries, item)
+            done += [] if seen is None else [seen]
         await asyncio.sleep(0)  # others are served, too
     by_how = defaultdict[str, list[_Done]](list)
     for each in done:
         by_how[each.how].append(each)
     for how, these in by_how.items():
-        for start in range(0, len(these), NAMED):
-            await _record(service, case, how, these[start : start + NAMED])
+        for part in _parts(these):
+            await _record(service, case, how, part)
     return len(done)
+
+
+def _parts(these: Sequence[_Done]) -> Iterator[list[_Done]]:
+    """As many as one record has room for."""
+    part, followed = list[_Done](), 0
+    for each in these:
+        if len(part) == NAMED or (part and followed + len(each.follows) > FOLLOWED):
+            yield part
+            part, followed = [], 0
+        part.append(each)
+        followed += len(each.follows)
+    yield part
 
 
 async def _record(service: Service, case: str, how: str, these: Sequence[_Done]) -> None:
     async def attempt() -> None:
         found, entries = campaigns.read(service, case)
-        owed = {item.number for item in found.items.owed}
-        still = [each for each in these if each.item in owed]
+        owed = {(item.number, item.said) for item in found.items.owed}
+        still = [each for each in these if (each.item, each.said) in owed]
+        still = [each for each in still if _is_not_restored(service, each)]
         if not still or found.campaign.state not in ("open", "signed"):
             return
-        leaves = [each.follows for each in still if each.follows is not None]
+        leaves = [leaf for each in still for leaf in each.follows]
         record = records.ReviewApplied(
             actor=records.SERVICE,
             items=tuple(each.item for each in still),
             how=how,
             about=tuple(each.about for each in still),
+            gone=tuple(dict.fromkeys(case for each in still for case in each.gone)),
         )
         draft = record.draft(case, service.now(), follows=tuple(dict.fromkeys(leaves)))
         await service.append(
             Proposal(
                 drafts=(draft,),
-                reads={case: entries[-1].leaf},
+                reads={case: entries[-1].leaf, **dict(map(_head, filter(_is_withdrawn, still)))},
                 gives=False,
                 companions=lambda placed: campaigns.companions(service, found.campaign, placed),
             )
         )
 
     await until_it_stands(attempt)
+
+
+def _is_withdrawn(done: _Done) -> bool:
+    return done.how == "withdrawn"
+
+
+def _head(done: _Done) -> tuple[str, bytes]:
+    """Of the case of a withdrawal, which nobody has given back."""
+    return done.about, done.follows[0]
+
+
+def _is_not_restored(service: Service, done: _Done) -> bool:
+    return not _is_withdrawn(done) or service.log.head(done.about) == done.follows[0]
 
 
 def _decision(entries: Sequence[Entry], item: Item) -> bytes:
@@ -155,10 +188,10 @@ async def _look_at(
     if item.what == "approver":
         who = service.registry.principals.get(str(told["principal"]))
         still = who is not None and who.active and told["group"] in who.groups
-        return None if still else _Done(item=item.number, how="not-allowed")
+        return None if still else _Done(item=item.number, said=item.said, how="not-allowed")
     rule = service.policy().by_id.get(str(told["rule"]))
     still = rule is not None and rule.sha256 == told["sha256"]
-    return None if still else _Done(item=item.number, how="not-allowed")
+    return None if still else _Done(item=item.number, said=item.said, how="not-allowed")
 
 
 async def _grant(service: Service, entries: Sequence[Entry], item: Item, case: str) -> _Done | None:
@@ -166,13 +199,19 @@ async def _grant(service: Service, entries: Sequence[Entry], item: Item, case: s
     if not state.closed:
         await end_what_rested(service, state, "review", (_decision(entries, item),))
         return None
-    seen = [e for e in records_of if e.header.kind == records.RemovalVerified.KIND]
     return _Done(
         item=item.number,
-        how="ended" if seen else "lapsed",
+        said=item.said,
+        how="ended",
         about=case,
-        follows=(seen or records_of)[-1].leaf,
+        follows=(_removal(records_of),),
     )
+
+
+def _removal(entries: Sequence[Entry]) -> bytes:
+    """The record that saw a grant gone: whatever was handed out is closed only after one."""
+    seen = (e.leaf for e in reversed(entries) if e.header.kind == records.RemovalVerified.KIND)
+    return next(seen)
 
 
 async def _access(
@@ -184,14 +223,23 @@ async def _access(
     if taken is not None:
         if _holds_something(service, who, resource, role):
             return None
-        return _Done(item=item.number, how="withdrawn", about=taken.case, follows=taken.leaf)
+        gone = tuple(str(each) for each in told["held"])
+        removed = (_removal(service.read(each)[1]) for each in gone)
+        return _Done(
+            item=item.number,
+            said=item.said,
+            how="withdrawn",
+            about=taken.case,
+            gone=gone,
+            follows=(taken.leaf, *removed),
+        )
     if item.said is None or item.said.verdict == "revoke":
         # though it may not be allowed at this moment: who is on leave comes back
         await _withdraw(service, found.campaign.id, entries, item)
         return None
     if not _is_allowed(service, item, who, resource, role):
         held = _holds_something(service, who, resource, role)
-        return None if held else _Done(item=item.number, how="not-allowed")
+        return None if held else _Done(item=item.number, said=item.said, how="not-allowed")
     return None
 
 

@@ -7,12 +7,13 @@ from hashlib import sha256
 from typing import Final
 
 from muniment.access import records
-from muniment.access.campaign_items import VERDICTS
+from muniment.access.campaign_items import VERDICTS, Item
 from muniment.access.registry import Principal
 from muniment.errors import Conflict, FoldInvalid, Malformed, NotFound
 from muniment.evidence import canonical
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import MAX_SECTION
+from muniment.evidence.store import Entry
 from muniment.operations import campaigns, permit
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.request import check_text
@@ -223,7 +224,7 @@ async def restore(
     Somebody may ask again for what a review took from him; returns the case of the withdrawal.
 
     By another person than himself and than the reviewer. Raises `NotFound`, `NotPermitted`,
-    `Malformed`.
+    `Malformed`, and `Conflict` while it is still being taken.
     """
     if not reason.strip():
         raise Malformed("to restore takes a reason")
@@ -246,7 +247,11 @@ async def _restore(
     if principal is None or taken is None:
         raise NotFound(f"no review took `{resource}/{role}` from `{login:.80}`")
     actor, now = service.actor(caller), service.now()
-    concerned = {*service.registry.persons(principal), *_reviewers(service, taken.record)}
+    found, entries = campaigns.read(service, taken.record.about)
+    item = found.items.items[taken.record.item]
+    if found.campaign.state in ("open", "signed") and found.items.is_owed(item):
+        raise Conflict("it is still being taken away: restore it once the review has that applied")
+    concerned = {*service.registry.persons(principal), *_reviewers(item, entries)}
     if actor.type != "human" or set(actor.persons) & concerned:
         raise campaigns.not_permitted(
             service, "somebody else than he, and than who reviewed it, has to restore this"
@@ -267,11 +272,8 @@ async def _restore(
     return taken.case
 
 
-def _reviewers(service: Service, record: records.EligibilityWithdrawn) -> tuple[str, ...]:
+def _reviewers(item: Item, entries: Sequence[Entry]) -> tuple[str, ...]:
     """Persons of who decided on the item; nobody where its time was over."""
-    found, entries = campaigns.read(service, record.about)
-    said = found.items.items[record.item].said
-    if said is None:
+    if item.said is None:
         return ()
-    decided = record_of(entries[said.position])
-    return decided.actor.persons
+    return record_of(entries[item.said.position]).actor.persons

@@ -380,8 +380,8 @@ def _named_case(log: Log, header: Header) -> dict[bytes, Entry]:
             | records.RemovalOrdered(about=case)
         ):
             return {entry.leaf: entry for entry in log.read_case(case)}
-        case records.ReviewApplied(about=cases):
-            named = dict.fromkeys(case for case in cases if case)
+        case records.ReviewApplied(about=cases, gone=gone):
+            named = dict.fromkeys(case for case in (*cases, *gone) if case)
             return {entry.leaf: entry for case in named for entry in log.read_case(case)}
         case records.RecordErased(record=record):
             return {entry.leaf: entry for entry in log.read_case(record.partition("/")[0])}

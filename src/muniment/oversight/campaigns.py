@@ -30,6 +30,8 @@ UNUSED: Final = timedelta(days=90)
 LONGEST_DAYS: Final = 366
 #: what is listed of cases in one item; their digest covers all
 NAMED: Final = 8
+#: cases of what is held under one item, whose removal a bundle shows where it is taken away
+HELD: Final = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}", re.ASCII)
 _GROUP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@/:-]{0,127}", re.ASCII)
 
@@ -154,12 +156,16 @@ class Eligible:
 def access_drafts(population: Population, eligible: Iterable[Eligible]) -> Iterator[Draft]:
     """Who may ask for what, each with what was made of it."""
     made = defaultdict[tuple[str, str, str], list[Line]](list)
+    held = defaultdict[tuple[str, str, str], list[str]](list)
     newest = None
     for line in population.lines.values():
         made[line.requester, line.resource, line.role].append(line)
         newest = line.requested if newest is None else max(newest, line.requested)
+        if line.granted and line.closed is None:
+            for who in {line.requester, line.sponsor or line.requester}:
+                held[who, line.resource, line.role].append(line.case)
     for each in eligible:
-        lines = made[each.principal, each.resource, each.role]
+        place = each.principal, each.resource, each.role
         yield Draft(
             what="access",
             order=("access", each.resource, each.role, each.principal),
@@ -167,11 +173,13 @@ def access_drafts(population: Population, eligible: Iterable[Eligible]) -> Itera
             persons=each.persons,
             barred=each.provisioned,
             resource=each.resource,
-            told=partial(_access, each, lines, newest),
+            told=partial(_access, each, made[place], held[place], newest),
         )
 
 
-def _access(each: Eligible, lines: Sequence[Line], newest: datetime | None) -> Mapping[str, Any]:
+def _access(
+    each: Eligible, lines: Sequence[Line], held: Sequence[str], newest: datetime | None
+) -> Mapping[str, Any]:
     used = [at for line in lines for at in (line.last_used, line.issued) if at is not None]
     last = max(used, default=None)
     unused = newest is not None and (last is None or newest - last > UNUSED)
@@ -187,6 +195,8 @@ def _access(each: Eligible, lines: Sequence[Line], newest: datetime | None) -> M
         "rules": list(each.rules),
         "max_seconds": each.max_seconds,
         "cases": _cases(lines),
+        # his own, and what is held for him
+        "held": sorted(held)[:HELD],
         "approvals": sum(len(line.approved) for line in lines),
         "last": None if last is None else moment.text(last),
         "advice": "look" if why else "revoke" if unused else "keep",

@@ -184,9 +184,26 @@ def test_a_review_goes_from_its_opening_to_its_end() -> None:
 
 def test_a_later_verdict_stands_for_an_earlier_one() -> None:
     life = Life().open()
-    life.decide("r0", [1], "revoke")
     life.decide("r0", [1], "reduce")
-    assert life.replay().items.tallies() == tallied(reduce=1, not_reviewed=2)
+    life.decide("r0", [1], "revoke")
+    assert life.replay().items.tallies() == tallied(revoke=1, not_reviewed=2)
+
+
+@pytest.mark.parametrize("verdict", ["keep", "reduce", "abstain", "revoke"])
+def test_what_was_revoked_is_being_taken_and_no_later_verdict_says_otherwise(verdict: str) -> None:
+    life = Life().open()
+    life.decide("r0", [1], "revoke")
+    life.decide("r0", [1], verdict)
+    with pytest.raises(FoldInvalid, match=r"item 1 was revoked.*muniment reviews restore"):
+        life.replay()
+
+
+def test_what_is_over_or_for_people_to_take_is_revoked_and_kept_again() -> None:
+    life = Life(lines=[line(0), line(1, what="policy"), line(2)]).open()
+    for who, item in (("r0", 1), ("r1", 2)):
+        life.decide(who, [item], "revoke")
+        life.decide(who, [item], "keep")
+    assert life.replay().items.tallies() == tallied(keep=2, not_reviewed=1)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +349,7 @@ class Model:
             self.with_[n] == who
             and n not in self.applied
             and not (late and n not in self.said)
+            and not (n != 2 and self.said.get(n) == "revoke")
             and not (verdict == "reduce" and n == 0)
             for n in items
         )

@@ -1,4 +1,4 @@
-"""Steps 13 to 16 over a review: each of them fails by its own number."""
+"""Steps 13 to 17 over a review: each of them fails by its own number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from muniment.access import campaign_check, records
+from muniment.access import campaign, campaign_check, records
 from muniment.access.campaign_items import OUTCOMES, root_of, write
 from muniment.access.records import Actor, Record
-from muniment.errors import BundleInvalid
+from muniment.errors import BundleInvalid, FoldInvalid
 from muniment.evidence import canonical
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
@@ -31,6 +31,23 @@ ALSO_ANA = Actor(
 )
 
 
+MUN_A, MUN_B = ("mun_" + letter * 26 for letter in "ab")
+ELG_A, ELG_B = ("elg_" + letter * 26 for letter in "ab")
+GRANT = {"what": "grant", "case": MUN_A}
+ACCESS = {"what": "access", "principal": "prn_x", "resource": "db", "role": "rw", "held": [MUN_A]}
+
+
+def gone(case: str = MUN_A) -> tuple[str, Record]:
+    return case, records.RemovalVerified(
+        actor=records.SERVICE, endpoints=(), accounts_removed=1, sessions_killed=0, lag_ms=3
+    )
+
+
+def withdrawn(case: str = ELG_A, **changes: str) -> tuple[str, Record]:
+    where = {"principal": "prn_x", "resource": "db", "role": "rw", **changes}
+    return case, records.EligibilityWithdrawn(actor=records.SERVICE, about=CASE, item=0, **where)
+
+
 @dataclass
 class File:
     """The records of a small review, one of which may be spoilt."""
@@ -44,7 +61,15 @@ class File:
     )
     rule: dict[str, Any] = field(default_factory=lambda: dict(RULE))
     follows: bool = True
+    #: what the line of its one item says besides, and what is said of it
+    line: dict[str, Any] = field(default_factory=dict)
+    verdict: str = "keep"
     decided: dict[str, Any] = field(default_factory=dict)
+    #: of the population: everything before it was seen then
+    size: int = 2
+    #: records of other cases, and what is said to be applied by them
+    shown: list[tuple[str, Record]] = field(default_factory=list)
+    applied: dict[str, Any] = field(default_factory=dict)
     signer: str = "boss"
     entries: list[Entry] = field(default_factory=list)
     case: list[Entry] = field(default_factory=list)
@@ -56,11 +81,12 @@ class File:
             {
                 "item": 0,
                 "what": "grant",
-                "live": False,
+                "live": bool(self.applied),
                 "persons": ["per_ana"],
                 "barred": ["per_ana"],
                 "reviewer": "prn_" + "r" * 26,
                 "person": "per_rev",
+                **self.line,
             }
         )
         rule, sheets = canonical.encode(self.rule), write([line])
@@ -71,7 +97,7 @@ class File:
                 definition=sha256(rule).digest(),
                 started="schedule",
                 occasion="today",
-                size=7,
+                size=self.size,
                 root=bytes(32),
                 items=1,
                 items_root=root_of([line]),
@@ -88,26 +114,36 @@ class File:
             b"[]",
             *sheets,
         )
-        said = canonical.encode({"item": 0, "verdict": "keep", "seconds": 4}) + b"\n"
+        to = {"to": "less"} if self.verdict == "reduce" else {}
+        said = canonical.encode({"item": 0, "verdict": self.verdict, "seconds": 4, **to}) + b"\n"
         decision: dict[str, Any] = {
             "actor": self._actor("rev"),
             "reviewer": "prn_" + "r" * 26,
             "person": "per_rev",
             "lines": sha256(said).digest(),
             "items": 1,
-            "tallies": {"keep": 1},
+            "tallies": {self.verdict: 1},
             "seconds": 4,
             "bulk": False,
             **self.decided,
         }
         follows = (enrolled["rev"],) if self.follows else ()
         self._add(records.ReviewDecided(**decision), said, follows=follows)
-        tallies = {word: int(word == "keep") for word in OUTCOMES}
+        leaves = tuple(self._elsewhere(case, record) for case, record in self.shown)
+        if self.applied:
+            done = records.ReviewApplied(actor=records.SERVICE, items=(0,), **self.applied)
+            self._add(done, follows=leaves)
+        tallies = {word: int(word == self.verdict) for word in OUTCOMES}
         signed = records.CampaignSigned(
             actor=self._actor(self.signer), person=f"per_{self.signer}", tallies=tallies
         )
         self._add(signed, follows=(enrolled[self.signer],))
         return self
+
+    def _elsewhere(self, case: str, record: Record) -> bytes:
+        header = self._header(case, 0, None, record)
+        self.entries.append(entry_of(len(self.entries), header.encode()))
+        return self.entries[-1].leaf
 
     def _actor(self, name: str) -> Actor:
         return Actor(
@@ -128,9 +164,7 @@ class File:
             sponsor=None,
             source="file",
         )
-        header = self._header("prn_" + name[0] * 26, 0, None, record)
-        self.entries.append(entry_of(len(self.entries), header.encode()))
-        return self.entries[-1].leaf
+        return self._elsewhere("prn_" + name[0] * 26, record)
 
     def _add(self, record: Record, *documents: bytes, follows: tuple[bytes, ...] = ()) -> None:
         self.documents |= {sha256(each).digest(): each for each in documents}
@@ -165,12 +199,13 @@ class File:
         return campaign_check.check(self.case, self.entries, self.documents)
 
 
-def test_a_review_as_it_should_be_passes_all_four() -> None:
+def test_a_review_as_it_should_be_passes_all_five() -> None:
     assert File().build().check() == [
         (13, "1 items in 1 sheets"),
         (14, "1 keep"),
         (15, "1 reviewers"),
         (16, f"`prn_{'b' * 26}`, by session"),
+        (17, "nothing was"),
     ]
 
 
@@ -229,3 +264,84 @@ def test_what_does_not_hold_fails_by_its_number(step: int, changes: dict[str, An
     with pytest.raises(BundleInvalid) as failed:
         File(**changes).build().check()
     assert failed.value.step == step
+
+
+def carried_out(**changes: Any) -> File:
+    """A revoked grant that is seen gone, but for what is changed."""
+    how = {"how": "ended", "about": (MUN_A,)}
+    given: dict[str, Any] = {"line": GRANT, "verdict": "revoke", "shown": [gone()], "applied": how}
+    return File(**{**given, **changes})
+
+
+TAKEN = {"how": "withdrawn", "about": (ELG_A,), "gone": (MUN_A,)}
+ASKED = {"how": "not-allowed", "about": ("",)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "1 ended"),
+        ({"line": ACCESS, "shown": [withdrawn(), gone()], "applied": TAKEN}, "1 withdrawn"),
+        (
+            {"line": {"what": "policy"}, "shown": [], "applied": ASKED},
+            "1 not allowed any more, seen by the service alone",
+        ),
+        (
+            {"line": ACCESS, "verdict": "reduce", "shown": [], "applied": ASKED},
+            "1 not allowed any more, seen by the service alone",
+        ),
+    ],
+)
+def test_what_was_carried_out_is_held_to_the_records_that_show_it(
+    changes: dict[str, Any], told: str
+) -> None:
+    assert carried_out(**changes).build().check()[-1] == (17, told)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        # a grant: another one's removal, none at all, one from before, or by asking alone
+        {"shown": [gone(MUN_B)]},
+        {"shown": [gone(MUN_B)], "applied": {"how": "ended", "about": (MUN_B,)}},
+        {"shown": []},
+        {"size": 5},
+        {"shown": [], "applied": ASKED},
+        {"shown": [withdrawn(MUN_A)]},
+        # who may ask: another person, resource or role; another case; no withdrawal
+        *(
+            {"line": ACCESS, "shown": [withdrawn(**other), gone()], "applied": TAKEN}
+            for other in ({"principal": "prn_y"}, {"resource": "db2"}, {"role": "ro"})
+        ),
+        {"line": ACCESS, "shown": [withdrawn(ELG_B), gone()], "applied": TAKEN},
+        {"line": ACCESS, "shown": [gone()], "applied": TAKEN},
+        {"line": ACCESS, "shown": [gone()], "applied": {"how": "ended", "about": (MUN_A,)}},
+        {"line": ACCESS, "shown": [withdrawn(), gone()], "applied": TAKEN, "size": 6},
+        # and what was held under it is still there
+        {"line": ACCESS, "shown": [withdrawn()], "applied": TAKEN},
+        {"line": {**ACCESS, "held": [[MUN_A]]}, "shown": [withdrawn(), gone()], "applied": TAKEN},
+        {"line": {**ACCESS, "held": 1}, "shown": [withdrawn(), gone()], "applied": TAKEN},
+        # a withdrawal is recorded; nobody has to be believed that there would be one
+        {"line": ACCESS, "shown": [], "applied": ASKED},
+        {"line": {"what": "approver"}, "shown": [gone()]},
+    ],
+)
+def test_what_only_says_that_it_was_carried_out_fails_step_17(changes: dict[str, Any]) -> None:
+    with pytest.raises(BundleInvalid, match="nothing here shows") as failed:
+        carried_out(**changes).build().check()
+    assert failed.value.step == 17
+
+
+@pytest.mark.parametrize(
+    "applied",
+    [
+        {"how": "lapsed", "about": (MUN_A,)},
+        {"how": "ended", "about": ("",)},
+        {"how": "not-allowed", "about": (MUN_A,)},
+        {"how": "ended", "about": (MUN_A,), "gone": (MUN_A,)},
+    ],
+)
+def test_no_record_says_of_an_application_what_it_cannot_be(applied: dict[str, Any]) -> None:
+    file = carried_out(applied=applied).build()
+    with pytest.raises(FoldInvalid):
+        campaign.fold((entry.header, entry.leaf) for entry in file.case)

@@ -1,5 +1,6 @@
 """A campaign of review: opened over all that the log gives, decided, applied, signed and closed."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -184,6 +185,7 @@ async def test_whose_eligibility_a_review_took_is_denied_until_somebody_else_res
     with pytest.raises(NotPermitted):
         await restored(who)
     await restored("sec")
+    assert await apply_reviews.settle(scenario.service) == 0
     assert (await scenario.ask("ana")).case.state == "pending"
     with pytest.raises(NotFound):
         await restored("sec")
@@ -231,7 +233,7 @@ async def test_management_signs_and_the_bundle_proves_that_nothing_was_left_out(
     checked = verify(data, scenario.key.verifier)
     assert checked.campaign is not None
     assert checked.campaign.state == "closed"
-    assert [step.number for step in checked.steps][-4:] == [13, 14, 15, 16]
+    assert [step.number for step in checked.steps][-5:] == [13, 14, 15, 16, 17]
     assert checked.completeness.startswith("COMPLETE")
     broken = dict(Bundle.parse(data).documents)
     for name, document in broken.items():
@@ -413,3 +415,123 @@ async def test_one_occasion_opens_one_review_on_however_many_nodes(tmp_path: Pat
             second = await open_by_itself(other, rule, "schedule", "today")
             assert first is not None
             assert second is None
+
+
+async def carried_out(scenario: Scenario) -> None:
+    for _ in range(3):
+        await apply_reviews.settle(scenario.service)
+        await scenario.work()
+
+
+def of_ana(scenario: Scenario, case: str) -> dict[str, Any]:
+    return next(
+        each
+        for each in items(scenario, case)
+        if each.get("principal") == scenario.ids["ana"]
+        and (each.get("resource"), each.get("role")) == ("orders-prod", "readwrite")
+    )
+
+
+async def signed_and_exported(scenario: Scenario, case: str) -> bytes:
+    await keep_all(scenario, case)
+    await sign_review.sign(scenario.service, scenario.caller("boss"), case)
+    await sign_review.close_campaign(scenario.service, scenario.caller("boss"), case)
+    return await scenario.export("boss", case)
+
+
+async def test_the_bundle_of_a_review_carries_what_shows_that_a_grant_was_ended(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana")
+    await scenario.granted("dan")
+    case = await opened(scenario)
+    item = next(each for each in items(scenario, case) if each["case"] == picked.case.id)
+    await say(scenario, case, item, "revoke", reason="not needed")
+    await carried_out(scenario)
+    checked = verify(await signed_and_exported(scenario, case), scenario.key.verifier)
+    assert (checked.steps[-1].number, checked.steps[-1].detail) == (17, "1 ended")
+    removals = [e for e in checked.proved.entries if e.header.kind == "removal:verified"]
+    assert [each.header.case for each in removals] == [picked.case.id]
+    assert not any("the service alone" in each for each in checked.not_proved)
+
+
+async def test_the_bundle_shows_that_nothing_is_left_of_what_a_review_took(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana")
+    case = await opened(scenario, "eligible")
+    assert of_ana(scenario, case)["held"] == [picked.case.id]
+    await say(scenario, case, of_ana(scenario, case), "revoke", reason="changed teams")
+    await carried_out(scenario)
+    applied = scenario.last(case, records.ReviewApplied)
+    assert (applied.how, applied.gone) == ("withdrawn", (picked.case.id,))
+    checked = verify(await signed_and_exported(scenario, case), scenario.key.verifier)
+    assert checked.steps[-1].detail == "1 withdrawn"
+    kinds = [entry.header.kind for entry in checked.proved.entries]
+    assert (kinds.count("eligibility:withdrawn"), kinds.count("removal:verified")) == (1, 1)
+
+
+async def test_what_only_the_service_saw_is_counted_by_whoever_verifies(
+    scenario: Scenario,
+) -> None:
+    case = await opened(scenario, "eligible")
+    item = next(each for each in items(scenario, case) if each["what"] == "approver")
+    await say(scenario, case, item, "revoke", reason="not a lead any more")
+    login = {id_: login for login, id_ in scenario.ids.items()}[item["principal"]]
+    groups = set(scenario.service.registry.principals[item["principal"]].groups) - {item["group"]}
+    await scenario.change(login, groups=tuple(sorted(groups)))
+    assert await apply_reviews.settle(scenario.service) == 1
+    checked = verify(await scenario.export("boss", case), scenario.key.verifier)
+    assert checked.steps[-1].detail == "1 not allowed any more, seen by the service alone"
+    assert any("1 items that people carried out" in each for each in checked.not_proved)
+
+
+async def test_a_revocation_stands_from_when_it_is_recorded_and_says_what_to_do(
+    scenario: Scenario,
+) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario, "eligible")
+    item = of_ana(scenario, case)
+    await say(scenario, case, item, "revoke", reason="changed teams")
+    with pytest.raises(Conflict, match="muniment reviews restore"):
+        await say(scenario, case, item, "keep")
+    await apply_reviews.settle(scenario.service)  # withdrawn, and what he holds is not gone yet
+    assert scenario.kinds(case)[-1] == "review:decided"
+    with pytest.raises(Conflict, match="muniment reviews restore"):
+        await say(scenario, case, item, "keep")
+    grants = await opened(scenario)
+    await say(scenario, grants, items(scenario, grants)[0], "revoke", reason="over")
+    with pytest.raises(Conflict, match="asks for access anew"):
+        await say(scenario, grants, items(scenario, grants)[0], "keep")
+
+
+async def test_of_two_verdicts_at_once_one_stands_and_is_the_one_carried_out(
+    scenario: Scenario,
+) -> None:
+    picked = await scenario.granted("ana")
+    case = await opened(scenario)
+    (item,) = items(scenario, case)
+    settle = apply_reviews.settle(scenario.service)
+    said = (say(scenario, case, item, verdict) for verdict in ("revoke", "keep"))
+    first, second, _ = await asyncio.gather(*said, settle, return_exceptions=True)
+    refused = [each for each in (first, second) if each is not None]
+    await carried_out(scenario)
+    (now,) = items(scenario, case)
+    assert all(isinstance(each, Conflict) for each in refused)
+    # whichever came first: revoked last, or revoked and not kept any more
+    assert (now["outcome"], now["applied"]) == ("revoke", True)
+    assert scenario.read(picked).closed
+
+
+async def test_what_is_still_being_taken_is_not_given_back_meanwhile(scenario: Scenario) -> None:
+    await scenario.granted("ana")
+    case = await opened(scenario, "eligible")
+    await say(scenario, case, of_ana(scenario, case), "revoke", reason="changed teams")
+    await apply_reviews.settle(scenario.service)
+    given = scenario.service, scenario.caller("sec"), "ana", "orders-prod", "readwrite", "back"
+    with pytest.raises(Conflict, match="still being taken"):
+        await decide_review.restore(*given)
+    await carried_out(scenario)
+    await decide_review.restore(*given)
+    await carried_out(scenario)
+    assert (await scenario.ask("ana")).case.state == "pending"

@@ -107,12 +107,14 @@ class ReviewApplied(Record):
 
     #: numbers of the items
     items: tuple[int, ...]
-    #: `ended`: access is over, and was seen gone; `lapsed`: it was never handed out; `withdrawn`:
-    #: may not be asked for any more, and nothing of it is left; `not-allowed`: directory or policy
-    #: do not allow it any more
+    #: `ended`: access is over, and was seen gone; `withdrawn`: may not be asked for any more, and
+    #: nothing of it is left; `not-allowed`: directory or policy do not allow it any more, as the
+    #: service sees it by asking
     how: str
-    #: of each item the case that shows it; empty where none does
+    #: of each item the case that shows it; empty where it was only asked
     about: tuple[str, ...]
+    #: of `withdrawn`: cases of what was held under it when the review was opened, seen gone
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
