@@ -1,4 +1,4 @@
-"""How often one principal may ask, or sign in: what is above that is counted, not recorded."""
+"""How often one principal may ask, sign in, or take copies: what is above that is counted only."""
 
 from collections import deque
 from typing import Literal
@@ -8,9 +8,9 @@ from muniment.operations.service import Service
 
 
 def within_quota(
-    service: Service, principal: str, what: Literal["requests", "sign-ins"] = "requests"
+    service: Service, principal: str, what: Literal["requests", "sign-ins", "copies"] = "requests"
 ) -> None:
-    """Raises `TooMany`. Each of the two is counted apart; nobody is bound who breaks glass."""
+    """Raises `TooMany`. Each of them is counted apart; nobody is bound who breaks glass."""
     now = service.log.clock.elapsed()
     recent = service.asks.setdefault((principal, what), deque())
     while recent and recent[0] <= now - 60:

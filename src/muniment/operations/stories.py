@@ -44,7 +44,7 @@ def stories(
     found, last, beyond, asked = list[dict[str, Any]](), before, 0, 0
     for looked, row in enumerate(_rows(service, requester, before)):
         if wanted.since is not None and row.opened_at < moment.text(wanted.since):
-            return {"stories": found, "next": None, "beyond": beyond}
+            break
         if (
             len(found) >= min(limit, MOST_STORIES)
             or looked >= MOST_LOOKED_AT
@@ -80,6 +80,8 @@ def _requester(service: Service, caller: Caller, wanted: Wanted, *, reads_all: b
     if who in service.registry.principals:
         return who
     if who not in service.names:
+        if not reads_all:
+            permit.require(service, caller, "read")  # who is known here is not for him to learn
         raise NotFound(f"nobody here has the login `{who}`")
     return service.names[who]
 

@@ -137,3 +137,25 @@ async def test_a_person_is_given_her_own_copy(api: ScenarioApi) -> None:
     assert answer.headers["X-Muniment-Record"].startswith("exp_")
     assert (await post(api, "aud", "/v1/people/ana/evidence")).status_code == 200
     assert (await post(api, "aud", "/v1/people/nobody/evidence")).status_code == 404
+
+
+async def test_who_may_not_see_others_learns_from_no_answer_who_is_known_here(
+    api: ScenarioApi,
+) -> None:
+    known, unknown = [
+        await post(api, "ana", f"/v1/people/{name}/evidence") for name in ("bo", "nobody")
+    ]
+    assert (known.status_code, known.json()["detail"]) == (403, unknown.json()["detail"])
+    assert known.json().keys() == unknown.json().keys()
+    assert unknown.status_code == 403
+
+
+async def test_so_many_copies_may_be_taken_within_a_minute(api: ScenarioApi) -> None:
+    service = api.scenario.service
+    service.limits = replace(service.limits, asks_per_minute=2)
+    path = "/v1/people/ana/evidence"
+    assert [(await post(api, "ana", path)).status_code for _ in range(3)] == [200, 200, 429]
+    # they are counted apart from what she asks for
+    await api.scenario.ask("ana")
+    api.scenario.clock.advance(timedelta(minutes=1))
+    assert (await post(api, "ana", path)).status_code == 200

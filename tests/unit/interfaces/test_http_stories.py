@@ -94,6 +94,19 @@ async def test_whoever_may_not_read_all_cases_is_shown_his_own(api: ScenarioApi)
     assert (await api.get("dan", "/v1/stories", who="ana")).status_code == 403
 
 
+async def test_who_may_not_read_them_learns_from_no_answer_who_is_known_here(
+    api: ScenarioApi,
+) -> None:
+    await api.scenario.granted()
+    later = (api.scenario.service.now() + HOUR).isoformat()
+    for more in ({}, {"since": later}):
+        known, unknown = [
+            await api.get("dan", "/v1/stories", who=who, **more) for who in ("ana", "zoe")
+        ]
+        assert (known.status_code, known.json()["detail"]) == (403, unknown.json()["detail"])
+        assert unknown.status_code == 403
+
+
 async def test_what_nobody_can_mean_is_refused_with_words(api: ScenarioApi) -> None:
     nobody = await api.get("aud", "/v1/stories", who="zoe")
     assert (nobody.status_code, nobody.json()["detail"]) == (404, "nobody here has the login `zoe`")

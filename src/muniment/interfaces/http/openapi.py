@@ -57,6 +57,7 @@ _OF_ROUTE: dict[str, dict[str, str]] = {
     "/v1/cases/{case}/credential": {"429": _TOO_MANY, "502": "the target did not do it"},
     "/v1/cases/{case}/extension": {"502": "the target does not tell its time"},
     "/v1/events/{source}": {"429": _TOO_MANY},
+    "/v1/people/{person}/evidence": {"429": _TOO_MANY},
     "/v1/explanation": {"404": _NOT_FOUND},
     "/v1/token": {"429": _TOO_MANY, "503": _UNAVAILABLE},
     "/v1/signals/{provider}": {"503": _UNAVAILABLE},
