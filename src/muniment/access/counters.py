@@ -7,7 +7,7 @@ is done no more often, on however many nodes.
 
 from collections.abc import Iterator
 
-from muniment.access import records
+from muniment.access import looking, records
 from muniment.evidence.record import Header
 
 #: moves whenever somebody is enrolled or a group is defined: names and accounts are given out once
@@ -16,6 +16,8 @@ DIRECTORY = "directory"
 FILES = "files"
 #: moves whenever a hold is placed or released: no erasure passes one that was recorded before it
 HOLDS = "holds"
+#: moves whenever somebody begins to look at something: neither does it pass a review or a finding
+LOOKS = "looks"
 _OF_HOLDS = (records.HoldPlaced.KIND, records.HoldReleased.KIND)
 _OF_FILES = (
     records.ConfigChanged.KIND,
@@ -40,6 +42,16 @@ def campaign_counter(rule: str, occasion: str) -> str:
     return f"campaign/{rule}/{occasion}"
 
 
+def erased_counter(case: str) -> str:
+    """Key of the counter that moves whenever something of this case is erased: it goes once."""
+    return f"erased/{case}"
+
+
+def own_word_counter(person: str) -> str:
+    """Key of the counter that moves whenever this person erases something by his own word."""
+    return f"own-word/{person}"
+
+
 def token_counter(token: bytes) -> str:
     """Key of the counter that moves when a platform's token, by its hash, opens a session."""
     return f"token/{token.hex()}"
@@ -53,6 +65,9 @@ def counters(header: Header) -> Iterator[str]:
         yield FILES
     if header.kind in _OF_HOLDS:
         yield HOLDS
+    if looking.moves(header):
+        yield LOOKS
+    yield from _of_erasures(header)
     if header.kind == records.CampaignOpened.KIND and header.body.get("occasion"):
         yield campaign_counter(header.body["rule"], header.body["occasion"])
     if header.kind == records.SessionOpened.KIND and header.body.get("method") == "workload":
@@ -61,6 +76,14 @@ def counters(header: Header) -> Iterator[str]:
         yield from (glass_counter(person) for person in records.parse(header).actor.persons)
     if header.kind == records.SignalReceived.KIND:
         yield signal_counter(bytes.fromhex(header.body["identity"]))
+
+
+def _of_erasures(header: Header) -> Iterator[str]:
+    if header.kind == records.RecordErased.KIND:
+        yield erased_counter(header.body["record"].partition("/")[0])
+        yield from (own_word_counter(person) for person in header.body["actor"]["persons"])
+    if header.kind == records.EventsErased.KIND:
+        yield erased_counter(header.body["batch"].partition("/")[0])
 
 
 def breaks_glass(header: Header) -> bool:

@@ -3,23 +3,32 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from hashlib import sha256
 from typing import Final
 
 from muniment.access import records
-from muniment.access.counters import HOLDS
-from muniment.errors import Conflict, EvidenceError, Malformed, NotFound, NotPermitted
+from muniment.access.counters import erased_counter, own_word_counter
+from muniment.errors import (
+    Conflict,
+    EvidenceError,
+    LogUnavailable,
+    Malformed,
+    NotFound,
+    NotPermitted,
+    Unavailable,
+)
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
-from muniment.operations import campaigns, findings, permit
+from muniment.operations import campaigns, findings, permit, retain
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.drift import SCANS
-from muniment.operations.erase import erase_section
+from muniment.operations.erase import RUNS, erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
 from muniment.operations.health import MEASUREMENTS
 from muniment.operations.order_removal import REMOVALS
 from muniment.operations.publish import publish_with_stamps
-from muniment.operations.retain import check_may_go, walk
 from muniment.operations.service import Caller, Service, close
+from muniment.oversight.retention import RULE
 
 #: begin the ids of scans of targets, of removals that were ordered, and of measurements
 _LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_", f"{MEASUREMENTS}_")
@@ -133,35 +142,80 @@ async def erase(service: Service, caller: Caller, record_id: str, section: str, 
     Erase one section for good: recorded first, then in the ledger, then in the database.
 
     Whoever asked for access cannot erase what was recorded of it; nobody erases what is held, or
-    younger than its class lets it be. Safe to repeat.
+    younger than its class lets it be, nor in one day more than one person may. Safe to repeat.
     """
     permit.require(service, caller, "erase")
+    if rule.startswith(RULE):
+        raise Malformed(f"a rule that begins with `{RULE}` is that of a class: name your own")
     case, _, position = record_id.partition("/")
     entry = _entry(service, case, position)
     if section not in entry.header.sections:
         raise NotFound(f"`{record_id}` has no section `{section}`")
     _check_not_own(service, caller, entry)
     _check_not_active(service, entry)
-    if service.erasures.of(record_id, section) is None:
-        if service.erasures.rules.two_people_above == 0:
-            raise Conflict("it takes two to erase anything here: `muniment retention run`")
-        await until_it_stands(lambda: _record(service, caller, entry, section, rule))
-    await asyncio.to_thread(erase_section, service.log, service.ledger, entry, section, rule)
+    await until_it_stands(lambda: _record(service, caller, entry, section, rule))
+    said = service.erasures.rule_of(record_id, section) or rule
+    try:
+        await asyncio.to_thread(erase_section, service.log, service.ledger, entry, section, said)
+    except LogUnavailable:
+        service.erasures.unfinished = True  # the upkeep goes on
+        raise
     if entry.header.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
         service.forget_identity(case)
 
 
 async def _record(service: Service, caller: Caller, entry: Entry, section: str, rule: str) -> None:
-    holds = service.log.head(HOLDS)  # before it is looked whether one covers it
-    await walk(service, check_may_go, entry.header.id, section)
-    erasure, now = service.new_case(), service.now()
-    record = records.RecordErased(
-        actor=service.actor(caller), record=entry.header.id, section=section, rule=rule
+    """A run of one section, wanted by one person: like every other, under what is in force."""
+    record, of = entry.header.id, entry.header.case
+    grounds, persons = (
+        service.rests_on(caller.principal),
+        service.registry.persons(caller.principal),
     )
-    follows = (entry.leaf, caller.principal.leaf)
-    drafts = close([record.draft(erasure, now, follows=follows)], erasure, 0, now)
-    reads = {erasure: None, HOLDS: holds}
-    await service.append(Proposal(drafts=tuple(drafts), reads=reads, gives=False))
+    counters = (erased_counter(of), *map(own_word_counter, persons))
+    reads = {**grounds.reads, **service.files_in_force()}
+    reads |= {key: service.log.head(key) for key in (of, *counters)}
+    keeping, in_force = retain.keeping(service), service.registry.configuration
+    if service.erasures.rule_of(record, section) is not None:
+        return
+    if in_force is None:
+        raise Unavailable("no configuration was ever put in force; nothing can be erased")
+    _check_one_may(service, persons)
+    if service.erasures.rules.classes or service.erasures.holding.standing():
+        kept = await retain.walk(service, retain.find, record, section)
+        keeping = retain.keeping(service)
+        if kept is not None:
+            retain.check_may_go(service, kept)
+    run, now, actor = service.new_case(RUNS), service.now(), service.actor(caller)
+    proposed = records.ErasureProposed(
+        actor=actor, as_of=now, size=service.log.size, configuration=in_force.digest,
+        sections=1, batches=0, rules={rule: 1}, people=1,
+        listed=sha256(f"{record} {section} {rule}".encode()).digest(),
+    )  # fmt: skip
+    erased = records.RecordErased(actor=actor, record=record, section=section, rule=rule)
+    by = caller.principal.leaf
+    drafts = [
+        proposed.draft(run, now, follows=(by,)),
+        erased.draft(run, now, follows=(entry.leaf, by)),
+    ]
+    await service.append(
+        Proposal(
+            drafts=tuple(close(drafts, run, 0, now)),
+            reads={**reads, **keeping, run: None},
+            gives=False,
+        )
+    )
+
+
+def _check_one_may(service: Service, persons: Sequence[str]) -> None:
+    """By the log: on whatever node, and before or after whatever restart, he erased before."""
+    above, now = service.erasures.rules.two_people_above, service.now()
+    if above == 0:
+        raise Conflict("it takes two to erase anything here: `muniment retention run`")
+    if any(service.erasures.by_own_word(each, now) >= above for each in persons):
+        raise Conflict(
+            f"you have erased {above} sections by your own word within a day; above that it takes "
+            "two: `muniment retention run`"
+        )
 
 
 def _entry(service: Service, case: str, position: str) -> Entry:

@@ -9,23 +9,30 @@ backup takes back, then content and salt in the database. What a crash cut short
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
 from muniment.access import records
 from muniment.access.holding import Holding
+from muniment.access.looking import Looking
 from muniment.errors import LogInvalid, LogUnavailable, NotFound
 from muniment.evidence.log import Log
 from muniment.evidence.store import Entry, ErasureLedger, entry_of
 from muniment.evidence.verify import ERASED
 from muniment.oversight.retention import Rules
 
+#: begins the ids of cases in which something is erased
+RUNS: Final = "ers"
 #: what the ledger has in place of a section where a record says that raw events went
 EVENTS: Final = "events"
 _EVENTS_ERASED: Final = records.EventsErased.KIND
+#: what somebody erases by his own word counts against what he may for so long
+DAY: Final = timedelta(days=1)
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -48,29 +55,68 @@ class Erasures:
         self._found: dict[tuple[str, str], tuple[int, str]] = {}
         #: record ids and bodies of every `events:erased`, in the order of the log
         self.events: list[tuple[str, records.EventsErased]] = []
+        #: the newest of them, by the record id of the batch
+        self.newest: dict[str, records.EventsErased] = {}
+        #: when each person erased something by his own word, in the last day of the log
+        self._own_words: dict[str, deque[datetime]] = defaultdict(deque)
         #: every hold, and every run that erases
         self.holding = Holding()
+        #: where somebody is looking
+        self.looking = Looking()
         #: the classes of the configuration that this process was built from
         self.rules = Rules()
         #: one walk over the whole log at a time
         self.walking = asyncio.Lock()
         #: when the schedule last looked, in this process
         self.looked_at: datetime | None = None
+        #: whether this process could not finish what it had recorded: it is done again
+        self.unfinished = False
 
     def take(self, entry: Entry) -> None:
         if entry.header.kind == ERASED:
             body = entry.header.body
             # the first one erased it; another changes nothing
             self._found.setdefault((body["record"], body["section"]), (entry.index, body["rule"]))
+            self._count(body["actor"]["persons"], entry.header.at)
         record = records.parse(entry.header) if entry.header.kind == _EVENTS_ERASED else None
         if isinstance(record, records.EventsErased):
+            self.newest[record.batch] = record
             self.events.append((entry.header.id, record))
+        self.looking.take(entry.header)
         self.holding.take(entry)
+
+    def _count(self, persons: Iterable[str], at: datetime) -> None:
+        for person in persons:
+            said = self._own_words[person]
+            said.append(at)
+            while said[0] <= at - DAY:
+                said.popleft()
+
+    def by_own_word(self, person: str, at: datetime) -> int:
+        """How much this person erased by his own word in the day before this moment."""
+        return sum(each > at - DAY for each in list(self._own_words.get(person, ())))
 
     def of(self, record_id: str, section: str) -> int | None:
         """Log index of the `record:erased` that explains this section."""
         found = self._found.get((record_id, section))
         return None if found is None else found[0]
+
+    def rule_of(self, record_id: str, section: str) -> str | None:
+        """The rule under which a section went; None for one that no record says was erased."""
+        found = self._found.get((record_id, section))
+        return None if found is None else found[1]
+
+    def left(self, entry: Entry, sections: Mapping[str, T]) -> dict[str, T]:
+        """
+        Those that nothing says were erased.
+
+        Nobody is shown what the log says is gone, also while its bytes are still there.
+        """
+        return {
+            name: each
+            for name, each in sections.items()
+            if (entry.header.id, name) not in self._found
+        }
 
     def __len__(self) -> int:
         return len(self._found)
@@ -107,7 +153,7 @@ def erase_sections(log: Log, ledger: ErasureLedger, erasing: Sequence[Erasing]) 
             raise LogInvalid(f"section `{each.section}` of `{each.record}` is still there")
 
 
-def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
+def finish(log: Log, ledger: ErasureLedger, erasures: Erasures, *, starting: bool = True) -> int:
     """
     Erase whatever was erased by the log or by the ledger; the number of sections that were there.
 
@@ -115,6 +161,7 @@ def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
     have come between record and deletion. A ledger that knows more than the log is the sign of an
     older copy of the log, as the record always comes first: `LogInvalid`, and nothing is served.
     The newest erasure is repeated in any case: its bytes may have stayed in the write-ahead log.
+    Raises `LogUnavailable` where they still do; at a start that is logged, and done again later.
     """
     known = {(record_id, section) for record_id, section, _ in ledger.erasures()}
     if _unexplained(known, erasures):
@@ -139,7 +186,7 @@ def finish(log: Log, ledger: ErasureLedger, erasures: Erasures) -> int:
             again.append(Erasing(entry.index, record_id, section, rule))
         count += there
     ledger.add_many(unknown)
-    _erase_again(log, again)
+    _erase_again(log, erasures, again, starting=starting)
     return count
 
 
@@ -153,14 +200,15 @@ def _unexplained(known: set[tuple[str, str]], erasures: Erasures) -> set[tuple[s
     }
 
 
-def _erase_again(log: Log, again: Sequence[Erasing]) -> None:
-    """What lies where nobody reads it is no reason not to start: the next erasure finishes it."""
+def _erase_again(log: Log, erasures: Erasures, again: Sequence[Erasing], *, starting: bool) -> None:
+    """What lies where nobody reads it is no reason not to start: the upkeep goes on trying."""
     if not again:
         return
     try:
         log.store.erase_many([(each.index, each.section, each.rule) for each in again])
     except LogUnavailable as error:
-        if any(each.section in log.store.sections(each.index) for each in again):
+        erasures.unfinished = True
+        if not starting or any(each.section in log.store.sections(each.index) for each in again):
             raise
         newest = again[0]
         _log.error(

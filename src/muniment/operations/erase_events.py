@@ -6,20 +6,22 @@ stay, so that what is said of the neighbours can be proved as before.
 """
 
 import asyncio
-import json
+import logging
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from muniment.access import records
-from muniment.errors import LogInvalid
+from muniment.errors import Unavailable
 from muniment.evidence import canonical
 from muniment.operations.erase import EVENTS
+from muniment.operations.remaining_events import RemainingEvents, is_in, kept_by
 from muniment.operations.service import Service
 from muniment.oversight.event_store import EventStore
 from muniment.oversight.retained import GoingBatch
 
 #: events that are looked at together
 _AT_ONCE = 1000
+_log = logging.getLogger(__name__)
 
 
 def left_of(service: Service, going: GoingBatch) -> list[int]:
@@ -75,27 +77,35 @@ def erase_events(service: Service, record_id: str, record: records.EventsErased)
     """Make them unreadable; how many there were. Safe to repeat. The record of it stands."""
     service.ledger.add(record_id, EVENTS, record.rule)
     # Crash here: the events are still there, and `finish_events` erases them at the next start.
-    store = service.observing.store
+    store = _bare(service)
     return 0 if store is None else store.erase(record.source, _gone(service, record))
 
 
+def _bare(service: Service) -> EventStore | None:
+    """The store as it is, with what nobody is shown any more."""
+    store = service.observing.store
+    return store.under if isinstance(store, RemainingEvents) else store
+
+
 def _gone(service: Service, record: records.EventsErased) -> list[int]:
-    kept: set[int] = set()
-    for first, last in json.loads(service.document(record.numbers))["kept"]:
-        kept.update(range(first, last + 1))
-    if len(kept) != record.kept:
-        raise LogInvalid(f"the document of what is left of `{record.batch}` is not what it says")
-    return [n for n in range(record.start, record.start + record.count) if n not in kept]
+    kept = kept_by(service.document, record)
+    return [
+        number
+        for number in range(record.start, record.start + record.count)
+        if not is_in(kept, number)
+    ]
 
 
-def finish_events(service: Service) -> int:
+def finish_events(service: Service, *, starting: bool = True) -> int:
     """
     Erase whatever events the log says are gone, and are there; how many there were.
 
     Run at every start, before anybody reads: the store may be a restored backup. That of a batch
-    nothing or all went is the store's promise, so that a look at one event of each tells.
+    nothing or all went is the store's promise, so that a look at one event of each tells. What was
+    deleted may still lie in a file, so that the store is asked in any case to finish that. Raises
+    `Unavailable` where it cannot; at a start that is logged, and done again later.
     """
-    store = service.observing.store
+    store = _bare(service)
     known = {record for record, section, _ in service.ledger.erasures() if section == EVENTS}
     unknown = [
         (record_id, EVENTS, record.rule)
@@ -103,7 +113,7 @@ def finish_events(service: Service) -> int:
         if record_id not in known
     ]
     service.ledger.add_many(unknown)
-    if store is None:
+    if store is None or not service.erasures.events:
         return 0
     found, before = 0, dict[str, set[int]]()
     for _, record in service.erasures.events:
@@ -112,7 +122,18 @@ def finish_events(service: Service) -> int:
         before[record.batch] = gone
         if new and _is_there(store, record.source, new):
             found += store.erase(record.source, sorted(gone))
+    _finish_files(service, store, starting=starting)
     return found
+
+
+def _finish_files(service: Service, store: EventStore, *, starting: bool) -> None:
+    try:
+        store.erase(service.erasures.events[-1][1].source, ())
+    except Unavailable as error:
+        service.erasures.unfinished = True
+        if not starting:
+            raise
+        _log.error("the erasure of events is not finished: %s", error)
 
 
 def _is_there(store: EventStore, source: str, numbers: set[int]) -> bool:

@@ -2,30 +2,29 @@
 Runs that erase what has come to its end: proposed, wanted by as many as it takes, carried out.
 
 What is proposed is a list as of one moment and one size of the log, by its digest alone: whoever
-approves has it found anew. What is held, or needed again, by the time that it is erased is left
-out. A hold that is recorded is passed by no erasure: each is appended on the head of all holds.
-What a crash cut short goes on by itself.
+approves has it found anew. What is held, or looked at, by the time that it is erased is left out:
+each erasure is appended on the heads of all that keeps something, so that none passes a hold, a
+finding or a review that was recorded before it. What a crash cut short goes on by itself.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from muniment.access import records
-from muniment.access.counters import HOLDS
+from muniment.access.counters import erased_counter
 from muniment.access.holding import Run
 from muniment.errors import Conflict, NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
-from muniment.evidence.store import Entry
 from muniment.operations import permit, retain
 from muniment.operations.attempts import until_it_stands
-from muniment.operations.erase import Erasing, erase_sections, finish
+from muniment.operations.erase import RUNS, Erasing, erase_sections, finish
 from muniment.operations.erase_events import (
     finish_events,
     in_the_store,
@@ -33,10 +32,9 @@ from muniment.operations.erase_events import (
     record_of,
 )
 from muniment.operations.service import Caller, Service, close
-from muniment.oversight.retained import Going, GoingBatch, Plan, holding
+from muniment.oversight.retained import Going, GoingBatch, Plan
+from muniment.oversight.retention import RULE
 
-#: begins the ids of runs
-RUNS: Final = "ers"
 #: sections that are recorded together, and whose bytes are erased together
 RECORDED, ERASED = 500, 5000
 _log = logging.getLogger(__name__)
@@ -176,8 +174,8 @@ def _check_may(service: Service, caller: Caller) -> None:
 
 def is_due(service: Service) -> bool:
     """Whether a run is to go on, or to be proposed by the schedule."""
-    holding_ = service.erasures.holding
-    if any(run.state == "begun" for run in holding_.open_runs()):
+    erasures = service.erasures
+    if erasures.unfinished or any(r.state == "begun" for r in erasures.holding.open_runs()):
         return True
     every = service.erasures.rules.every
     return every is not None and _is_time(service, every)
@@ -185,15 +183,22 @@ def is_due(service: Service) -> bool:
 
 def _is_time(service: Service, every: timedelta) -> bool:
     """By the log: no two nodes, and no two lives of one, propose one after the other."""
-    now, newest = service.now(), list(service.erasures.holding.runs.values())[-1:]
-    looked = service.erasures.looked_at
-    last = [run.proposed_at for run in newest if run.proposed_at is not None]
+    now, looked = service.now(), service.erasures.looked_at
+    runs = [run for run in list(service.erasures.holding.runs.values()) if not _is_own_word(run)]
+    last = [run.proposed_at for run in runs[-1:] if run.proposed_at is not None]
     last += [looked] if looked is not None else []
     return not last or now - max(last) >= every
 
 
+def _is_own_word(run: Run) -> bool:
+    """Whether no class is behind it: somebody erased one section by hand."""
+    return not any(rule.startswith(RULE) for rule in run.proposed.rules)
+
+
 async def keep_up(service: Service) -> None:
-    """Carry out what was begun; else propose what the schedule finds."""
+    """Finish what could not be; carry out what was begun; else propose what the schedule finds."""
+    if service.erasures.unfinished:
+        await asyncio.to_thread(_finish_recorded, service)
     begun = [run for run in service.erasures.holding.open_runs() if run.state == "begun"]
     for run in begun:
         await carry_out(service, run.id)
@@ -214,42 +219,70 @@ async def carry_out(service: Service, case: str) -> Run:
     run = find(service, case)
     if run.state != "begun":
         raise Conflict(f"this run is {run.state}; it takes {run.missing} more to want it")
-    await _finish_recorded(service, run)
-    going = await retain.walk(service, _still, run)
-    if going is None:
+    if run.sections or run.events or service.erasures.unfinished:
+        await asyncio.to_thread(_finish_recorded, service)
+    wanted = await retain.walk(service, _wanted, run)
+    if wanted is None:
         _log.warning("run %s ends: the configuration that it was proposed under is gone", case)
-    for some in _pieces(going.sections if going is not None else (), ERASED):
+    else:
+        await _erase_wanted(service, case, wanted)
+    await until_it_stands(lambda: _close(service, case))
+    return find(service, case)
+
+
+async def _erase_wanted(service: Service, case: str, wanted: "_Wanted") -> None:
+    going = await retain.walk(service, wanted.still)
+    for some in _pieces(going.sections, ERASED):
         recorded: list[Erasing] = []
         for few in _pieces(some, RECORDED):
             recorded += await until_it_stands(partial(_record, service, case, few))
         await asyncio.to_thread(erase_sections, service.log, service.ledger, recorded)
         _forget(service, some)
-    while not await _erase_batches(service, run):
-        pass  # something else is held now: what goes is found anew
-    await until_it_stands(lambda: _close(service, case))
-    return find(service, case)
+    while not await _erase_batches(service, case, wanted):
+        pass  # something else is kept now, or gone: what goes is found anew
 
 
-def _still(service: Service, run: Run) -> Plan | None:
-    """What would still go, of what was proposed: as the log is now. None: it was another list."""
-    proposed = run.proposed
+@dataclass
+class _Wanted:
+    """What was proposed, and how far the log was looked through for what has become of it."""
+
+    run: Run
+    walked: retain.Walked
+    #: by record id and name
+    sections: frozenset[tuple[str, str]]
+    #: record ids
+    batches: frozenset[str]
+
+    def still(self, service: Service) -> Plan:
+        """What would still go of it, as the log is now."""
+        now = self.walked.look(service, self.run.proposed.as_of)
+        return Plan(
+            as_of=now.as_of,
+            size=now.size,
+            sections=tuple(
+                each
+                for each in now.sections
+                if (each.kept.record, each.kept.section) in self.sections
+            ),
+            batches=tuple(each for each in now.batches if each.kept.record in self.batches),
+            held=now.held,
+            conflicts=now.conflicts,
+        )
+
+
+def _wanted(service: Service, run: Run) -> _Wanted | None:
+    """The list, found anew. None: by now it would be another one."""
     if not _is_in_force(service, run):
         return None
-    then = retain.look(service, proposed.as_of, proposed.size)
-    if then.listed != proposed.listed:
+    walked = retain.Walked()
+    then = walked.look(service, run.proposed.as_of, run.proposed.size)
+    if then.listed != run.proposed.listed:
         return None
-    now = retain.look(service, proposed.as_of)
-    wanted = {(each.kept.record, each.kept.section) for each in then.sections}
-    batches = {each.kept.record for each in then.batches}
-    return Plan(
-        as_of=now.as_of,
-        size=now.size,
-        sections=tuple(
-            each for each in now.sections if (each.kept.record, each.kept.section) in wanted
-        ),
-        batches=tuple(each for each in now.batches if each.kept.record in batches),
-        held=now.held,
-        conflicts=now.conflicts,
+    return _Wanted(
+        run=run,
+        walked=walked,
+        sections=frozenset((each.kept.record, each.kept.section) for each in then.sections),
+        batches=frozenset(each.kept.record for each in then.batches),
     )
 
 
@@ -259,70 +292,84 @@ def _pieces(things: Sequence[Going], length: int) -> Iterator[Sequence[Going]]:
 
 
 async def _record(service: Service, case: str, some: Sequence[Going]) -> list[Erasing]:
-    """`record:erased` for each of these that nothing holds; what is to be erased by it."""
-    holds, files = service.log.head(HOLDS), service.files_in_force()
-    standing, run = service.erasures.holding.standing(), find(service, case)
-    if not _is_in_force(service, run):
-        return []  # the next run goes by the classes of now
-    free = [each for each in some if holding(standing, each.kept.concern) is None]
+    """`record:erased` for each of these that nothing keeps; what is to be erased by it."""
+    reads = {**retain.keeping(service), **service.files_in_force()}
+    reads |= _gone(service, (each.kept.case for each in some))
+    run = find(service, case)
+    if run.closed or not _is_in_force(service, run):
+        return []  # another node was through with it; or the next run goes by the classes of now
     drafts: list[Draft] = []
-    for each in free:
+    erasing: list[Erasing] = []
+    for each in some:
         kept = each.kept
-        if service.erasures.of(kept.record, kept.section) is None:
+        rule = service.erasures.rule_of(kept.record, kept.section)
+        if rule is None:
+            if not retain.is_free(service, kept):
+                continue
             record = records.RecordErased(
                 actor=records.SERVICE, record=kept.record, section=kept.section, rule=each.rule
             )
             drafts.append(record.draft(run.id, service.now(), follows=(kept.leaf,)))
+        erasing.append(Erasing(kept.index, kept.record, kept.section, rule or each.rule))
     if drafts:
-        reads = {**files, HOLDS: holds, run.id: run.head}
+        reads[run.id] = run.head
         await service.append(Proposal(drafts=tuple(drafts), reads=reads, gives=False))
-    return [
-        Erasing(each.kept.index, each.kept.record, each.kept.section, each.rule) for each in free
-    ]
+    return erasing
 
 
-async def _erase_batches(service: Service, run: Run) -> bool:
+def _gone(service: Service, cases: Iterable[str]) -> dict[str, bytes | None]:
+    """Heads of what was erased of these cases: what another node erases meanwhile goes once."""
+    keys = (erased_counter(each) for each in cases)
+    return {key: service.log.head(key) for key in keys}
+
+
+async def _erase_batches(service: Service, case: str, wanted: _Wanted) -> bool:
     """
-    False where holds were recorded, or released, since it was found what goes.
+    False where something was recorded since it was found what goes that may change it.
 
-    Of whose session each event is follows from the whole log: it is looked at under the head of the
-    holds that each erasure rests on.
+    Of whose session each event is follows from the whole log: it is looked at under the heads that
+    each erasure rests on.
     """
-    holds = service.log.head(HOLDS)
-    going = await retain.walk(service, _still, run)
-    for batch in going.batches if going is not None else ():
-        if not await until_it_stands(partial(_erase_batch, service, run.id, batch, holds)):
+    keeping = retain.keeping(service)
+    going = await retain.walk(service, wanted.still)
+    for batch in going.batches:
+        if not await until_it_stands(partial(_erase_batch, service, case, batch, keeping)):
             return False
     return True
 
 
-async def _erase_batch(service: Service, case: str, going: GoingBatch, holds: bytes | None) -> bool:
-    files, run = service.files_in_force(), find(service, case)
-    if service.log.head(HOLDS) != holds:
-        return False
-    if service.observing.store is None or not _is_in_force(service, run):
+async def _erase_batch(
+    service: Service, case: str, going: GoingBatch, keeping: dict[str, bytes | None]
+) -> bool:
+    batch = going.kept.record
+    files, gone = service.files_in_force(), _gone(service, [batch.partition("/")[0]])
+    run, newest = find(service, case), service.erasures.newest.get(batch)
+    if retain.keeping(service) != keeping or _left(newest) != (
+        going.kept.left_for,
+        going.kept.left,
+    ):
+        return False  # kept by now; or erased by another node that carries out the same
+    if service.observing.store is None or run.closed or not _is_in_force(service, run):
         return True
     left = await asyncio.to_thread(left_of, service, going)
     record, document = record_of(going, left)
     draft = record.draft(run.id, service.now(), follows=(going.kept.leaf,), documents=(document,))
-    reads = {**files, HOLDS: holds, run.id: run.head}
+    reads = {**files, **keeping, **gone, run.id: run.head}
     appended = await service.append(Proposal(drafts=(draft,), reads=reads, gives=False))
     await in_the_store(service, appended.entries[0].header.id, record)
     return True
 
 
-async def _finish_recorded(service: Service, run: Run) -> None:
-    """What an earlier attempt recorded, and did not erase."""
-    if not (run.sections or run.events):
-        return
-    entries = await asyncio.to_thread(service.log.read_case, run.id)
-    await asyncio.to_thread(_erase_recorded, service, entries)
+def _left(newest: records.EventsErased | None) -> tuple[bytes, int | None]:
+    """As `KeptBatch` has it."""
+    return (b"", None) if newest is None else (newest.grants, newest.kept)
 
 
-def _erase_recorded(service: Service, entries: Sequence[Entry]) -> None:
-    if entries:
-        finish(service.log, service.ledger, service.erasures)
-        finish_events(service)
+def _finish_recorded(service: Service) -> None:
+    """What was recorded, here or elsewhere, and of which bytes may be left."""
+    finish(service.log, service.ledger, service.erasures, starting=False)
+    finish_events(service, starting=False)
+    service.erasures.unfinished = False
 
 
 def _forget(service: Service, some: Sequence[Going]) -> None:

@@ -9,7 +9,7 @@ have a checkpoint published that covers the record: its cosignatures and time st
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from muniment.access import records
@@ -73,6 +73,8 @@ class Plan:
     sizes: tuple[int, ...]
     #: what `evidence:exported` has to follow
     follows: tuple[bytes, ...]
+    #: the rule under which the log says that a section of a record was erased
+    rule_of: Callable[[str, str], str | None] = field(repr=False)
     #: the log's policy on witnesses, word for word (C2SP tlog-policy); empty where it has none
     witness_policy: bytes = b""
 
@@ -127,7 +129,7 @@ def plan(
     while waiting:
         entry = waiting.pop()
         included[entry.index] = entry
-        for name, section in _shown(log, entry, give).items():
+        for name, section in _shown(log, entry, give, erasures.rule_of).items():
             sections[entry.header.id, name] = section
             if isinstance(section, Erased):
                 erasure = _explanation(log, erasures, entry, name)
@@ -142,6 +144,7 @@ def plan(
         sections=sections,
         sizes=_sizes(log, entries, sizes),
         follows=tuple(rests_on),
+        rule_of=erasures.rule_of,
         witness_policy=witness_policy,
     )
 
@@ -285,7 +288,7 @@ def _stamps(stamps: Iterable[Stamp], text: bytes) -> tuple[bytes, ...]:
 def _record(log: Log, entry: Entry, plan: Plan, size: int) -> BundledRecord:
     names = entry.header.sections
     planned = {name: plan.sections[entry.header.id, name] for name in names}
-    now = _shown(log, entry, lambda _, name: not isinstance(planned[name], Withheld))
+    now = _shown(log, entry, lambda _, name: not isinstance(planned[name], Withheld), plan.rule_of)
     if now != planned:
         raise Conflict(f"a section of `{entry.header.id}` was erased meanwhile; export again")
     return BundledRecord(
@@ -308,14 +311,19 @@ def _document(log: Log, name: bytes) -> bytes:
     return content
 
 
-def _shown(log: Log, entry: Entry, give: Give) -> dict[str, Section]:
-    """Each section of a record as this reader is to see it."""
+def _shown(
+    log: Log, entry: Entry, give: Give, rule_of: Callable[[str, str], str | None]
+) -> dict[str, Section]:
+    """Each section of a record as this reader is to see it; what the log says is gone, nobody."""
     if not entry.header.sections:
         return {}
     kept, erased = log.store.sections(entry.index), log.store.erased(entry.index)
     shown: dict[str, Section] = {}
     for name, committed in entry.header.sections.items():
-        if name in kept:
+        rule = rule_of(entry.header.id, name)
+        if rule is not None:
+            shown[name] = Erased(rule)
+        elif name in kept:
             shown[name] = kept[name] if give(entry, name) else Withheld()
             if kept[name].commitment(log.log_id, entry.header.id, name) != committed:
                 raise LogInvalid(f"section `{name}` of `{entry.header.id}` is not what was sealed")

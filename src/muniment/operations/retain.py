@@ -3,10 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from muniment.access import records
+from muniment.access.counters import HOLDS, LOOKS
 from muniment.access.fields import to_json
 from muniment.errors import Conflict, LogInvalid, NotFound
 from muniment.evidence import moment
@@ -29,30 +31,51 @@ async def walk(service: Service, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.to_thread(work, service, *given)
 
 
+@dataclass
+class Walked:
+    """All that is kept as of one size of the log, to be gone on with. For a thread of its own."""
+
+    retained: Retained = field(default_factory=Retained)
+    _tree: Frontier = field(default_factory=Frontier)
+
+    def look(self, service: Service, as_of: datetime, size: int | None = None) -> Plan:
+        """What goes, as of a moment and a size of the log; by the classes and holds of then."""
+        kept = self.go_on(service, size)
+        standing = service.erasures.holding.standing(kept.size)
+        return plan(kept, service.erasures.rules, standing, as_of)
+
+    def go_on(self, service: Service, size: int | None = None) -> Retained:
+        """
+        Take what was not taken yet, from entries that are proved to be the log's.
+
+        Raises `LogInvalid` where the database shows anything else: then it is of no use any more.
+        """
+        for entry in proved(service, size, self._tree):
+            self.retained.take(entry)
+        return self.retained
+
+
 def look(service: Service, as_of: datetime, size: int | None = None) -> Plan:
-    """What goes, as of a moment and a size of the log; by the classes and holds of then."""
-    kept = retained(service, size)
-    standing = service.erasures.holding.standing(kept.size)
-    return plan(kept, service.erasures.rules, standing, as_of)
+    """What goes, as of a moment and a size of the log: see `Walked`."""
+    return Walked().look(service, as_of, size)
 
 
-def retained(service: Service, size: int | None = None) -> Retained:
+def retained(service: Service) -> Retained:
+    """All that is kept now."""
+    return Walked().go_on(service)
+
+
+def proved(
+    service: Service, size: int | None = None, tree: Frontier | None = None
+) -> Iterator[Entry]:
     """
-    All that is kept, from entries that are proved to be the log's. For a thread of its own.
+    Every entry, in order; with a tree, those behind it.
 
-    Raises `LogInvalid` where the database shows anything else.
+    Raises `LogInvalid` at the end unless they have the signed root.
     """
-    found = Retained()
-    for entry in proved(service, size):
-        found.take(entry)
-    return found
-
-
-def proved(service: Service, size: int | None = None) -> Iterator[Entry]:
-    """Every entry, in order. Raises `LogInvalid` at the end unless they have the signed root."""
     signed = _signed(service, size)
-    tree = Frontier()
-    for index, data in service.log.store.entries(0, signed.size):
+    tree = Frontier() if tree is None else tree
+    for index, data in service.log.store.entries(tree.size, signed.size):
         entry = entry_of(index, data)
         tree.push(entry.leaf)
         yield entry
@@ -70,36 +93,48 @@ def _signed(service: Service, size: int | None) -> Checkpoint:
 # --- whether one section may go by somebody's word ----------------------------------------------
 
 
-def check_may_go(service: Service, record: str, section: str) -> None:
+def keeping(service: Service) -> dict[str, bytes | None]:
+    """
+    Heads that an erasure reads: of all holds, and of all that somebody looks at.
+
+    Read before it is looked whether one of them keeps something: so no erasure passes one.
+    """
+    return {key: service.log.head(key) for key in (HOLDS, LOOKS)}
+
+
+def is_free(service: Service, kept: Kept) -> bool:
+    """Whether nothing that was recorded since it was found keeps it: a hold, or a look at it."""
+    held = holding(service.erasures.holding.standing(), kept.concern)
+    return held is None and not _is_looked_at(service, kept)
+
+
+def _is_looked_at(service: Service, kept: Kept) -> bool:
+    return any(service.erasures.looking.at(case) for case in kept.concern.cases)
+
+
+def find(service: Service, record: str, section: str) -> Kept | None:
+    """One section that is kept. For `walk`."""
+    for each in retained(service).sections():
+        if (each.record, each.section) == (record, section):
+            return each
+    return None
+
+
+def check_may_go(service: Service, kept: Kept) -> None:
     """
     Raises `Conflict` for a section that is held, or younger than a class lets it be.
 
     Somebody's own word may erase what no class has come to, but never what one keeps.
     """
-    rules, holds = service.erasures.rules, service.erasures.holding.standing()
-    if not rules.classes and not holds:
-        return
-    kept = find(retained(service), record, section)
-    if kept is None:
-        return  # a record says that it went
-    if (hold := holding(holds, kept.concern)) is not None:
+    hold = holding(service.erasures.holding.standing(), kept.concern)
+    if hold is not None:
         raise Conflict(f"`{hold.id}` holds this: it is released by two")
-    ruling = rules.ruling(kept.thing)
-    if ruling.keeps(kept.since, service.now()):
-        when = "its case is open" if kept.since is None else moment.text(kept.since + ruling.floor)
-        raise Conflict(f"class `{ruling.kept_by}` keeps this: {_until(kept, when)}")
-
-
-def _until(kept: Kept, when: str) -> str:
-    return when if kept.since is None else f"until {when}"
-
-
-def find(kept: Retained, record: str, section: str) -> Kept | None:
-    """One section that is kept."""
-    for each in kept.sections():
-        if (each.record, each.section) == (record, section):
-            return each
-    return None
+    ruling = service.erasures.rules.ruling(kept.thing)
+    since = None if _is_looked_at(service, kept) else kept.since
+    if ruling.keeps(since, service.now()):
+        until = "" if since is None else f"until {moment.text(since + ruling.floor)}"
+        why = until or "its case is open, or somebody is looking into it"
+        raise Conflict(f"class `{ruling.kept_by}` keeps this: {why}")
 
 
 # --- looking ------------------------------------------------------------------------------------

@@ -362,7 +362,7 @@ class Service:
 
     def section(self, entry: Entry, name: str) -> dict[str, Any] | None:
         """A section's content; None when it was erased."""
-        content = self.log.read_sections(entry).get(name)
+        content = self.erasures.left(entry, self.log.read_sections(entry)).get(name)
         return None if content is None else json.loads(content)
 
     # --- writing -----------------------------------------------------------------------------

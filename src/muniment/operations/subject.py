@@ -16,11 +16,12 @@ from typing import Any, Final
 
 from muniment.access import records
 from muniment.access.fields import to_json
-from muniment.errors import NotPermitted
+from muniment.errors import NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import LOST, Entry
 from muniment.operations import hold, permit
+from muniment.operations.quota import within_quota
 from muniment.operations.retain import proved, walk
 from muniment.operations.service import Caller, Service, close
 
@@ -56,13 +57,15 @@ async def export(service: Service, caller: Caller, name: str) -> Taken:
     """
     The file, as readable JSON. `name` is a login, a principal id or a person id.
 
-    Raises `NotFound`, and `NotPermitted` for whoever is neither that person nor an auditor.
+    Raises `NotPermitted` for whoever is neither that person nor an auditor, `NotFound`, and
+    `TooMany`: each copy is a walk over the whole log.
     """
-    person = next(iter(hold.persons_of(service, name)))
+    person = _named(service, caller, name)
     if caller.principal.type != "human" or caller.principal.person != person:
         permit.require(service, caller, "audit")
     elif caller.session is not None and caller.session.opened.delegation is not None:
         raise NotPermitted("what is recorded about you is not delegated")
+    within_quota(service, caller.principal.id, "copies")
     told = await walk(service, _told, person, caller.principal.person == person)
     data = json.dumps(told, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
     summary = told["summary"]
@@ -85,6 +88,15 @@ async def export(service: Service, caller: Caller, name: str) -> Taken:
         given=summary["given"],
         withheld=summary["withheld"],
     )
+
+
+def _named(service: Service, caller: Caller, name: str) -> str:
+    """Person id. Who may not see others learns by no answer whether there is somebody so named."""
+    try:
+        return next(iter(hold.persons_of(service, name)))
+    except NotFound:
+        permit.require(service, caller, "audit")
+        raise
 
 
 def _told(service: Service, person: str, himself: bool) -> dict[str, Any]:
@@ -159,10 +171,11 @@ def _line(service: Service, entry: Entry, person: str) -> dict[str, Any]:
 
 
 def _sections(service: Service, entry: Entry, person: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    erased, said = service.log.store.erased(entry.index), service.log.read_sections(entry)
+    gone, said = service.log.store.erased(entry.index), service.log.read_sections(entry)
     for name in entry.header.sections:
-        if name in erased:
-            yield name, {"erased": erased[name]} if erased[name] != LOST else {"lost": True}
+        rule = service.erasures.rule_of(entry.header.id, name) or gone.get(name)
+        if rule is not None:
+            yield name, {"lost": True} if rule == LOST else {"erased": rule}
         elif name in said and _is_his(service, entry, name, person):
             yield name, {"content": _readable(said[name])}
         else:

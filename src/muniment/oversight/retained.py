@@ -11,22 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from muniment.access import records
 from muniment.access.holding import Concern, Hold
+from muniment.access.looking import Looking
 from muniment.evidence import moment
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
 from muniment.evidence.verify import ERASED
 from muniment.oversight.retention import Rules, Thing
 
-#: an open case of these that is about another keeps it: somebody is still looking
-LOOKING: Final = frozenset(
-    (records.ReviewOpened.KIND, records.FindingRaised.KIND, records.RemovalOrdered.KIND)
-)
 #: what these say of a case is evidence of it
 _TELLS: Final = frozenset(
     (
@@ -114,6 +110,19 @@ class _Section:
     since: datetime | None = None
 
 
+#: cases that gave access, by when they began, and the longest of them
+_Accesses: TypeAlias = tuple[list[tuple[datetime, datetime | None, str]], timedelta]
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """By index of a batch and by resource: which access cases events may be of."""
+
+    size: int
+    observed_in: Mapping[int, set[str]]
+    access: Mapping[str, _Accesses]
+
+
 @dataclass
 class Retained:
     """Advanced by one entry after the other."""
@@ -131,7 +140,9 @@ class Retained:
     _of_source: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _observed: list[tuple[str, str, int, int]] = field(default_factory=list)
     _left: dict[str, tuple[bytes, int]] = field(default_factory=dict)
-    _looked_at: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _looking: Looking = field(default_factory=Looking)
+    #: what `grants_of` looks up, and how much of the log it is of
+    _near: _Near | None = None
     _latest: datetime = _EARLIEST
     size: int = 0
 
@@ -143,6 +154,7 @@ class Retained:
             case = self._cases[header.case] = _Case(header.kind, header.at, header.at)
         case.last = header.at
         self._learn(case, header, body)
+        self._looking.take(header)
         if header.sections or header.kind in _REPLACED:
             self._seal(_Section(header, entry.index, entry.leaf))
         match header.kind:
@@ -176,10 +188,7 @@ class Retained:
                 case.persons.add(self._persons[text])
         about = body.get("about")
         named = [about] if isinstance(about, str) else about if isinstance(about, list) else []
-        for each in named:
-            case.about.add(each.partition("/")[0])
-            if header.kind in LOOKING or case.kind in LOOKING:
-                self._looked_at[each].add(header.case)
+        case.about.update(each.partition("/")[0] for each in named)
         resource = body.get("resource")
         if isinstance(resource, str) and resource:
             case.resources.add(resource)
@@ -261,8 +270,7 @@ class Retained:
         """The end of a case, and of those that it is about; None while somebody needs it."""
         others = [found for found in self._about(case) if found.kind not in _ENDLESS]
         ends = [case.closed, *(found.closed for found in others)]
-        looking = self._looked_at.get(id_, ())
-        if any(self._cases[other].closed is None for other in looking if other != id_):
+        if any(self._looking.at(each) for each in (id_, *case.about)):
             return None
         closed = [each for each in ends if each is not None]
         return max(closed) if len(closed) == len(ends) else None
@@ -316,10 +324,12 @@ class Retained:
         Those that sessions were observed of in it, and those of its resources at its time.
         NOTE: of all entries; asked for once they were taken.
         """
-        found = set(self._observed_in.get(batch.index, ()))
+        if self._near is None or self._near.size != self.size:
+            self._near = _Near(self.size, self._observed_in(), self._access())
+        found = set(self._near.observed_in.get(batch.index, ()))
         begins, ends = batch.concern.begins - _DAY, batch.concern.ends or batch.concern.begins
         for resource in batch.concern.resources:
-            cases, longest = self._access.get(resource, ([], timedelta(0)))
+            cases, longest = self._near.access.get(resource, ([], timedelta(0)))
             first = bisect_left(cases, begins - longest, key=lambda each: each[0])
             for opened, closed, id_ in cases[first:]:
                 if opened > ends:
@@ -328,7 +338,6 @@ class Retained:
                     found.add(id_)
         return found
 
-    @cached_property
     def _observed_in(self) -> dict[int, set[str]]:
         """By index of the batch. A session names some of its batches: all between count."""
         found: dict[int, set[str]] = defaultdict(set)
@@ -338,8 +347,7 @@ class Retained:
                 found[index].add(grant)
         return found
 
-    @cached_property
-    def _access(self) -> dict[str, tuple[list[tuple[datetime, datetime | None, str]], timedelta]]:
+    def _access(self) -> dict[str, _Accesses]:
         """Access cases by resource, in the order in which they began, and the longest of them."""
         found: dict[str, list[tuple[datetime, datetime | None, str]]] = defaultdict(list)
         longest: dict[str, timedelta] = defaultdict(timedelta)

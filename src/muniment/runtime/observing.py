@@ -9,6 +9,7 @@ from muniment.errors import ConfigInvalid
 from muniment.operations import observe
 from muniment.operations.intake import Intake
 from muniment.operations.observing import Observing, Source, Taken
+from muniment.operations.remaining_events import RemainingEvents
 from muniment.operations.service import Service
 from muniment.oversight.event import Reader, ReaderSettings
 from muniment.oversight.event_store import EventStore
@@ -43,6 +44,8 @@ def open_events(folder: Path, settings: Settings) -> EventStore | None:
 def observe_with(service: Service, settings: Settings, store: EventStore | None) -> None:
     """Let a service take in what its sources say. Raises `ConfigInvalid`."""
     sources = read_sources(settings)
+    if store is not None:
+        store = RemainingEvents(store, service.erasures, service.document)
     intake = None if store is None else Intake(service=service, store=store)
     service.observing = Observing(store=store, sources=sources, intake=intake)
 

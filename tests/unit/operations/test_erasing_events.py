@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from muniment.access import records
-from muniment.errors import Unavailable
+from muniment.errors import NotFound, Unavailable
 from muniment.evidence import event_batch
-from muniment.operations import erase_events, erase_run, hold, observe
+from muniment.operations import erase_events, erase_run, hold, observe, prove_events, story
 from muniment.operations.hold import Scope
 from muniment.operations.intake import Intake
 from muniment.operations.observing import Observing, Source, case_of
+from muniment.operations.remaining_events import RemainingEvents
+from muniment.operations.service import Caller, Service
 from muniment.operations.take_in import ProposedPrincipal
 from muniment.oversight.event import Event, ReaderSettings
 from muniment.oversight.event_store import EventStore
@@ -36,8 +38,10 @@ def people() -> dict[str, ProposedPrincipal]:
     return {**cast(), "dan": replace(cast()["dan"], groups=("privacy-officers",))}
 
 
-def observe_with(scenario: Scenario) -> SQLiteEventStore:
-    store = SQLiteEventStore(scenario.folder / "events.db")
+def observe_with(scenario: Scenario, node: Service | None = None) -> RemainingEvents:
+    node = node or scenario.service
+    under = SQLiteEventStore(scenario.folder / "events.db")
+    store = RemainingEvents(under, node.erasures, node.document)
     settings = ReaderSettings(prefix="mun")
     source = Source(
         name=SOURCE,
@@ -45,10 +49,10 @@ def observe_with(scenario: Scenario) -> SQLiteEventStore:
         reader=PlainReader(settings),
         make_reader=partial(PlainReader, settings),
     )
-    scenario.service.observing = Observing(
+    node.observing = Observing(
         store=store,
         sources={SOURCE: source},
-        intake=Intake(service=scenario.service, store=store),
+        intake=Intake(service=node, store=store),
     )
     return store
 
@@ -62,9 +66,10 @@ async def watched(tmp_path: Path) -> AsyncIterator[Scenario]:
 
 
 def store_of(scenario: Scenario) -> EventStore:
+    """As it is, with what nobody is shown."""
     found = scenario.service.observing.store
-    assert found is not None
-    return found
+    assert isinstance(found, RemainingEvents)
+    return found.under
 
 
 def event(scenario: Scenario, type_: str, account: str = "", **said: str) -> bytes:
@@ -266,3 +271,124 @@ async def test_events_that_were_recorded_as_erased_and_no_more_go_at_the_next_at
     assert there(watched) == [1, 2, 3]
     kinds = watched.kinds(done.id)
     assert kinds.count("events:erased") == 1
+
+
+async def test_what_is_recorded_as_gone_is_shown_to_nobody_while_its_bytes_are_there(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant, service = await used(watched), watched.service
+    auditor, shown = watched.caller("aud"), service.observing.store
+    assert shown is not None
+    assert (await prove_events.prove(service, auditor, SOURCE, [0])).events == 1
+    before = story.observed(service, service.read(grant)[0])
+    assert "SELECT of the grant" in json.dumps(before)
+    watched.clock.advance(500 * DAY)
+
+    def crash(*_: object) -> int:
+        raise Unavailable("a reader")
+
+    monkeypatch.setattr(store_of(watched), "erase", crash)
+    with pytest.raises(Unavailable):
+        await run(watched, LOGS, TEXT)
+    assert there(watched) == [0, 1, 2, 3, 4]
+    with pytest.raises(NotFound, match="was erased"):
+        await prove_events.prove(service, auditor, SOURCE, [0])
+    with pytest.raises(NotFound):
+        await prove_events.prove_of_case(service, auditor, grant)
+    assert "SELECT" not in json.dumps(story.observed(service, service.read(grant)[0]))
+    assert [each.event for each in shown.after(0)] == [None] * 5
+    assert [each.event for each in shown.walk()] == [None] * 5
+    assert shown.of_grant(grant, limit=1) == []
+    assert shown.of_session(SOURCE, "s1") == []
+    whole = (service.now() - 600 * DAY, service.now())
+    assert shown.between(*whole) == []
+    assert len(store_of(watched).between(*whole)) == 5
+    # the run goes on for as long as they are there
+    (begun,) = service.erasures.holding.open_runs()
+    assert begun.state == "begun"
+
+
+async def test_those_that_are_left_are_shown_while_their_neighbours_are_not(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant, shown = await used(watched), watched.service.observing.store
+    assert shown is not None
+    watched.clock.advance(91 * DAY)
+
+    def crash(*_: object) -> int:
+        raise Unavailable("a reader")
+
+    monkeypatch.setattr(store_of(watched), "erase", crash)
+    with pytest.raises(Unavailable):
+        await run(watched, LOGS, TEXT)
+    assert [n for n in range(5) if shown.raw(SOURCE, n) is not None] == [1, 2, 3]
+    assert [each.number for each in shown.of_grant(grant, limit=1)] == [1]
+    proved = await prove_events.prove_of_case(watched.service, watched.caller("aud"), grant)
+    assert (proved.events, proved.erased) == (3, 0)
+
+
+async def test_bytes_that_stayed_in_a_file_are_removed_by_the_next_attempt_and_the_next_start(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events are deleted, and a reader kept their bytes in the write-ahead log."""
+    await used(watched)
+    erase, asked = store_of(watched).erase, list[int]()
+
+    def deleted_only(source: str, numbers: Any) -> int:
+        asked.append(erase(source, numbers))
+        raise Unavailable("a reader")
+
+    watched.clock.advance(91 * DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(store_of(watched), "erase", deleted_only)
+        with pytest.raises(Unavailable):
+            await run(watched, LOGS, TEXT)
+        (begun,) = watched.service.erasures.holding.open_runs()
+        with pytest.raises(Unavailable):
+            await erase_run.carry_out(watched.service, begun.id)
+        assert not erase_run.find(watched.service, begun.id).closed
+        assert asked == [2, 0]
+        # a start does not wait for it, and does not forget it
+        watched.service.erasures.unfinished = False
+        assert erase_events.finish_events(watched.service) == 0
+        assert erase_run.is_due(watched.service)
+    assert (await erase_run.carry_out(watched.service, begun.id)).closed
+    assert not erase_run.is_due(watched.service)
+
+
+@pytest.mark.parametrize("moment", ["record:erased", "events:erased"])
+async def test_two_nodes_that_carry_out_one_run_record_each_thing_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    async with Scenario(tmp_path, principals=people(), checking=False, shared=True) as here:
+        observe_with(here)
+        await used(here)
+        here.clock.advance(91 * DAY)
+        with here.another_node() as there_:
+            observe_with(here, there_)
+            for node in (here.service, there_):
+                node.erasures.rules = Rules(classes=(LOGS, Class(name="text", ceiling=DAY)))
+            pia = Caller(principal=here.caller("pia").principal, assurance="token")
+            found = await erase_run.propose(here.service, pia)
+            assert found.run is not None
+            append, raced = here.service.append, list[str]()
+
+            async def late(item: Any) -> Any:
+                """The other one does all of it, just before this one records something."""
+                if not raced and item.drafts[0].kind == moment:
+                    raced.append("there")
+                    await there_.catch_up()
+                    assert found.run is not None
+                    await erase_run.carry_out(there_, found.run.id)
+                return await append(item)
+
+            monkeypatch.setattr(here.service, "append", late)
+            assert (await erase_run.carry_out(here.service, found.run.id)).closed
+            there_.observing.close()
+        kinds = here.kinds(found.run.id)
+        assert raced
+        assert kinds.count("events:erased") == 1
+        assert kinds.count("record:erased") == len(found.plan.sections)
+        assert there(here) == []
+        here.service.observing.close()
+        here.check()

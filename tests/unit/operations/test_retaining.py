@@ -327,7 +327,7 @@ async def test_a_hold_that_comes_between_look_and_append_wins(
         return found
 
     pending: list[asyncio.Future[str]] = []
-    monkeypatch.setattr(erase_run, "holding", slow)
+    monkeypatch.setattr(retain, "holding", slow)
     append = scenario.service.append
 
     async def after_the_hold(item: object) -> object:
