@@ -61,6 +61,8 @@ class Judged:
 
     size: int
     at: datetime
+    #: which cases are open, as a report carries them over: see `oversight.carried`
+    open: bytes
     ever: Tally = field(default_factory=Tally)
     recent: Tally = field(default_factory=Tally)
     log: tuple[Weakness, ...] = ()
@@ -72,7 +74,12 @@ def judge(service: Service, kept: Surveyed) -> Judged:
     """All grants that the survey knows: about a second for 100,000."""
     lines, survey = kept.survey.population.lines, kept.survey
     around = known(service, kept, lines.values())
-    judged = Judged(size=survey.size, at=around.now, log=tuple(of_the_log(around)))
+    judged = Judged(
+        size=survey.size,
+        at=around.now,
+        open=survey.open.document(),
+        log=tuple(of_the_log(around)),
+    )
     since = around.now - timedelta(days=DAYS)
     for line in lines.values():
         if line.authorized is None:
@@ -260,7 +267,9 @@ async def measure(service: Service) -> None:
         raise
     document, now = content(table()), service.now()
     case = case_of(service.log.log_id, now.year)
-    draft = _measured(judged, sha256(document).digest()).draft(case, now, documents=(document,))
+    draft = _measured(judged, sha256(document).digest()).draft(
+        case, now, documents=(document, judged.open)
+    )
 
     def build(entries: Sequence[Entry]) -> tuple[Sequence[Draft], Companions]:
         too_soon = bool(entries) and now - entries[-1].header.at < EVERY

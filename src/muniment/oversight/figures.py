@@ -47,16 +47,25 @@ def figures(examined: Examined) -> dict[str, Any]:
             removed.append(line.lag_ms)
     raised: Counter[str] = Counter()
     closed: Counter[str] = Counter()
+    before: Counter[str] = Counter()
     for found in examined.findings():
-        raised[found.severity] += 1
         closed[found.severity] += found.closed is not None
+        if not examined.is_inside(found.raised):
+            before[found.severity] += 1
+            continue
+        raised[found.severity] += 1
         months.setdefault(f"{found.raised:%Y-%m}", Counter())["findings"] += 1
     return {
         "lead": _spread(lead, LEAD),
         "lasted": _spread(lasted, LASTED),
         "removed": {**_spread(removed, REMOVED), "unseen": unseen},
         "findings": [
-            {"severity": each, "raised": raised[each], "closed": closed[each]}
+            {
+                "severity": each,
+                "before": before[each],
+                "raised": raised[each],
+                "closed": closed[each],
+            }
             for each in SEVERITIES
         ],
         "months": [

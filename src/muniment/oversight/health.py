@@ -14,6 +14,7 @@ from typing import Any, Final
 from muniment.access import records
 from muniment.evidence import moment
 from muniment.evidence.record import Header
+from muniment.oversight.carried import OpenCases
 from muniment.oversight.population import Approved, Line, Population, Reviewed
 from muniment.oversight.weakness import KINDS, Weakness
 
@@ -65,6 +66,7 @@ class Survey:
     """Sees each record of the log once, in its order."""
 
     population: Population = field(default_factory=Population)
+    open: OpenCases = field(default_factory=OpenCases)
     sources: dict[str, Speaking] = field(default_factory=dict)
     #: source and resource: those of which a session was observed
     spoken: set[tuple[str, str]] = field(default_factory=set)
@@ -87,6 +89,7 @@ class Survey:
     def take(self, index: int, header: Header) -> None:
         """The next record of the log."""
         self.population.take(index, header)
+        self.open.take(index, header)
         if header.case in self.population.lines:
             if header.sections:
                 self.sealed[header.case] = index

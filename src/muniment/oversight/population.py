@@ -152,6 +152,8 @@ class Reviewed:
     about: str
     opened: datetime
     due: datetime
+    #: nobody of these may review
+    persons: tuple[str, ...]
     answered: datetime | None = None
     person: str = ""
     verdict: str = ""
@@ -308,7 +310,11 @@ def _closed(line: Line, header: Header, _record: CaseClosed) -> None:
 
 def _review(population: Population, header: Header, record: ReviewOpened) -> None:
     population.reviews[header.case] = Reviewed(
-        id=header.case, about=record.about, opened=header.at, due=record.due
+        id=header.case,
+        about=record.about,
+        opened=header.at,
+        due=record.due,
+        persons=record.persons,
     )
     if (line := population.lines.get(record.about)) is not None:
         line.reviews = (*line.reviews, header.case)

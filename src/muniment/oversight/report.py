@@ -17,6 +17,7 @@ from muniment.evidence.excerpt_proof import ProvedExcerpt
 from muniment.evidence.index import CASE_CLOSED
 from muniment.evidence.keys import KINDS as KEY_KINDS
 from muniment.evidence.record import Header
+from muniment.oversight.carried import OpenCases
 from muniment.oversight.control_map import Control, ControlMap, Framework
 from muniment.oversight.controls import TESTS
 from muniment.oversight.controls.control_test import (
@@ -36,7 +37,7 @@ FORMAT: Final = "muniment-report/v1"
 MOST_FAULTS: Final = 500
 #: by how much the times of a log may go back from one entry to the next, and more
 SLACK: Final = timedelta(minutes=1)
-#: what is shown of the log before the period: without it the period cannot be judged
+#: shown of the log before the period, beside what was open then: see `carried`
 BEFORE: Final = frozenset((*KEY_KINDS, "policy:activated", "log:witnessed"))
 
 #: what every report says of itself
@@ -60,6 +61,7 @@ class Counting:
 
     population: Population = field(default_factory=Population)
     history: History = field(default_factory=History)
+    open: OpenCases = field(default_factory=OpenCases)
     #: digests of the documents that records name
     documents: set[bytes] = field(default_factory=set)
     #: where the last stretch of entries in a row begins, and when
@@ -75,6 +77,7 @@ class Counting:
         self._due = index + 1
         self.population.take(index, header)
         self.history.take(index, header)
+        self.open.take(index, header)
         self.documents.update(header.documents)
         if header.kind == CASE_CLOSED:
             self._share(self.population.lines.get(header.case))
@@ -94,6 +97,20 @@ class Counting:
             raise LogInvalid("the excerpt does not show the end of the log")
         return self._since[1]
 
+    def check_carried(self, proved: ProvedExcerpt, start: datetime) -> None:
+        """
+        That all is shown that was open when the period began, as the log itself said by then.
+
+        Raises `LogInvalid`.
+        """
+        if self.open.untrue:
+            raise LogInvalid(
+                f"`{self.open.untrue[0]}` says that other cases were open than are shown to be"
+            )
+        stated = self.open.stated
+        if proved.whole_from and (stated is None or stated > start):
+            raise LogInvalid("the excerpt does not show what was open when the period began")
+
 
 def build(
     counting: Counting,
@@ -108,12 +125,13 @@ def build(
     """
     The report, but for what is attached to it.
 
-    Raises `LogInvalid` unless the excerpt shows every record from the beginning of the period on:
-    what is counted is all that there was.
+    Raises `LogInvalid` unless the excerpt shows every record from the beginning of the period on,
+    and every case that was open then: what is counted is all that there was.
     """
     begins = counting.begins(proved)
     if begins is not None and begins > start - SLACK:
         raise LogInvalid(f"the excerpt begins at {moment.text(begins)}, within the period")
+    counting.check_carried(proved, start)
     examined = Examined(
         population=counting.population,
         history=counting.history,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Final
 
 from muniment.access import records
@@ -18,6 +19,9 @@ from muniment.testing.written_lives import (
     sealed,
 )
 
+#: what figures of the evidence mean, here
+MEANING: Final = b"[]"
+WEAKNESSES: Final = sha256(MEANING).digest()
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
 
@@ -34,6 +38,7 @@ def others(scene: Scene) -> Iterator[tuple[datetime, str, Life]]:
         yield at, each.id, _principal(scene, at, each)
     for resource in RESOURCES:
         yield at, case_id("src", resource), _source(scene, at, resource)
+    yield at, case_id("hlt", scene.origin), _measurements(scene)
     campaign = case_id("rev", "campaign")
     yield at, campaign, _campaign(scene, at + 3 * _HOUR)
     day = at
@@ -66,6 +71,19 @@ def _log(scene: Scene) -> Life:
         if hour % 24 == 0 and not (unindexed and 10 * 24 <= hour < 14 * 24):
             indexed = records.LogIndexed(actor=SERVICE, size=hour, cases=hour, root=b"\3" * 32)
             yield at, indexed, {}
+
+
+def _measurements(scene: Scene) -> Life:
+    """Each night: of what counts, `written_year` says how large the log was, and what was open."""
+    scene.documents[WEAKNESSES] = MEANING
+    at = scene.start + 2 * _HOUR
+    while at < scene.stop:
+        measured = records.EvidenceMeasured(
+            actor=SERVICE, definition=WEAKNESSES, size=0, grants=0, weak=0, counts={}, days=30,
+            recent_grants=0, recent_weak=0, recent={}, log=(),
+        )  # fmt: skip
+        yield at, measured, {}
+        at += _DAY
 
 
 def _policy(scene: Scene, at: datetime) -> Life:

@@ -8,8 +8,9 @@ records are what a service would have written.
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from hashlib import sha256
 from heapq import heappop, heappush, merge
 from pathlib import Path
 from typing import Final
@@ -22,8 +23,9 @@ from muniment.evidence.moment import whole
 from muniment.evidence.note import SigningKey
 from muniment.evidence.record import Header
 from muniment.evidence.tiles import ENTRIES, WIDTH, Tile, encode_bundle
+from muniment.oversight.carried import STATEMENT, OpenCases
 from muniment.testing.written_lives import Life, Scene, Somebody, access, case_id
-from muniment.testing.written_surroundings import others
+from muniment.testing.written_surroundings import WEAKNESSES, others
 
 _DAY: Final = timedelta(days=1)
 
@@ -57,7 +59,7 @@ class WrittenYear:
         going = _Going()
         coming = self._lives(scene)
         upcoming = next(coming, None)
-        until = self.stop + 2 * _DAY
+        until, known = self.stop + 2 * _DAY, OpenCases()
         while True:
             if upcoming is not None and (not going.waiting or upcoming[0] <= going.waiting[0][0]):
                 going.begin(upcoming[1], upcoming[2])
@@ -65,7 +67,8 @@ class WrittenYear:
                 continue
             if not going.waiting or going.waiting[0][0] > until:
                 return
-            header = going.next()
+            header = self._stated(going.next(), known)
+            known.take(known.size, header)
             data = header.encode()
             leaf = merkle.leaf_hash(data)
             scene.log_id = scene.log_id or leaf
@@ -74,6 +77,19 @@ class WrittenYear:
                 going.begin(case, life)
             scene.spawned.clear()
             yield data
+
+    def _stated(self, header: Header, known: OpenCases) -> Header:
+        """A measurement says how large the log is, and which cases are open."""
+        if header.kind != STATEMENT:
+            return header
+        document = known.document()
+        named = sha256(document).digest()
+        self.documents[named] = document
+        return replace(
+            header,
+            body={**header.body, "size": known.size},
+            documents=tuple(sorted((WEAKNESSES, named))),
+        )
 
     def _scene(self) -> Scene:
         count = max(6, min(400, self.grants // 20))

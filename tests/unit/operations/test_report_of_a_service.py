@@ -6,8 +6,10 @@ from muniment.evidence import excerpt, merkle
 from muniment.evidence.excerpt import Heading
 from muniment.evidence.excerpt_proof import verify_excerpt
 from muniment.evidence.keys import only
+from muniment.operations import health
 from muniment.operations.heartbeat import beat
 from muniment.oversight import control_map, report
+from muniment.oversight.carried import stated_size
 from muniment.oversight.controls import TESTS
 from muniment.oversight.controls.control_test import Examined, Result
 from muniment.oversight.report import Counting
@@ -111,6 +113,23 @@ async def test_its_log_gives_an_excerpt_and_a_report(scenario: Scenario) -> None
     )  # fmt: skip
     assert value["population"]["grants"] >= 6
     assert value["population"]["emergencies"] == 1
+
+
+async def test_what_it_says_of_its_open_cases_is_true(scenario: Scenario) -> None:
+    await health.measure(scenario.service)
+    await live(scenario)
+    await scenario.advance(timedelta(days=1))
+    asked = await scenario.ask("ana")
+    await health.measure(scenario.service)
+    counting = Counting()
+    log = scenario.service.log
+    for index in range(log.size):
+        counting.take(index, log.read_entry(index).header)
+    assert counting.open.stated is not None
+    assert counting.open.untrue == []
+    assert asked.case.id in counting.open.cases
+    stated = [stated_size(log.read_entry(index).header) for index in range(log.size)]
+    assert sum(each is not None for each in stated) == 2
 
 
 async def test_an_empty_log_is_no_exception(scenario: Scenario) -> None:

@@ -139,9 +139,76 @@ def test_an_empty_period_is_not_tested_and_says_why() -> None:
         stop=year.stop + timedelta(days=200),
     )
     for id_, found in results(seen).items():
-        if id_ != "log-witnessed":
-            assert found.state == NOT_TESTED, id_
-            assert found.because, id_
+        assert found.state == NOT_TESTED, id_
+        assert found.because, id_
+
+
+# --- what began before the period -------------------------------------------------------------
+
+
+def later(seen: Examined, days: int) -> Examined:
+    return replace(seen, start=seen.start + timedelta(days=days))
+
+
+def test_of_witnesses_only_the_period_counts_and_how_it_began() -> None:
+    seen = later(examined(), 20)
+    day = timedelta(days=1)
+    told = [(seen.start - 9 * day, False), (seen.start - 8 * day, True), (seen.start + day, True)]
+    history = replace(seen.history, witnessed=told)
+    test = TESTS["log-witnessed"]
+    found = test.run(replace(seen, history=history))
+    assert (found.tested, found.faults) == (2, ())
+    gone = replace(seen.history, witnessed=told[:1])
+    (fault,) = test.run(replace(seen, history=gone)).faults
+    assert fault.about.startswith(f"{told[0][0]:%Y-%m-%d}")
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_who_leaves_must_lose_what_he_was_granted_before_the_period(*, over: bool) -> None:
+    seen = later(examined(), 20)
+    line = next(each for each in seen.population.lines.values() if each.granted)
+    assert line.requested < seen.start
+    lines = {line.case: line if over else replace(line, end=None)}
+    since = seen.start + timedelta(days=2)
+    found = TESTS["leavers-lose-access"].run(
+        replace(
+            seen,
+            population=Population(lines=lines),
+            history=replace(seen.history, left=[(line.requester, since, None)]),
+        )
+    )
+    assert [each.about for each in found.faults] == ([] if over else [line.case])
+
+
+@pytest.mark.parametrize(
+    ("fault", "test"),
+    [
+        ("finding-open", "findings-answered"),
+        ("glass-unreviewed", "break-glass-reviewed"),
+        ("review-late", "reviews-held"),
+    ],
+)
+def test_what_was_open_before_the_period_counts_in_it(fault: str, test: str) -> None:
+    begun = later(examined(fault), 5)
+    assert TESTS[test].run(begun).faults
+    assert not TESTS[test].run(later(examined(), 5)).faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "test"),
+    [("finding-own", "findings-closed-by-others"), ("glass-own-review", "break-glass-reviewed")],
+)
+def test_what_was_over_before_the_period_does_not_count_in_it(fault: str, test: str) -> None:
+    assert TESTS[test].run(examined(fault)).faults
+    assert not TESTS[test].run(later(examined(fault), 20)).faults
+
+
+def test_of_a_review_that_is_left_the_case_need_not_be_shown() -> None:
+    seen = later(examined("glass-unreviewed"), 20)
+    (fault,) = TESTS["break-glass-reviewed"].run(seen).faults
+    lines = {case: each for case, each in seen.population.lines.items() if case != fault.about}
+    alone = replace(seen, population=replace(seen.population, lines=lines))
+    assert TESTS["break-glass-reviewed"].run(alone).faults == (fault,)
 
 
 def test_passed_and_exceptions_are_all_that_was_tested() -> None:

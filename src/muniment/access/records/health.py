@@ -11,6 +11,7 @@ class EvidenceMeasured(Record):
     So many grants had weak evidence, by kind of weakness. One case for each year of measurements.
 
     The kinds, with the meaning of each, are a document: figures under another one are not the same.
+    Which cases were open then is another: by it a later report shows that it left none of them out.
     """
 
     KIND = "evidence:measured"

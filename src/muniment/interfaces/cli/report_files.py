@@ -181,10 +181,10 @@ def check_report(
     if value["map"] != sha256(control_map.shipped()).hexdigest():
         doubts.append(f"that its control map is ours: it is another, sha256:{value['map']}")
     if proved.hidden:
-        # whoever has the log's entries can cut it anew, and leave out what he likes of these
+        # it said so before anybody cut this, and whoever is shown the time before sees if it lied
         doubts.append(
-            f"anything of before entry {proved.whole_from:,}, of which only some is shown: whether"
-            " a quorum of witnesses was missing already, what leavers held from earlier requests"
+            f"that before entry {proved.whole_from:,} the log named all cases that were open then:"
+            " a report over the time before shows that"
         )
     return CheckedReport(value=value, proved=proved, steps=steps, doubts=tuple(doubts))
 

@@ -14,10 +14,12 @@ from muniment.errors import Malformed, MunimentError, Refused
 from muniment.evidence import excerpt
 from muniment.evidence.keys import ReadersKeys, named
 from muniment.evidence.note import VerifierKey
+from muniment.evidence.record import Header
 from muniment.interfaces.cli import report_files
 from muniment.interfaces.cli.report_files import Making
 from muniment.interfaces.cli.report_sources import LogAsRead
 from muniment.oversight import control_map, report
+from muniment.oversight.carried import STATEMENT, CarriedOver, stated_size
 from muniment.oversight.controls import TESTS
 
 if TYPE_CHECKING:
@@ -103,18 +105,30 @@ def _shown(
 ) -> Iterator[tuple[int, bytes]]:
     """All from a little before the period on; before that what it cannot be judged without."""
     # one more, however old: by it is seen that nothing of the period stands before
-    first = max(0, log.first_since(start - MARGIN) - 1)
-    needles = [f'"kind":"{kind}"'.encode() for kind in sorted(report.BEFORE)]
+    first = _stated(log, max(0, log.first_since(start - MARGIN) - 1))
+    before = CarriedOver(always=report.BEFORE)
     for index, data in log.entries(0, first):
-        if index == 0 or any(needle in data for needle in needles):
-            yield index, data
+        before.take(index, data)
         if index % _OFTEN == 0:
             progress(index, log.size)
+    yield from before.picked()
     for index, data in log.entries(first, log.size):
         yield index, data
         if index % _OFTEN == 0:
             progress(index, log.size)
     progress(log.size, log.size)
+
+
+def _stated(log: LogAsRead, before: int) -> int:
+    """The newest size before at which the log says which cases were open; 0 for none."""
+    needle = f'"kind":"{STATEMENT}"'.encode()
+    while before:
+        start = max(0, before - _OFTEN)
+        for _, data in reversed([*log.entries(start, before)]):
+            if needle in data and (size := stated_size(Header.parse(data))) is not None:
+                return size
+        before = start
+    return 0
 
 
 def _documents(making: Making, log: LogAsRead, names: set[bytes]) -> int:

@@ -107,6 +107,10 @@ def _population(value: _Value) -> str:
     by_kind = ", ".join(
         f"{count:,} by {kinds.get(name, name)}" for name, count in people["kinds"].items()
     )
+    shown = (
+        f"{log['shown']:,} entries: all from entry {log['whole_from']:,} on, and of before those"
+        " of cases that were open then"
+    )
     rows = [
         ("Requests", f"{people['requests']:,}: {_t(states)}"),
         ("Asked", _t(by_kind or "by nobody")),
@@ -115,7 +119,7 @@ def _population(value: _Value) -> str:
         ("Reviews of emergencies", f"{people['reviews']:,}"),
         ("Log", f"<code>{_t(log['origin'])}</code>, id <code>{_t(log['id'])}</code>"),
         ("Head", f"size {log['size']:,}, root <code>{_t(log['root'])}</code>"),
-        ("Shown", f"{log['shown']:,} entries, all from entry {log['whole_from']:,} on"),
+        ("Shown", shown),
         ("Not shown", f"{log['hidden']:,} older entries, but for their hashes"),
         ("As of", f"{_at(value['as_of'])}.{over}"),
     ]
@@ -155,10 +159,15 @@ def _spread(title: str, spread: _Value, more: str) -> str:
 
 
 def _found(findings: Sequence[_Value]) -> str:
-    raised = sum(each["raised"] for each in findings)
-    closed = sum(each["closed"] for each in findings)
-    rows = [(each["severity"], each["raised"], f"{each['closed']:,} closed") for each in findings]
-    return _plot("Findings", f"{raised:,} were raised, {closed:,} are closed.", rows)
+    before, raised, closed = (
+        sum(each[what] for each in findings) for what in ("before", "raised", "closed")
+    )
+    rows = [
+        (each["severity"], each["before"] + each["raised"], f"{each['closed']:,} closed")
+        for each in findings
+    ]
+    said = f"{before:,} were open before, {raised:,} were raised, {closed:,} are closed."
+    return _plot("Findings", said, rows)
 
 
 def _months(months: Sequence[_Value]) -> str:

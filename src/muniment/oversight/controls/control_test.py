@@ -39,7 +39,7 @@ class Examined:
     def asked(self) -> Iterator[Line]:
         """Every access case that began in the period."""
         for line in self.population.lines.values():
-            if self.start <= line.requested < self.stop and self._is_on(line.resource):
+            if self.start <= line.requested < self.stop and self.is_on(line.resource):
                 yield line
 
     def granted(self) -> Iterator[Line]:
@@ -47,22 +47,29 @@ class Examined:
         return (line for line in self.asked() if line.granted)
 
     def findings(self) -> Iterator[Found]:
+        """Whatever was open at some time of the period."""
         for found in self.population.findings.values():
-            if self.start <= found.raised < self.stop and self._is_on(found.resource):
+            if self.overlaps(found.raised, found.closed) and self.is_on(found.resource):
                 yield found
 
-    def reviews(self) -> Iterator[tuple[Line, Reviewed]]:
-        """Reviews of cases that began in the period."""
-        for line in self.asked():
-            for id_ in line.reviews:
-                yield line, self.population.reviews[id_]
+    def reviews(self) -> Iterator[Reviewed]:
+        """Reviews of cases that began in the period, and whatever was open at some time of it."""
+        for review in self.population.reviews.values():
+            line = self.population.lines.get(review.about)
+            # of a case that was over before the period it need not be shown which target it was on
+            if line is not None and not self.is_on(line.resource):
+                continue
+            if (line is not None and self.is_inside(line.requested)) or self.overlaps(
+                review.opened, review.answered
+            ):
+                yield review
 
     def scans(self) -> dict[str, list[tuple[datetime, int]]]:
         """Looks at each target in the period, that were recorded."""
         inside = {
             resource: [each for each in looks if self.is_inside(each[0])]
             for resource, looks in self.history.scans.items()
-            if self._is_on(resource)
+            if self.is_on(resource)
         }
         return {resource: looks for resource, looks in inside.items() if looks}
 
@@ -74,7 +81,11 @@ class Examined:
     def is_inside(self, at: datetime) -> bool:
         return self.start <= at < self.stop
 
-    def _is_on(self, resource: str) -> bool:
+    def overlaps(self, since: datetime, until: datetime | None) -> bool:
+        """Whether it began before the end of the period, and was not over when that began."""
+        return since < self.stop and (until is None or until >= self.start)
+
+    def is_on(self, resource: str) -> bool:
         return not self.resources or resource in self.resources
 
 

@@ -63,7 +63,7 @@ def _over(examined: Examined, judge: Callable[[Campaign], str | None]) -> Result
     tested = skipped = 0
     faults: list[Fault] = []
     for case, campaign in examined.history.campaigns.items():
-        if not examined.is_inside(campaign.opened):
+        if not examined.overlaps(campaign.opened, campaign.closed):
             continue
         why = judge(campaign)
         if why is SKIP:
