@@ -1,11 +1,9 @@
 """Campaigns: their rules and their state from the log, their line in the lists, looking at them."""
 
-import hmac
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Final
 
 from muniment.access import campaign as life
@@ -17,7 +15,7 @@ from muniment.access.registry import Principal
 from muniment.errors import Conflict, LogInvalid, NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
-from muniment.operations import explain, permit, reading
+from muniment.operations import explain, permit, reading, review_time
 from muniment.operations.owed import owed
 from muniment.operations.service import Caller, Service, record_of
 from muniment.oversight.campaigns import Rule, rule_of, signs
@@ -306,8 +304,9 @@ def items_of(
     mine: bool = False,
     outcome: str = "",
     after: int = -1,
+    most: int = PAGE,
 ) -> dict[str, Any]:
-    """A page of items, and what says later when they were shown."""
+    """A page of items, and what says later that they were shown, and when."""
     found = glance(service, case)
     if not mine:
         _check_may_see(service, caller, found)
@@ -317,13 +316,13 @@ def items_of(
         if (not mine or item.reviewer == caller.principal.id)
         and (not outcome or item.outcome == outcome)
     ]
-    page = chosen[:PAGE]
+    page = chosen[:most]
     return {
         "campaign": case,
         "items": [_told(found.items, item) for item in page],
-        "next": page[-1].number if len(chosen) > PAGE else None,
+        "next": page[-1].number if len(chosen) > most else None,
         "left": len(chosen) - len(page),
-        "shown": shown(service, caller, case),
+        "shown": review_time.shown(service, caller, case, (item.number for item in page)),
     }
 
 
@@ -363,32 +362,6 @@ def check_may_export(service: Service, caller: Caller, case: str) -> None:
     if not _signs(service, caller, found.campaign.opened.sign_off):
         permit.require(service, caller, "read")
         permit.require(service, caller, "export")
-
-
-# --- how long somebody looks ------------------------------------------------------------------
-
-
-def shown(service: Service, caller: Caller, case: str) -> str:
-    """When items were shown to somebody, in our words: he hands it back with his verdicts."""
-    at = str(int(service.now().timestamp() * 1000))
-    return f"{at}.{_mac(service, caller, case, at)}"
-
-
-def seconds_since(service: Service, caller: Caller, case: str, said: str) -> int:
-    """How long ago that was; 0 where nothing of ours says so."""
-    at, _, mac = said.partition(".")
-    if not at.isdecimal() or not hmac.compare_digest(
-        mac.encode("utf-8", "replace"), _mac(service, caller, case, at).encode()
-    ):
-        return 0
-    return max(0, int(service.now().timestamp() * 1000) - int(at)) // 1000
-
-
-def _mac(service: Service, caller: Caller, case: str, at: str) -> str:
-    named = b"\0".join(
-        (b"muniment-shown/v1", case.encode(), caller.principal.id.encode(), at.encode())
-    )
-    return hmac.digest(service.sealing_key, named, sha256)[:16].hex()
 
 
 def not_permitted(service: Service, why: str) -> NotPermitted:

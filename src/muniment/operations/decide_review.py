@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
@@ -17,6 +18,7 @@ from muniment.evidence.store import Entry
 from muniment.operations import campaigns, permit
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.request import check_text
+from muniment.operations.review_time import seconds_looked
 from muniment.operations.service import Caller, Service, close, content, record_of
 
 #: verdicts that are handed in at once
@@ -41,7 +43,8 @@ async def decide(
     """
     A reviewer says what is to become of his items; returns how often he said what.
 
-    `shown` is what came with the items: it says how long he looked. Raises `NotFound`,
+    `shown` is what came with the items, from each page of them: it says how long he looked at
+    which. Raises `NotFound`,
     `NotPermitted`, `Malformed`, and `Conflict` for what is not his to say, or too late.
     """
     for each in verdicts:
@@ -73,7 +76,8 @@ async def _decide(
     grounds = service.rests_on(caller.principal)  # before what is decided on them
     principal = service.registry.principals[caller.principal.id]
     _check_reviews(service, principal, found.campaign.opened)
-    seconds = campaigns.seconds_since(service, caller, case, shown)
+    numbers, since = [each.item for each in verdicts], _last_answer(principal, entries)
+    seconds = seconds_looked(service, caller, case, numbers, shown, since)
     lines = _lines(verdicts, seconds)
     actor, now = service.actor(caller), service.now()
     try:
@@ -89,7 +93,7 @@ async def _decide(
         lines=sha256(lines).digest(),
         items=len(verdicts),
         tallies=dict(sorted(tallies.items())),
-        seconds=seconds,
+        seconds=sum(seconds),
         bulk=_is_bulk(verdicts),
     ).draft(
         case,
@@ -118,15 +122,25 @@ def _check_reviews(service: Service, principal: Principal, opened: records.Campa
         )
 
 
-def _lines(verdicts: Sequence[Verdict], seconds: int) -> bytes:
-    """A line per item; the time that he looked is divided among them."""
-    each, more = divmod(seconds, len(verdicts))
+def _last_answer(principal: Principal, entries: Sequence[Entry]) -> datetime | None:
+    """When this reviewer handed in something before."""
+    own = (
+        entry.header.at
+        for entry in reversed(entries)
+        if entry.header.kind == records.ReviewDecided.KIND
+        and entry.header.body["reviewer"] == principal.id
+    )
+    return next(own, None)
+
+
+def _lines(verdicts: Sequence[Verdict], seconds: Sequence[int]) -> bytes:
+    """A line per item."""
     written = []
-    for number, verdict in enumerate(verdicts):
+    for verdict, looked in zip(verdicts, seconds, strict=True):
         value = {
             "item": verdict.item,
             "verdict": verdict.verdict,
-            "seconds": each + (number < more),
+            "seconds": looked,
             **({"to": verdict.to} if verdict.to else {}),
         }
         written.append(canonical.encode(value) + b"\n")

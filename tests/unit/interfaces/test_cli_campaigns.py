@@ -184,7 +184,6 @@ def test_a_review_that_cannot_be_opened_says_why(
 
 def test_a_verdict_is_one_of_four(service: FakeService, capsys: pytest.CaptureFixture[str]) -> None:
     answer: dict[str, Any] = {"campaign": REVIEW, "decided": {"keep": 2}, "mine": 3, "waiting": 1}
-    answer["shown"] = "1.said"
     service.on("POST", f"/v1/campaigns/{REVIEW}/decisions", answer)
     assert run(["reviews", "decide", REVIEW, "0-1", "--keep"]) == 0
     assert "recorded: 2 keep; 1 of your 3 items wait" in said(capsys)
@@ -204,13 +203,16 @@ def test_how_long_somebody_looked_is_handed_in_with_his_verdicts(
 ) -> None:
     page: dict[str, Any] = {"campaign": REVIEW, "items": [], "names": {}, "next": None, "left": 0}
     decided: dict[str, Any] = {"campaign": REVIEW, "decided": {"keep": 1}, "waiting": 0, "mine": 1}
-    service.on("GET", f"/v1/campaigns/{REVIEW[:12]}/items", {**page, "shown": "1.first"})
-    service.on("POST", f"/v1/campaigns/{REVIEW[:12]}/decisions", {**decided, "shown": "2.then"})
+    first = {**page, "items": [item()], "next": 0, "shown": "1.0-2,5.first"}
+    service.on(
+        "GET", f"/v1/campaigns/{REVIEW[:12]}/items", first, {**page, "shown": "1.7,9.second"}
+    )
+    service.on("POST", f"/v1/campaigns/{REVIEW[:12]}/decisions", decided)
     assert run(["reviews", "decide", REVIEW[:12], "0", "--keep"]) == 0
     assert run(["reviews", "show", REVIEW[:12], "--mine"]) == 0
-    assert run(["reviews", "decide", REVIEW[:12], "0", "--keep"]) == 0
-    assert run(["reviews", "decide", REVIEW[:12], "0", "--keep"]) == 0
+    for items in (["2"], ["4-9"], ["3", "8"]):
+        assert run(["reviews", "decide", REVIEW[:12], *items, "--keep"]) == 0
     sent = [body["shown"] for method, _, body in service.asked if method == "POST"]
-    assert sent == ["", "1.first", "2.then"]
+    assert sent == ["", "1.0-2,5.first", "1.0-2,5.first 1.7,9.second", ""]
     (kept,) = (tmp_path / "muniment" / "looking").iterdir()
     assert kept.stat().st_mode & 0o077 == 0

@@ -21,10 +21,11 @@ from muniment.errors import (
     Unavailable,
 )
 from muniment.evidence.bundle import Bundle
-from muniment.operations import apply_reviews, campaigns, decide_review, sign_review
+from muniment.operations import apply_reviews, campaigns, decide_review, review_time, sign_review
 from muniment.operations.campaign_population import make
 from muniment.operations.decide_review import Verdict, decide
 from muniment.operations.open_campaign import open_by_itself, open_campaign, recompute
+from muniment.operations.service import Caller
 from muniment.testing.cast import human
 from muniment.testing.scenario import Scenario
 
@@ -291,8 +292,45 @@ async def test_how_long_somebody_looked_is_measured_by_the_service(scenario: Sce
     record = scenario.last(case, records.ReviewDecided)
     assert (record.seconds, record.bulk, record.items) == (31, True, 3)
     assert [each["seconds"] for each in items(scenario, case)] == [11, 10, 10]
-    await decide(scenario.service, bo, case, said[:1], page["shown"].replace("1", "2"))
-    assert items(scenario, case)[0]["seconds"] == 0
+    scenario.clock.advance(timedelta(seconds=7))
+    await decide(scenario.service, bo, case, said[:1], page["shown"])
+    assert items(scenario, case)[0]["seconds"] == 7  # what was counted before is not counted again
+    scenario.clock.advance(timedelta(seconds=7))
+    for forged in (
+        page["shown"].replace("0-2", "0-3"),
+        page["shown"].replace("1", "2"),
+        "1.0.",
+        ".",
+    ):
+        await decide(scenario.service, bo, case, said[:1], forged)
+        assert items(scenario, case)[0]["seconds"] == 0
+
+
+async def test_time_spent_on_some_items_is_not_counted_for_others(scenario: Scenario) -> None:
+    for _ in range(4):
+        await scenario.granted("ana")
+    case, bo = await opened(scenario), scenario.caller("bo")
+    service = scenario.service
+
+    def seconds() -> list[int | None]:
+        return [each["seconds"] for each in items(scenario, case)]
+
+    def pages(caller: Caller = bo, of: str = case) -> list[str]:
+        return [review_time.shown(service, caller, of, shown) for shown in ([0, 1], [2])]
+
+    early, other = pages(), [*pages(scenario.caller("sec")), *pages(of="rev_" + "z" * 26)]
+    scenario.clock.advance(timedelta(seconds=60))
+    late = pages()
+    scenario.clock.advance(timedelta(seconds=4))
+    keep = [Verdict(item=number, verdict="keep") for number in range(4)]
+    # the third was shown late, and the fourth never; of others' pages nothing counts
+    await decide(service, bo, case, keep, " ".join([early[0], late[1], *other]))
+    assert seconds() == [22, 21, 4, 0]
+    scenario.clock.advance(timedelta(seconds=30))
+    await decide(service, bo, case, keep[3:], " ".join(early))
+    assert seconds() == [22, 21, 4, 0]
+    await decide(service, bo, case, keep[2:3], " ".join(late))
+    assert seconds() == [22, 21, 0, 0]
 
 
 async def test_a_database_that_hides_a_grant_gives_no_population(scenario: Scenario) -> None:

@@ -165,6 +165,7 @@ def _pages(api: "Api", case: str, *, mine: bool, outcome: str) -> dict[str, Any]
             found = page
         else:
             found["items"] += page["items"]
+            found["shown"] += f" {page['shown']}"
             found["names"] |= page["names"]
         if page["next"] is None:
             return {**found, "next": None, "left": 0}
@@ -318,20 +319,21 @@ def reviews_decide(
     """
     Say what is to become of your ITEMS: numbers, and ranges as in `3-7`.
 
-    How long you looked is recorded: from `reviews show`, or from your last verdicts, to these.
+    How long you looked is recorded: from when `reviews show` listed these, or from your last
+    verdicts, to now.
     """
     if (verdicts is None) == (to is None):
         raise click.UsageError("one of --keep, --revoke, --reduce and --abstain")
+    wanted = numbers(items)
     said = {
-        "items": numbers(items),
+        "items": wanted,
         "verdict": verdicts or "reduce",
         "reason": reason,
         "to": to or "",
     }
     with asking() as api:
-        asked = {"verdicts": [said], "shown": looking.recall(case)}
+        asked = {"verdicts": [said], "shown": looking.recall(case, wanted)}
         answer = api.post(f"/v1/campaigns/{case}/decisions", asked)
-        looking.keep(answer["campaign"], answer["shown"])
     counted = ", ".join(f"{count} {word}" for word, count in answer["decided"].items())
     line = f"recorded: {counted}; {answer['waiting']} of your {answer['mine']} items wait"
     screen.show(answer, [line], as_json=as_json)

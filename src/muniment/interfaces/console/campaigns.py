@@ -54,9 +54,10 @@ async def show(
     case = find(service, review)
     found = campaigns.show(service, person, case)
     outcome = "" if again else "not-reviewed"
-    mine = campaigns.items_of(service, person, case, mine=True, outcome=outcome, after=after)
-    items = mine["items"][:SHOWN]
-    left = len(mine["items"]) - len(items) + mine["left"]
+    mine = campaigns.items_of(
+        service, person, case, mine=True, outcome=outcome, after=after, most=SHOWN
+    )
+    items, left = mine["items"], mine["left"]
     await campaigns.note_reading(service, person, case)
     return page(
         request,
@@ -66,7 +67,7 @@ async def show(
         items=[_item(service, each) for each in items],
         numbers=",".join(str(each["item"]) for each in items),
         left=left,
-        next=items[-1]["item"] if items and left else None,
+        next=mine["next"],
         again=again,
         shown=mine["shown"],
         signs=_may_sign(service, person, found),
@@ -84,7 +85,7 @@ async def answer(
     form: FormToken,
     act: Annotated[Literal["save", "keep-all", "sign", "close"], Form()],
     numbers: Annotated[str, Form(max_length=1000)] = "",
-    shown: Annotated[str, Form(max_length=100)] = "",
+    shown: Annotated[str, Form(max_length=1000)] = "",
     note: Annotated[str, Form(max_length=4000)] = "",
     leave: Annotated[bool, Form()] = False,
 ) -> Response:

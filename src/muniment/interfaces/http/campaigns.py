@@ -7,7 +7,14 @@ from pydantic import Field
 
 from muniment.interfaces.http.cases import Body, find, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
-from muniment.operations import campaigns, decide_review, open_campaign, permit, sign_review
+from muniment.operations import (
+    campaigns,
+    decide_review,
+    open_campaign,
+    permit,
+    review_time,
+    sign_review,
+)
 from muniment.operations.decide_review import Verdict
 from muniment.operations.service import Caller, Service
 
@@ -34,8 +41,9 @@ class Said(Body):
 
 class Decisions(Body):
     verdicts: list[Said] = Field(min_length=1, max_length=1000)
-    #: what came with the items: it says how long somebody looked
-    shown: str = Field(default="", max_length=100)
+    #: what came with the items: it says how long somebody looked; of several pages, with blanks
+    #: between
+    shown: str = Field(default="", max_length=review_time.MOST)
 
 
 class Reassignment(Body):
@@ -129,11 +137,7 @@ async def recompute(service: ServiceDep, caller: CallerDep, campaign: str) -> di
 async def decide(
     service: ServiceDep, caller: CallerDep, campaign: str, body: Decisions
 ) -> dict[str, Any]:
-    """
-    Say what is to become of one's own items. A later verdict stands for an earlier one.
-
-    `shown` in the answer goes with the next verdicts, where nothing is shown anew before them.
-    """
+    """Say what is to become of one's own items. A later verdict stands for an earlier one."""
     case = find(service, campaign)
     verdicts = [
         Verdict(item=item, verdict=said.verdict, reason=said.reason, to=said.to)
@@ -141,12 +145,7 @@ async def decide(
         for item in said.items
     ]
     tallies = await decide_review.decide(service, caller, case, verdicts, body.shown)
-    return {
-        "campaign": case,
-        "decided": dict(tallies),
-        "shown": campaigns.shown(service, caller, case),
-        **_left(service, caller, case),
-    }
+    return {"campaign": case, "decided": dict(tallies), **_left(service, caller, case)}
 
 
 @router.post("/campaigns/{campaign}/reassignment")
