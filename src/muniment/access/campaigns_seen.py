@@ -31,6 +31,15 @@ class Withdrawn:
     record: records.EligibilityWithdrawn
 
 
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """Something that may start a campaign: a finding, or that glass was broken."""
+
+    case: str
+    at: datetime
+    index: int
+
+
 @dataclass
 class Campaigns:
     """Part of the registry."""
@@ -39,8 +48,10 @@ class Campaigns:
     open: dict[str, OpenCampaign] = field(default_factory=dict)
     #: by rule, and what started it: so that nothing starts the same twice
     started: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: by rule: when one was last opened
-    newest: dict[str, datetime] = field(default_factory=dict)
+    #: by rule: how much of the log its newest population was made of
+    covered: dict[str, int] = field(default_factory=dict)
+    #: by what starts a campaign, as its rule names that: the newest
+    happened: dict[str, Happened] = field(default_factory=dict)
     #: by principal, resource and role
     withdrawn: dict[tuple[str, str, str], Withdrawn] = field(default_factory=dict)
     #: by case id: what was made of the documents, and is only made again for what is new
@@ -53,13 +64,31 @@ class Campaigns:
     def taken(self, principal: str, resource: str, role: str) -> Withdrawn | None:
         return self.withdrawn.get((principal, resource, role))
 
+    def note(self, entry: Entry, record: records.Record) -> None:
+        """That something happened by which campaigns may be started."""
+        words: tuple[str, ...] = ()
+        match record:
+            case records.ReviewOpened():
+                words = ("break-glass",)
+            case records.FindingRaised(rule=rule, severity=severity):
+                words = (f"finding:{rule}", f"finding:{severity}")
+            case _:
+                pass
+        found = Happened(case=entry.header.case, at=entry.header.at, index=entry.index)
+        self.happened |= dict.fromkeys(words, found)
+
 
 def _opened(registry: "Registry", entry: Entry, record: records.CampaignOpened) -> None:
     campaigns, case = registry.campaigns, entry.header.case
     campaigns.open[case] = OpenCampaign(case=case, at=entry.header.at, record=record)
-    campaigns.newest[record.rule] = entry.header.at
+    campaigns.covered[record.rule] = max(record.size, campaigns.covered.get(record.rule, 0))
     if record.occasion:
         campaigns.started[record.rule, record.occasion] = case
+
+
+def _glass(registry: "Registry", entry: Entry, record: records.ReviewOpened) -> None:
+    registry.reviews[record.about] = entry.header.case
+    registry.campaigns.note(entry, record)
 
 
 def _ended(registry: "Registry", entry: Entry, _record: Any) -> None:
@@ -90,6 +119,7 @@ def _named(_registry: "Registry", _entry: Entry, _record: Any) -> None:
 
 
 MOVES: Final[Mapping[str, Callable[["Registry", Entry, Any], None]]] = {
+    records.ReviewOpened.KIND: _glass,
     records.CampaignOpened.KIND: _opened,
     records.CampaignClosed.KIND: _ended,
     records.ReviewDecided.KIND: _named,

@@ -343,6 +343,7 @@ def _signal(registry: Registry, entry: Entry, record: Any) -> None:
 
 
 def _finding(registry: Registry, entry: Entry, record: Any) -> None:
+    registry.campaigns.note(entry, record)
     for case in record.ends:
         registry.indexes[entry.leaf] = entry.index  # whatever ends for it follows it
         if case in registry.open_cases:
@@ -389,10 +390,6 @@ def _requested(registry: Registry, entry: Entry, record: Any) -> None:
 def _broken(registry: Registry, entry: Entry, record: records.Record) -> None:
     for person in record.actor.persons:
         registry.broken_glass.setdefault(person, []).append(entry.header.at)
-
-
-def _review(registry: Registry, entry: Entry, record: Any) -> None:
-    registry.reviews[record.about] = entry.header.case
 
 
 def _window(registry: Registry, entry: Entry, record: Any) -> None:
@@ -473,7 +470,6 @@ _MOVES: dict[str, Any] = {
     "policy:activated": _policy,
     "config:changed": _configuration,
     "access:requested": _requested,
-    "review:opened": _review,
     "drift:scanned": scanned,
     "removal:ordered": ordered,
     "finding:raised": _finding,

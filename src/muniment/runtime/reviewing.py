@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from muniment.access.campaigns_seen import Happened
 from muniment.errors import MunimentError
 from muniment.evidence import moment
 from muniment.operations import apply_reviews, campaigns
@@ -23,10 +24,8 @@ from muniment.runtime.schedule import latest
 REVIEWS: Final = "reviews"
 #: seconds between two looks, and after one rule could not be opened
 EVERY, REST = 2.0, 300.0
-#: what happened longer ago opens nothing any more
+#: what happened longer ago, when there was no such rule yet, opens nothing
 FRESH: Final = timedelta(days=1)
-#: findings and reviews of broken glass that are looked at
-_NEWEST: Final = 200
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +68,7 @@ class Reviewing:
         _log.info("the review `%s` is open: %s", rule.name, case)
 
     def _due(self) -> Iterator[tuple[Rule, str, str]]:
-        """One occasion of each rule at the most; none of one that is open for what happened."""
+        """One occasion of each rule at the most; for what happened, when no other of it is open."""
         elapsed, now = self.service.log.clock.elapsed(), self.service.now()
         known = self.service.registry.campaigns
         running = {each.record.rule for each in known.open.values()}
@@ -83,19 +82,22 @@ class Reviewing:
                 yield from list(self._triggered(rule, now))[:1]
 
     def _triggered(self, rule: Rule, now: datetime) -> Iterator[tuple[Rule, str, str]]:
-        known, since = self.service.registry.campaigns, moment.text(now - FRESH)
-        newest = known.newest.get(rule.name)
-        since = since if newest is None else max(since, moment.text(newest))
-        projections = self.service.projections
-        if "break-glass" in rule.triggers:
-            for row in projections.cases(kind="review", limit=_NEWEST):
-                if row.opened_at > since:
-                    yield rule, "break-glass", row.case
-        wanted = {each.removeprefix("finding:") for each in rule.triggers}
-        if wanted - {"break-glass"}:
-            for row in projections.cases(kind="finding", limit=_NEWEST):
-                if row.opened_at > since and wanted & {row.role, *row.groups}:
-                    yield rule, "finding", row.case
+        """What its newest review was not made of yet, and a review that is made now would be."""
+        known, seen = self.service.registry.campaigns, self.service.log.size
+        covered = known.covered.get(rule.name)
+        for word in rule.triggers:
+            happened = known.happened.get(word)
+            if happened is None or happened.index >= seen:
+                continue
+            counts = self._counts(happened, now) if covered is None else happened.index >= covered
+            if counts:
+                yield rule, word.partition(":")[0], happened.case
+
+    def _counts(self, happened: Happened, now: datetime) -> bool:
+        """Of a rule that never was opened: the rule was there by then, or it is not long ago."""
+        in_force = self.service.registry.configuration
+        ruled = in_force is not None and happened.index > in_force.index
+        return ruled or happened.at > now - FRESH
 
 
 def _day(rule: Rule, now: datetime) -> str:

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from muniment.access import records
 from muniment.errors import Malformed
-from muniment.operations import campaigns
+from muniment.operations import apply_reviews, campaigns, sign_review
+from muniment.operations.open_campaign import population, record
 from muniment.operations.raise_finding import raise_finding
+from muniment.operations.service import Grounds
 from muniment.oversight.detector import Hit, Rule
 from muniment.runtime.campaign_section import CampaignSection
 from muniment.runtime.reviewing import Reviewing
@@ -34,6 +36,7 @@ RULE: dict[str, Any] = {
 async def scenario(tmp_path: Path) -> AsyncIterator[Scenario]:
     made = Scenario(tmp_path)
     made.principals["sec"] = human("sec", "security")
+    made.principals["boss"] = human("boss", "managers")
     async with made:
         yield made
 
@@ -106,8 +109,7 @@ async def test_broken_glass_and_a_bad_finding_each_open_a_review(scenario: Scena
     assert len(opened(scenario)) == 1
 
 
-async def test_a_finding_of_another_kind_opens_nothing(scenario: Scenario) -> None:
-    piece = await looking(scenario, triggers=["finding:critical"])
+async def found(scenario: Scenario, key: str = "k") -> str:
     rule = Rule(
         id="too-much",
         title="More than usual",
@@ -117,8 +119,89 @@ async def test_a_finding_of_another_kind_opens_nothing(scenario: Scenario) -> No
         needs=("activity",),
     )
     at = scenario.service.now()
-    hit = Hit(rule=rule.id, at=at, key="k", summary="it was done", severity="high")
+    hit = Hit(rule=rule.id, at=at, key=key, summary="it was done", severity="high")
     finding = await raise_finding(scenario.service, rule, {}, hit)
+    assert finding is not None
+    return finding
+
+
+async def close(scenario: Scenario) -> None:
+    """The open review, once its time is over."""
+    (case,) = scenario.service.registry.campaigns.open
+    scenario.clock.advance(timedelta(days=6))
+    await apply_reviews.settle(scenario.service)
+    await sign_review.sign(scenario.service, scenario.caller("boss"), case)
+    await sign_review.close_campaign(scenario.service, scenario.caller("boss"), case)
+
+
+async def test_what_happens_while_a_review_is_open_starts_one_more_when_it_is_closed(
+    scenario: Scenario,
+) -> None:
+    piece = await looking(scenario, triggers=["finding:high"])
+    first = await found(scenario)
+    await piece.look()
+    await found(scenario, "later")
+    newest = await found(scenario, "latest")
+    await piece.look()
+    assert [each.occasion for each in opened(scenario)] == [first]
+    await close(scenario)
+    await piece.look()
+    # it is over all that happened meanwhile, however long ago
+    assert [each.occasion for each in opened(scenario)] == [newest]
+    await close(scenario)
+    await piece.look()
+    assert not opened(scenario)
+
+
+async def test_what_happened_is_remembered_over_a_restart(scenario: Scenario) -> None:
+    piece = await looking(scenario, triggers=["finding:too-much"])
+    await found(scenario)
+    await piece.look()
+    newest = await found(scenario, "later")
+    await close(scenario)
+    await scenario.restart()
+    await Reviewing(service=scenario.service).look()
+    assert [each.occasion for each in opened(scenario)] == [newest]
+
+
+async def test_what_happened_while_items_were_made_starts_a_review_of_its_own(
+    scenario: Scenario,
+) -> None:
+    await looking(scenario, triggers=["finding:high"])
+    service = scenario.service
+    rule = campaigns.rule(service, "quarterly")
+    made = await population(service, rule, lambda _done, _total: None)
+    finding = await found(scenario)
+    await record(service, rule, made, Grounds())
+    await close(scenario)
+    await Reviewing(service=service).look()
+    assert [each.occasion for each in opened(scenario)] == [finding]
+
+
+async def test_what_could_not_be_opened_for_days_is_opened_when_it_can(scenario: Scenario) -> None:
+    piece = await looking(scenario, triggers=["finding:high"], reviewers="later")
+    finding = await found(scenario)
+    await piece.look()
+    assert not opened(scenario)
+    scenario.clock.advance(timedelta(days=3))
+    await scenario.change("bo", groups=("sre-leads", "later"))
+    await piece.look()
+    assert [each.occasion for each in opened(scenario)] == [finding]
+
+
+async def test_what_happened_long_before_there_was_a_rule_starts_nothing(
+    scenario: Scenario,
+) -> None:
+    await found(scenario)
+    scenario.clock.advance(timedelta(days=3))
+    piece = await looking(scenario, triggers=["finding:high"])
+    await piece.look()
+    assert not opened(scenario)
+
+
+async def test_a_finding_of_another_kind_opens_nothing(scenario: Scenario) -> None:
+    piece = await looking(scenario, triggers=["finding:critical"])
+    finding = await found(scenario)
     await piece.look()
     assert not opened(scenario)
     piece = await looking(scenario, triggers=["finding:too-much"])
