@@ -40,6 +40,12 @@ def covers(caller: Caller, resource: str, role: str) -> bool:
     return delegation is None or not delegation.roles or f"{resource}/{role}" in delegation.roles
 
 
+def covers_all(caller: Caller) -> bool:
+    """Whether no delegation limits the caller to some roles."""
+    delegation = _held(caller)
+    return delegation is None or not delegation.roles
+
+
 def _held(caller: Caller) -> records.Delegation | None:
     return caller.session.opened.delegation if caller.session is not None else None
 

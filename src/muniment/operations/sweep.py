@@ -2,15 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Final
 
 from muniment.access import records
 from muniment.errors import LogUnavailable
 from muniment.evidence.append import Outcome
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
-from muniment.operations import campaigns, findings, notify, observe_sessions, reading
+from muniment.operations import campaigns, findings, notify, observe_sessions, reading, report
 from muniment.operations.callback import unsettled
 from muniment.operations.projection import project
 from muniment.operations.review import review_rows
@@ -23,13 +24,18 @@ LOOKS, PAUSE = 3, 0.02
 PATIENCE = 5.0
 #: lines that are put right at once: for no longer than that others wait
 PIECE = 200
+#: of what nothing is ever due
+_LINES: Final[Mapping[str, Callable[[list[Entry]], CaseRow]]] = {
+    records.SessionObserved.KIND: observe_sessions.row,
+    records.EvidenceRead.KIND: reading.row,
+    records.ReportIssued.KIND: report.row,
+}
 _OPENERS = (
     records.AccessRequested.KIND,
     records.ReviewOpened.KIND,
     records.FindingRaised.KIND,
-    records.SessionObserved.KIND,
     records.CampaignOpened.KIND,
-    records.EvidenceRead.KIND,
+    *_LINES,
 )
 
 
@@ -145,10 +151,8 @@ def _row_of(service: Service, entries: list[Entry]) -> tuple[CaseRow, tuple[Due,
     if entries[0].header.kind == records.FindingRaised.KIND:
         row, due = findings.project(findings.fold(entries))
         return row, (due, *notify.unsettled(service, entries))
-    if entries[0].header.kind == records.SessionObserved.KIND:
-        return observe_sessions.row(entries), ()
-    if entries[0].header.kind == records.EvidenceRead.KIND:
-        return reading.row(entries), ()
+    if (line_of := _LINES.get(entries[0].header.kind)) is not None:
+        return line_of(entries), ()
     if entries[0].header.kind == records.CampaignOpened.KIND:
         row, due = campaigns.project(campaigns.fold(entries))
         return row, (due, *notify.unsettled(service, entries))

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -58,6 +59,9 @@ def _keys(
 
 @click.command("report")
 @click.option("--list", "listing", is_flag=True, help="The frameworks, and what speaks to them.")
+@click.option(
+    "--issued", is_flag=True, help="The reports that were made of this log, newest first."
+)
 @click.option("--framework", metavar="NAME", help="One of those that --list names.")
 @click.option(
     "--period", metavar="PERIOD", help="2026, 2026-Q3, 2026-07 or 2026-01-01..2026-06-30; UTC."
@@ -126,6 +130,7 @@ def report_command(
     tsa_roots: tuple[Certificate, ...],
     *,
     listing: bool,
+    issued: bool,
     oscal: bool,
     as_json: bool,
 ) -> None:
@@ -135,8 +140,12 @@ def report_command(
     Every request of the period is tested, and the excerpt of the log that lies beside the report
     proves that none was left out. It certifies nothing.
     """
-    if sum((listing, checked is not None, framework is not None)) != 1:
-        raise click.UsageError("say one of --list, --framework NAME and --check DIR")
+    if sum((listing, issued, checked is not None, framework is not None)) != 1:
+        raise click.UsageError("say one of --list, --issued, --framework NAME and --check DIR")
+    if issued:
+        answer = _all_issued()
+        screen.show(answer, _told_issued(answer), as_json=as_json)
+        return
     if listing:
         frameworks = _frameworks(_map(map_file))
         screen.show({"frameworks": frameworks}, _listed(frameworks), as_json=as_json)
@@ -212,6 +221,53 @@ def _listed(frameworks: list[dict[str, Any]]) -> Iterator[str]:
         ],
     )
     yield screen.faint("tests say what was found; none of them certifies anything")
+
+
+# --- which were made --------------------------------------------------------------------------
+
+
+def _all_issued() -> dict[str, Any]:
+    from muniment.interfaces.cli.client import asking
+
+    found: dict[str, Any] = {"reports": [], "names": {}}
+    with asking() as api:
+        before: str | None = ""
+        while before is not None:
+            page = api.get("/v1/reports", **({"before": before} if before else {}))
+            found["reports"] += page["reports"]
+            found["names"] |= page["names"]
+            before = page["next"]
+    return found
+
+
+def _told_issued(answer: dict[str, Any]) -> Iterator[str]:
+    if not answer["reports"]:
+        yield "no report was made of this log"
+        return
+    yield from screen.table(
+        ("REPORT", "FRAMEWORK", "PERIOD", "BY", "MADE", "LOG SIZE", "ROOT", "SHA-256"),
+        [
+            (
+                screen.short(each["report"]),
+                screen.clean(each["framework"]),
+                f"{each['since'][:10]}..{_last_day(each['until'])}",
+                screen.who(answer["names"], each["by"]),
+                f"{each['at'][:16].replace('T', ' ')} UTC",
+                f"{each['size']:,}",
+                f"{each['root'][:16]}…",
+                f"{each['digest'][:16]}…",
+            )
+            for each in answer["reports"]
+        ],
+    )
+    yield screen.faint("in full: --json; the SHA-256 is that of its report.json")
+
+
+def _last_day(until: str) -> str:
+    """A period ends before this moment."""
+    return (
+        date.fromisoformat(until[:10]) - timedelta(days=until[11:23] == "00:00:00.000")
+    ).isoformat()
 
 
 # --- making -----------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ import asyncio
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from muniment.errors import Malformed
-from muniment.interfaces.http.cases import Body
+from muniment.interfaces.http.cases import Body, named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.operations import reading, report
 from muniment.operations.report import Issued
@@ -49,6 +49,22 @@ async def issue(service: ServiceDep, caller: CallerDep, body: ReportMade) -> dic
         report=bytes.fromhex(body.report),
     )
     return {"case": await report.issue(service, caller, issued)}
+
+
+@router.get("/reports")
+async def issued(
+    service: ServiceDep,
+    caller: CallerDep,
+    before: Annotated[str | None, Query(max_length=40)] = None,
+) -> dict[str, Any]:
+    """
+    The reports that were made, newest first, for whoever may audit; `next` is the next `before`.
+
+    Of each the size of the log that it is about, its root then, and the digest of `report.json`.
+    """
+    found, more = await asyncio.to_thread(report.issued, service, caller, before)
+    await reading.note(service, caller, "reports", count=len(found))
+    return named(service, {"reports": found, "next": more})
 
 
 @router.get("/documents/{digest}", response_class=Response, responses=_DOCUMENT)
