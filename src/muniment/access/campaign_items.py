@@ -84,6 +84,30 @@ def root_of(lines: Iterable[bytes]) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Named:
+    """Whom and what the items of one campaign are about, all together."""
+
+    #: person ids, also of those who approved or provisioned it
+    persons: frozenset[str] = frozenset()
+    resources: frozenset[str] = frozenset()
+    #: access cases
+    cases: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, sheets: Iterable[bytes]) -> "Named":
+        """Raises `FoldInvalid` for what is no sheet."""
+        persons, resources, cases = set[str](), set[str](), set[str]()
+        for line in (line for sheet in sheets for line in lines_of(unpacked(sheet))):
+            value = _object(line)
+            persons.update(value["barred"])  # with all whom it is about
+            resources |= {value["resource"]} if "resource" in value else set()
+            cases |= {*value.get("held", ())} | ({value["case"]} if "case" in value else set())
+        return cls(
+            persons=frozenset(persons), resources=frozenset(resources), cases=frozenset(cases)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Said:
     """A verdict that stands."""
 

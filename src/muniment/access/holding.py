@@ -28,6 +28,8 @@ class Concern:
     #: person ids
     persons: frozenset[str] = frozenset()
     resources: frozenset[str] = frozenset()
+    #: access cases that people looked at in a review of many
+    reviewed: frozenset[str] = frozenset()
     #: the time that it tells of; without an end it goes on
     begins: datetime
     ends: datetime | None = None
@@ -74,7 +76,7 @@ class Hold:
         if not (scope.cases or scope.persons or scope.resources):
             return True
         return bool(
-            what.cases & {*scope.cases}
+            (what.cases | what.reviewed) & {*scope.cases}
             or what.persons & {*scope.persons}
             or what.resources & {*scope.resources}
         )

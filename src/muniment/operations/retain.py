@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from muniment.access import records
@@ -14,6 +15,7 @@ from muniment.errors import Conflict, LogInvalid, NotFound
 from muniment.evidence import moment
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.merkle import Frontier
+from muniment.evidence.record import digest
 from muniment.evidence.store import Entry, entry_of
 from muniment.operations import permit, reading
 from muniment.operations.service import Caller, Service
@@ -51,7 +53,7 @@ class Walked:
         Raises `LogInvalid` where the database shows anything else: then it is of no use any more.
         """
         for entry in proved(service, size, self._tree):
-            self.retained.take(entry)
+            self.retained.take(entry, partial(_document, service))
         return self.retained
 
 
@@ -81,6 +83,14 @@ def proved(
         yield entry
     if (tree.size, tree.root()) != (signed.size, signed.root):
         raise LogInvalid("the database gives back other entries than were signed")
+
+
+def _document(service: Service, name: bytes) -> bytes:
+    """Raises `LogInvalid` where the database gives back another."""
+    content = service.document(name)
+    if digest(content) != name:
+        raise LogInvalid("the database gives back other documents than were recorded")
+    return content
 
 
 def _signed(service: Service, size: int | None) -> Checkpoint:

@@ -2,19 +2,20 @@
 All that is kept of a log, a line for each sealed section and each batch of raw events: since when
 its time runs, what it has to do with, and so what has come to its end.
 
-Made from headers alone, in the order of the log, each seen once: whoever has the same log, the same
-classes and the same moment finds the same list.
+Made from headers, and from the sheets of reviews of many, in the order of the log, each seen once:
+whoever has the same log, the same classes and the same moment finds the same list.
 """
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 from muniment.access import records
+from muniment.access.campaign_items import Named
 from muniment.access.holding import Concern, Hold
 from muniment.access.looking import Looking
 from muniment.evidence import moment
@@ -47,6 +48,7 @@ _ENDLESS: Final = _REPLACED | {
 _DAY: Final = timedelta(days=1)
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 _PRINCIPAL, _PERSON = "prn_", "per_"
+_NOTHING: Final = Named()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,8 @@ class Retained:
     #: by principal id
     _persons: dict[str, str] = field(default_factory=dict)
     _roles: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    #: by campaign
+    _items: dict[str, Named] = field(default_factory=dict)
     #: what may still be replaced, or revoked, by what does so
     _newest: dict[tuple[str, ...], _Section] = field(default_factory=dict)
     _batches: dict[int, tuple[Header, bytes]] = field(default_factory=dict)
@@ -146,7 +150,8 @@ class Retained:
     _latest: datetime = _EARLIEST
     size: int = 0
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: Entry, document: Callable[[bytes], bytes]) -> None:
+        """With what gives the documents of the log, by their digests."""
         header, body = entry.header, entry.header.body
         self.size, self._latest = entry.index + 1, max(self._latest, header.at)
         case = self._cases.get(header.case)
@@ -160,6 +165,9 @@ class Retained:
         match header.kind:
             case records.CaseClosed.KIND:
                 case.closed = header.at
+            case records.CampaignOpened.KIND:
+                sheets = (document(bytes.fromhex(each)) for each in body["sheets"])
+                self._items[header.case] = Named.read(sheets)
             case _ if header.kind == ERASED:
                 self._erased.add((body["record"], body["section"]))
             case records.EventsReceived.KIND:
@@ -243,25 +251,19 @@ class Retained:
         """Every section that no record says was erased, in the order of the log."""
         known: dict[str, tuple[datetime | None, Concern]] = {}
         for each in self._sections:
-            header = each.header
-            case = self._cases[header.case]
-            if header.case not in known:
-                known[header.case] = (
-                    self._since(header.case, case),
-                    self._concern(header.case, case),
-                )
-            since, concern = known[header.case]
+            header, id_ = each.header, each.header.case
+            case = self._cases[id_]
+            if id_ not in known:
+                known[id_] = self._since(id_, case), self._concern(id_, case)
+            since, concern = known[id_]
             if each.own:
                 since = each.since
-                concern = Concern(
-                    cases=concern.cases, persons=concern.persons, resources=concern.resources,
-                    begins=header.at, ends=each.since,
-                )  # fmt: skip
+                concern = replace(concern, begins=header.at, ends=each.since)
             for name in sorted(header.sections):
                 if (header.id, name) not in self._erased:
                     yield Kept(
                         record=header.id, section=name, index=each.index, leaf=each.leaf,
-                        kind=header.kind, case=header.case,
+                        kind=header.kind, case=id_,
                         thing=_thing(header.kind, name, (case, *self._about(case))),
                         since=since, concern=concern,
                     )  # fmt: skip
@@ -279,11 +281,13 @@ class Retained:
         return [self._cases[each] for each in case.about if each in self._cases]
 
     def _concern(self, id_: str, case: _Case) -> Concern:
-        others = self._about(case)
+        others, items = self._about(case), self._items.get(id_, _NOTHING)
+        near: tuple[_Case | Named, ...] = (case, items, *others)
         return Concern(
             cases=frozenset((id_, *case.about)),
-            persons=frozenset().union(case.persons, *(each.persons for each in others)),
-            resources=frozenset().union(case.resources, *(each.resources for each in others)),
+            persons=frozenset().union(*(each.persons for each in near)),
+            resources=frozenset().union(*(each.resources for each in near)),
+            reviewed=items.cases,
             begins=min(case.opened, *(each.opened for each in others)) if others else case.opened,
             ends=case.closed and max(case.closed, *(each.last for each in others), case.closed),
         )

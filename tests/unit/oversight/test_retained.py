@@ -1,12 +1,15 @@
 """Since when the time of each section runs: never while somebody needs it."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from muniment.access import records
+from muniment.access import campaign_items, records
+from muniment.access.holding import Hold
 from muniment.access.records import SERVICE, Actor, Record
 from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.record import Header
@@ -34,6 +37,7 @@ class Written:
 
     def __init__(self) -> None:
         self.retained = Retained()
+        self.documents: dict[bytes, bytes] = {}
         self.lengths: dict[str, int] = {}
         self.size = 0
 
@@ -44,7 +48,9 @@ class Written:
             body=record.body(), prev=None, sections=dict.fromkeys(sections, bytes(32)),
         )  # fmt: skip
         data = header.encode()
-        self.retained.take(Entry(self.size, data, leaf_hash(data), header))
+        self.retained.take(
+            Entry(self.size, data, leaf_hash(data), header), self.documents.__getitem__
+        )
         self.lengths[id_] = header.position + 1
         self.size += 1
         return at
@@ -225,3 +231,73 @@ def test_what_is_said_of_restricted_data_is_kept_as_long_as_the_data_asks_for(
     for classes, goes in (((text,), True), ((text, long), False)):
         going = plan(written.retained, Rules(classes=classes), (), AT + 50 * DAY).sections
         assert (f"{case('v')}/1" in {each.kept.record for each in going}) is goes
+
+
+# --- reviews of many -----------------------------------------------------------------------------
+
+
+def campaign(written: Written, *lines: dict[str, Any]) -> None:
+    """One that is over, in which bo said why of each of these items."""
+    common = {"live": True, "reviewer": case("b", "prn"), "person": case("b", "per")}
+    texts = [json.dumps({**common, **line, "item": n}).encode() for n, line in enumerate(lines)]
+    sheets = campaign_items.write(texts)
+    names = [sha256(sheet).digest() for sheet in sheets]
+    written.documents.update(zip(names, sheets, strict=True))
+    opened = records.CampaignOpened(
+        actor=SERVICE, rule="all", definition=b"d" * 32, started="schedule", occasion="now", size=1,
+        root=bytes(32), items=len(lines), items_root=bytes(32), sheets=tuple(names),
+        completeness=bytes(32), targets=1, unseen=0, seed=None, due=AT, silence="none",
+        reviewers="x", fallback="y", sign_off="z",
+    )  # fmt: skip
+    decided = records.ReviewDecided(
+        actor=human("b"), reviewer=case("b", "prn"), person=case("b", "per"), lines=bytes(32),
+        items=len(lines), tallies={"keep": len(lines)}, seconds=5, bulk=True,
+    )  # fmt: skip
+    written.add(case("c", "rev"), opened)
+    written.add(case("c", "rev"), decided, "reasons")
+    written.close(case("c", "rev"))
+
+
+def hold(**scope: Any) -> Hold:
+    nothing: dict[str, Any] = {"cases": (), "persons": (), "resources": ()}
+    nothing |= {"since": None, "until": None}
+    placed = records.HoldPlaced(actor=human("h"), person=case("h", "per"), **nothing | scope)
+    return Hold(id=case("h", "hld"), state="placed", record=placed)
+
+
+@pytest.mark.parametrize(
+    ("scope", "holds"),
+    [
+        ({"persons": (case("a", "per"),)}, True),
+        ({"persons": (case("d", "per"),)}, True),
+        ({"persons": (case("b", "per"),)}, True),
+        ({"persons": (case("x", "per"),)}, False),
+        ({"resources": ("orders",)}, True),
+        ({"resources": ("ledger",)}, True),
+        ({"resources": ("other",)}, False),
+        ({"cases": (case("g"),)}, True),
+        ({"cases": (case("n"),)}, True),
+        ({"cases": (case("x"),)}, False),
+        ({"cases": (case("c", "rev"),)}, True),
+        ({"persons": (case("a", "per"),), "until": AT - DAY}, False),
+    ],
+    ids=["about him", "he approved it", "he decided", "somebody else", "its resource",
+         "that of another item", "another", "of its grant", "of what is held", "of another",
+         "itself", "before"],
+)  # fmt: skip
+def test_a_hold_reaches_what_reviewers_wrote(scope: dict[str, Any], holds: bool) -> None:
+    """Placed after the review was closed, and known from the items alone."""
+    written = Written()
+    ana, approver = case("a", "per"), case("d", "per")
+    campaign(
+        written,
+        {"what": "grant", "persons": [ana], "barred": [ana, approver], "resource": "orders",
+         "case": case("g")},
+        {"what": "access", "persons": [], "barred": [], "resource": "ledger",
+         "held": [case("n")]},
+        {"what": "policy", "persons": [], "barred": []},
+    )  # fmt: skip
+    rules = Rules(classes=(Class(name="c", ceiling=DAY),))
+    found = plan(written.retained, rules, (hold(**scope),), AT + 50 * DAY)
+    assert [each.kept.section for each in found.sections] == ([] if holds else ["reasons"])
+    assert found.held == ({case("h", "hld"): 1} if holds else {})
