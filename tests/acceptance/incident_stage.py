@@ -27,7 +27,7 @@ SOON = 40.0
 #: beside the people of the starter configuration
 _PEOPLE = """
 [people.aud]
-groups = ["auditors"]
+groups = ["auditors", "compliance"]
 
 [drift]
 every = "1d"

@@ -63,7 +63,7 @@ def _configure(folder: Path) -> None:
     text = path.read_text()
     assert resource in text
     text = text.replace(resource, f'{resource}emergency_account = "sealed"\n')
-    text += '\n[people.aud]\ngroups = ["auditors"]\n\n[drift]\nevery = "1d"\n'
+    text += '\n[people.aud]\ngroups = ["auditors", "compliance"]\n\n[drift]\nevery = "1d"\n'
     path.write_text(text)
 
 

@@ -134,7 +134,7 @@ def test_the_evidence_of_the_case_carries_the_change_along(stage: Stage, granted
     done = stage.muniment("verify", "case.mun", "--log-key", str(stage.log_key))
     assert done.returncode == 0
     bundle = (stage.desk / "case.mun").read_bytes()
-    (change,) = stage.headers(b'"groups":["auditors","sre-leads"]')
+    (change,) = stage.headers(b'"groups":["auditors","compliance","sre-leads"]')
     assert json.loads(change)["id"].encode() in bundle
 
 

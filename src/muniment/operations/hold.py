@@ -219,7 +219,7 @@ def find(service: Service, beginning: str) -> Hold:
 
 def listed(service: Service, caller: Caller, *, everything: bool = False) -> list[dict[str, Any]]:
     """Those that stand, the newest first; with `everything`, the released ones too."""
-    permit.require(service, caller, "hold")
+    permit.require_one(service, caller, "hold", "audit")
     holds = sorted(
         service.erasures.holding.holds.values(), key=lambda each: each.index, reverse=True
     )

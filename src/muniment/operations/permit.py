@@ -40,6 +40,13 @@ def _handed(caller: Caller, case: AccessCase) -> bool:
     return delegation.covers(caller, case.requested.resource, case.requested.role)
 
 
+def require_one(service: Service, caller: Caller, *operations: str) -> None:
+    """Any of them will do. Raises `NotPermitted` about the first."""
+    first, *others = operations
+    if not any(ask(service, caller, each, None).outcome == "permit" for each in others):
+        require(service, caller, first)
+
+
 def require(
     service: Service, caller: Caller, operation: str, case: AccessCase | None = None
 ) -> None:

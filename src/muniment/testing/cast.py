@@ -14,7 +14,7 @@ def cast() -> dict[str, ProposedPrincipal]:
         human("cy", *lead),
         human("dan", *engineer),
         human("admin", "muniment-admins"),
-        human("aud", "auditors"),
+        human("aud", "auditors", "compliance"),
         human("pia", "privacy-officers"),
         ProposedPrincipal(login="ci", type="workload", groups=("ci-runners",), sponsor="cy"),
         ProposedPrincipal(login="robo", type="agent", groups=(), sponsor="ana"),

@@ -107,7 +107,7 @@ async def test_who_may_not_review_does_not(scenario: Scenario) -> None:
 
 
 async def test_nobody_reviews_through_a_second_account(scenario: Scenario) -> None:
-    scenario.principals["bo-2"] = human("bo-2", "auditors", person_of="bo")
+    scenario.principals["bo-2"] = human("bo-2", "compliance", person_of="bo")
     await scenario.take_in()
     glass = await broken(scenario)
     with pytest.raises(NotPermitted):

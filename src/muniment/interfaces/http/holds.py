@@ -72,7 +72,7 @@ def _whole(service: ServiceDep, case: str) -> str:
 @router.get("/{hold_id}")
 async def show(service: ServiceDep, caller: CallerDep, hold_id: str) -> dict[str, Any]:
     """One hold, with what its sections say."""
-    permit.require(service, caller, "hold")
+    permit.require_one(service, caller, "hold", "audit")
     found = hold.summary(service, hold.find(service, hold_id))
     await reading.note(service, caller, "holds", about=found["hold"], count=1)
     return named(service, found)
