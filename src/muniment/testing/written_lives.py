@@ -43,6 +43,11 @@ FAULTS: Final = {
     "longer-than-asked": "issued-as-approved",
     "unknown-policy": "decided-by-policy",
     "given-though-denied": "denied-got-nothing",
+    "given-though-refused": "denied-got-nothing",
+    "given-though-withdrawn": "denied-got-nothing",
+    "given-though-lapsed": "denied-got-nothing",
+    "extended-though-refused": "denied-got-nothing",
+    "extended-though-denied": "denied-got-nothing",
     "not-ended": "ended-in-time",
     "ended-late": "ended-in-time",
     "not-seen-gone": "removal-seen",
@@ -208,7 +213,9 @@ class _Access:
             yield self.at, records.CaseClosed(actor=SERVICE, records=3), {}
             return
         yield from self._approved()
+        yield from self._came_to_nothing()
         yield from self._issued()
+        yield from self._kept_longer()
         if self.wrong("not-ended"):
             return
         yield from self._ended()
@@ -264,12 +271,21 @@ class _Access:
             outcome = "auto_approve" if auto else "needs_approvals"
         self.needs = {"sre-leads": 1} if outcome == "needs_approvals" else {}
         bundle = b"\1" * 32 if not self.is_denied and self.wrong("unknown-policy") else BUNDLE
-        decided = records.DecisionEvaluated(
-            actor=SERVICE, question="request", outcome=outcome, bundle=bundle, engine="cedar 4",
-            rules=("ask",), approvals=self.needs, max_seconds=max(self.seconds, 28_800),
+        decided = self._answer("request", outcome, self.needs, bundle)
+        yield self.at, decided, sealed("decision", self.case)
+
+    def _answer(
+        self,
+        question: str,
+        outcome: str,
+        needs: dict[str, int] | None = None,
+        bundle: bytes = BUNDLE,
+    ) -> Record:
+        return records.DecisionEvaluated(
+            actor=SERVICE, question=question, outcome=outcome, bundle=bundle, engine="cedar 4",
+            rules=("ask",), approvals=needs or {}, max_seconds=max(self.seconds, 28_800),
             requires=(), notifies=(), deadline=None, pickup_seconds=3600, standing=(),
         )  # fmt: skip
-        yield self.at, decided, sealed("decision", self.case)
 
     def _approved(self) -> Life:
         if not self.needs:
@@ -288,6 +304,21 @@ class _Access:
             self.late = approval
         else:
             yield self.at, approval, {}
+
+    def _came_to_nothing(self) -> Life:
+        """What is issued all the same."""
+        if self.wrong("given-though-refused"):
+            yield self.at, self._refusal(self.terms), {}
+        if self.wrong("given-though-withdrawn"):
+            yield self.at, records.AccessWithdrawn(actor=self.who.actor(self.at)), {}
+        if self.wrong("given-though-lapsed"):
+            yield self.at, records.AccessLapsed(actor=SERVICE), {}
+
+    def _refusal(self, of: bytes) -> Record:
+        by = self.approver
+        return records.ApprovalRefused(
+            actor=by.actor(self.at), approver=by.id, person=by.person, terms=of
+        )
 
     def _issued(self) -> Life:
         self.at += self.rng.randrange(5, 900) * _SECOND
@@ -310,6 +341,26 @@ class _Access:
         yield self.at, issued, {}
         if self.late is not None:
             yield self.at + _MINUTE, self.late, {}
+
+    def _kept_longer(self) -> Life:
+        """An extension that came to nothing, and is given all the same."""
+        denied = self.wrong("extended-though-denied")
+        if not denied and not self.wrong("extended-though-refused"):
+            return
+        starts, self.seconds = self.until - self.seconds * _SECOND, self.seconds + 600
+        self.at += _MINUTE
+        asked = records.ExtensionRequested(actor=self.who.actor(self.at), seconds=self.seconds)
+        header = yield self.at, asked, sealed("reason", self.case)
+        longer = terms.extension_terms(self.scene.log_id, header, asked, self.terms)
+        yield self.at, self._answer("extend", "deny" if denied else "auto_approve"), {}
+        if not denied:
+            yield self.at, self._refusal(longer), {}
+        self.until = starts + self.seconds * _SECOND
+        extended = records.GrantExtended(
+            actor=SERVICE, terms=longer, until=self.until, deadline=self.at + 10 * _SECOND,
+            satisfied={},
+        )  # fmt: skip
+        yield self.at, extended, {}
 
     def _followed(self) -> None:
         """Cases of their own that speak of this one."""

@@ -68,6 +68,38 @@ def test_every_test_has_a_fault_that_it_finds() -> None:
     assert TESTS.keys() - SILENT == set(FAULTS.values())
 
 
+def shown(year: WrittenYear, *, until: str = "", without: str = "") -> Examined:
+    """But for records of one kind; and of a case nothing after its first record of another."""
+    counting, over = Counting(), set[str]()
+    for index, data in enumerate(year.entries()):
+        header = Header.parse(data)
+        if header.case not in over and header.kind != without:
+            counting.take(index, header)
+        if header.kind == until:
+            over.add(header.case)
+    return Examined(
+        population=counting.population,
+        history=counting.history,
+        start=year.start,
+        stop=year.stop,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("given-though-refused", "approval:refused"),
+        ("given-though-withdrawn", "access:withdrawn"),
+        ("given-though-lapsed", "access:lapsed"),
+    ],
+)
+def test_what_came_to_nothing_and_stayed_so_is_tested_and_passes(fault: str, kind: str) -> None:
+    year, test = WrittenYear(grants=40, days=DAYS, faults=frozenset((fault,))), "denied-got-nothing"
+    issued, not_issued = (TESTS[test].run(shown(year, until=until)) for until in ("", kind))
+    assert (len(issued.faults), len(not_issued.faults)) == (1, 0)
+    assert not_issued.tested == issued.tested
+
+
 def test_a_target_is_to_be_looked_at_for_as_long_as_somebody_has_access_there() -> None:
     seen = examined()
     line = next(iter(seen.granted()))

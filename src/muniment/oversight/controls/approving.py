@@ -64,10 +64,13 @@ def decided_by_policy(examined: Examined) -> Result:
     "requests that came to nothing",
 )
 def denied_got_nothing(examined: Examined) -> Result:
+    wrong = examined.history.wrong.get("denied-got-nothing", {})
+
     def judge(line: Line) -> str | None:
-        if line.outcome != "deny" and line.state not in ("refused", "withdrawn", "lapsed"):
-            return SKIP
-        return "a credential was issued all the same" if line.granted else None
+        if (why := wrong.get(line.case)) is not None:
+            return why
+        over = line.outcome == "deny" or line.state in ("refused", "withdrawn", "lapsed")
+        return None if over else SKIP
 
     return over(examined.asked(), judge, "no request came to nothing in this period")
 

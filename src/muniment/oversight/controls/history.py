@@ -16,6 +16,7 @@ from muniment.access import records, terms
 from muniment.access.records import (
     AccessRequested,
     ApprovalGiven,
+    ApprovalRefused,
     CampaignClosed,
     CampaignOpened,
     CredentialIssued,
@@ -37,6 +38,13 @@ from muniment.evidence.record import Header
 #: a log that says nothing for longer than this was not running: its heartbeat is hourly
 SILENCE: Final = timedelta(hours=2)
 _BEFORE: Final = datetime(1, 1, 1, tzinfo=timezone.utc)
+#: how something came to nothing
+_SAID: Final = {
+    "denied": "denied",
+    "refused": "refused",
+    "withdrawn": "withdrawn",
+    "lapsed": "too old",
+}
 
 
 @dataclass(slots=True)
@@ -52,6 +60,10 @@ class Asked:
     #: persons who approved these terms, by group
     given: dict[str, set[str]] = field(default_factory=dict)
     starts: datetime | None = None
+    #: whether a credential was handed out: from then on what comes to nothing is an extension
+    issued: bool = False
+    #: what an extension came to, by its terms
+    nothing: dict[bytes, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -101,6 +113,8 @@ class History:
     #: how often evidence was carried away, or read by right of audit, on each day
     disclosed: Counter[date] = field(default_factory=Counter)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
+    #: what came to nothing, and how: whatever follows, it stays so
+    _nothing: dict[str, str] = field(default_factory=dict)
     _asked: dict[str, Asked] = field(default_factory=dict)
     _active: dict[str, bool] = field(default_factory=dict)
     _bundle: bytes | None = None
@@ -146,6 +160,8 @@ class History:
             return
         if record.question in ("request", "extend"):
             asked.required = record.approvals
+            if record.outcome == "deny":
+                self._is_nothing(header.case, asked, asked.terms, "denied")
         if record.bundle not in self.bundles:
             self._is_wrong("decided-by-policy", header, "decided by a policy never activated")
         elif not record.rules and record.outcome != "deny":
@@ -163,6 +179,21 @@ class History:
         for group in record.groups:
             asked.given.setdefault(group, set()).add(record.person)
 
+    def _refused(self, header: Header, record: ApprovalRefused) -> None:
+        if (asked := self._asked.get(header.case)) is not None:
+            self._is_nothing(header.case, asked, record.terms, "refused")
+
+    def _over(self, header: Header, _record: Any) -> None:
+        if (asked := self._asked.get(header.case)) is not None:
+            word = header.kind.partition(":")[2]
+            self._is_nothing(header.case, asked, asked.terms, word)
+
+    def _is_nothing(self, case: str, asked: Asked, what: bytes, word: str) -> None:
+        if asked.issued:
+            asked.nothing[what] = word
+        else:
+            self._nothing[case] = word
+
     def _authorized(self, header: Header, record: GrantAuthorized) -> None:
         if (asked := self._asked.get(header.case)) is None:
             return
@@ -176,6 +207,9 @@ class History:
         if (asked := self._asked.get(header.case)) is not None:
             self._approved(header, asked)
             self._as_asked(header, asked, record.terms, record.until)
+            if (word := asked.nothing.get(record.terms)) is not None:
+                why = f"extended, though that was {_SAID[word]}"
+                self._is_wrong("denied-got-nothing", header, why)
 
     def _approved(self, header: Header, asked: Asked) -> None:
         for group, needed in asked.required.items():
@@ -194,6 +228,11 @@ class History:
                 self._is_wrong("issued-as-approved", header, why)
 
     def _issued(self, header: Header, record: CredentialIssued) -> None:
+        if (asked := self._asked.get(header.case)) is not None:
+            asked.issued = True
+        if (word := self._nothing.get(header.case)) is not None:
+            why = f"a credential was issued, though the request was {_SAID[word]}"
+            self._is_wrong("denied-got-nothing", header, why)
         if record.native_expiry is None:
             self._is_wrong("expiry-at-target", header, "the target itself knows no end")
 
@@ -259,6 +298,9 @@ _TAKE: Final[Mapping[str, _Take]] = {
     ExtensionRequested.KIND: History._extension,
     DecisionEvaluated.KIND: History._decided,
     ApprovalGiven.KIND: History._given,
+    ApprovalRefused.KIND: History._refused,
+    records.AccessWithdrawn.KIND: History._over,
+    records.AccessLapsed.KIND: History._over,
     GrantAuthorized.KIND: History._authorized,
     GrantExtended.KIND: History._extended,
     CredentialIssued.KIND: History._issued,
