@@ -163,15 +163,10 @@ def finish(log: Log, ledger: ErasureLedger, erasures: Erasures, *, starting: boo
     The newest erasure is repeated in any case: its bytes may have stayed in the write-ahead log.
     Raises `LogUnavailable` where they still do; at a start that is logged, and done again later.
     """
-    known = {(record_id, section) for record_id, section, _ in ledger.erasures()}
+    known = erased_by(ledger)
     if _unexplained(known, erasures):
         log.look_again()  # another node may just have recorded it
-    if missing := sorted(_unexplained(known, erasures)):
-        record_id, section = missing[0]
-        raise LogInvalid(
-            f"the erasure ledger knows that `{section}` of `{record_id}` was erased, and this "
-            "log does not: this is an older copy of the log"
-        )
+    check_explained(known, erasures)
     again: list[Erasing] = []
     unknown: list[tuple[str, str, str]] = []
     count = 0
@@ -188,6 +183,26 @@ def finish(log: Log, ledger: ErasureLedger, erasures: Erasures, *, starting: boo
     ledger.add_many(unknown)
     _erase_again(log, erasures, again, starting=starting)
     return count
+
+
+def check_explained(known: set[tuple[str, str]], erasures: Erasures) -> None:
+    """Raises `LogInvalid` unless the log has the record of whatever the ledger knows of."""
+    if missing := sorted(_unexplained(known, erasures)):
+        record_id, section = missing[0]
+        raise LogInvalid(
+            f"the erasure ledger knows that `{section}` of `{record_id}` was erased, and this "
+            "log does not: this is an older copy of the log"
+        )
+
+
+def erased_by(ledger: ErasureLedger) -> set[tuple[str, str]]:
+    """
+    Record ids and sections of all that the ledger knows of.
+
+    NOTE: whoever only looks reads it before the log, to which others may write meanwhile: a record
+    always comes first, so that a log which is read later has them all.
+    """
+    return {(record_id, section) for record_id, section, _ in ledger.erasures()}
 
 
 def _unexplained(known: set[tuple[str, str]], erasures: Erasures) -> set[tuple[str, str]]:

@@ -8,7 +8,7 @@ from muniment.access.counters import counters
 from muniment.access.registry import Registry
 from muniment.evidence.clock import SteadyClock
 from muniment.evidence.log import Log
-from muniment.operations.erase import Erasures
+from muniment.operations.erase import Erasures, check_explained, erased_by
 from muniment.operations.service import Service
 from muniment.runtime import clock
 from muniment.runtime.key_files import KeyFolder
@@ -23,6 +23,9 @@ from muniment.stores.spool_file import SpoolFile
 def looking_back(folder: Path, settings: Settings) -> Iterator[Service]:
     """
     The log and the events of an installation, beside its running service; nothing is appended.
+
+    What the log says was erased is shown to nobody, also where a restored copy still has it. A copy
+    that is older than what the erasure ledger knows of is not looked at.
 
     Raises `ConfigInvalid`, `LogInvalid` or `LogUnavailable` saying what to do.
     """
@@ -39,8 +42,10 @@ def looking_back(folder: Path, settings: Settings) -> Iterator[Service]:
             shared=stores.shared is not None,
         )
         registry, erasures = Registry(), Erasures()
+        known = erased_by(stores.ledger)
         log.open(registry.take, erasures.take)
         held.callback(log.close)
+        check_explained(known, erasures)
         service = Service(
             log=log,
             registry=registry,

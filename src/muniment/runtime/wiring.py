@@ -19,7 +19,7 @@ from muniment.evidence.record import Draft, digest
 from muniment.evidence.signer import KeyAtHand, Keyring, Signer
 from muniment.identity.oidc import SignIn
 from muniment.identity.remote_signer import RemoteSigner
-from muniment.operations.erase import Erasures, finish
+from muniment.operations.erase import Erasures, check_explained, erased_by, finish
 from muniment.operations.erase_events import finish_events
 from muniment.operations.providers import Providers
 from muniment.operations.publishing import Publishing
@@ -156,6 +156,7 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
     outbound = CheckedOutbound()
     read = read_providers(settings, folder, outbound)
     registry, erasures = Registry(), Erasures()
+    known = erased_by(stores.ledger)
     log.open(registry.take, erasures.take)
     held.callback(log.close)
     if (why := stores.halted.why()) is not None:
@@ -187,7 +188,9 @@ def _open_service(folder: Path, held: contextlib.ExitStack, *, looking: bool) ->
     erasures.rules = settings.retention.rules()
     observe_with(service, settings, open_events(folder, settings))
     held.callback(service.observing.close)
-    if not looking:
+    if looking:
+        check_explained(known, erasures)
+    else:
         if log.trouble is None:
             settle_keys(log, keys, remote)
         finish(log, stores.ledger, erasures)

@@ -1,9 +1,10 @@
 """What a run erased stays erased, whichever copy is put back: before anybody is served, or never."""
 
+import asyncio
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,8 @@ from muniment.operations.service import Caller
 from muniment.operations.take_in import take_in
 from muniment.runtime import clock
 from muniment.runtime.migrate import migrate
-from muniment.runtime.settings import FILE
+from muniment.runtime.past import looking_back
+from muniment.runtime.settings import FILE, read_settings
 from muniment.runtime.wiring import Opened, hold_back, open_service
 from muniment.testing.fake_target import FakeTarget
 from muniment.testing.log_servers import LogServers
@@ -87,6 +89,15 @@ def mails_in(folder: Path) -> list[str]:
     return [each.name for each in sorted((folder / "data").iterdir()) if MAIL in each.read_bytes()]
 
 
+def bring_back(folder: Path, older: Path) -> None:
+    """The sections that were erased since are there again."""
+    with closing(sqlite3.connect(folder / "data/muniment.db")) as here:
+        here.execute("ATTACH ? AS older", (str(older / "older/muniment.db"),))
+        here.execute("INSERT OR IGNORE INTO sections SELECT * FROM older.sections")
+        here.execute("DELETE FROM tombstones")
+        here.commit()
+
+
 async def test_an_older_database_alone_serves_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,11 +132,7 @@ async def test_sections_that_an_older_copy_brings_back_are_gone_before_anybody_r
     await disable_ana(folder)
     shutil.copytree(folder / "data", tmp_path / "older")
     await erase(folder, monkeypatch)
-    with closing(sqlite3.connect(folder / "data/muniment.db")) as here:
-        here.execute("ATTACH ? AS older", (str(tmp_path / "older/muniment.db"),))
-        here.execute("INSERT OR IGNORE INTO sections SELECT * FROM older.sections")
-        here.execute("DELETE FROM tombstones")
-        here.commit()
+    bring_back(folder, tmp_path)
     assert mails_in(folder)
     opened = open_service(folder)
     try:
@@ -133,6 +140,64 @@ async def test_sections_that_an_older_copy_brings_back_are_gone_before_anybody_r
         assert "ana" not in opened.service.names
     finally:
         await opened.close()
+
+
+# --- whoever only looks --------------------------------------------------------------------------
+
+
+def logins_beside(folder: Path) -> set[str]:
+    """As `muniment check --diff` sees them."""
+    opened = open_service(folder, looking=True)
+    try:
+        return set(opened.service.names)
+    finally:
+        asyncio.run(opened.close())
+
+
+def logins_of_the_past(folder: Path) -> set[str]:
+    """As `muniment detect --backtest` sees them."""
+    with looking_back(folder, read_settings(folder)) as service:
+        return set(service.names)
+
+
+@pytest.fixture(params=[logins_beside, logins_of_the_past])
+def logins(request: pytest.FixtureRequest) -> Callable[[Path], set[str]]:
+    found: Callable[[Path], set[str]] = request.param
+    return found
+
+
+def test_whoever_looks_at_an_older_copy_sees_nothing_that_was_erased_since(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logins: Callable[[Path], set[str]],
+) -> None:
+    asyncio.run(disable_ana(folder))
+    assert "ana" in logins(folder)
+    shutil.copytree(folder / "data", tmp_path / "older")
+    shutil.copy(folder / "head/head", tmp_path / "older-head")
+    asyncio.run(erase(folder, monkeypatch))
+    shutil.rmtree(folder / "data")
+    shutil.copytree(tmp_path / "older", folder / "data")
+    shutil.copy(tmp_path / "older-head", folder / "head/head")
+    assert mails_in(folder)
+    with pytest.raises(LogInvalid, match="this is an older copy of the log"):
+        logins(folder)
+
+
+def test_whoever_looks_sees_no_section_that_an_older_copy_brought_back(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    logins: Callable[[Path], set[str]],
+) -> None:
+    asyncio.run(disable_ana(folder))
+    shutil.copytree(folder / "data", tmp_path / "older")
+    asyncio.run(erase(folder, monkeypatch))
+    bring_back(folder, tmp_path)
+    assert mails_in(folder)
+    assert "ana" not in logins(folder)
+    assert mails_in(folder)  # it was looked, and nothing else
 
 
 async def test_refused_files_let_nothing_go(folder: Path) -> None:
