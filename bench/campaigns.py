@@ -20,14 +20,13 @@ from typing import Any
 
 from bench.context import FULL, SMOKE, Bench
 from bench.figures import Figure, at_most
-from muniment.access.campaign_items import root_of, write
 from muniment.access.check import verify
 from muniment.operations import campaigns, sign_review
-from muniment.operations.campaign_population import Made, Past, without_collecting
+from muniment.operations.campaign_population import Made, Past, lay_out, without_collecting
 from muniment.operations.decide_review import MOST, Verdict, decide
 from muniment.operations.open_campaign import record
 from muniment.operations.service import Grounds
-from muniment.oversight.campaigns import Reviewer, assigned, grant_drafts, rule_of, seed_of
+from muniment.oversight.campaigns import Reviewer, grant_drafts, rule_of, seed_of
 from muniment.testing.cast import human
 from muniment.testing.scenario import Scenario
 from muniment.testing.written_year import WrittenYear
@@ -170,13 +169,13 @@ def _made(scenario: Scenario, records: Path) -> Made:
     principals = [scenario.caller(f"r{number}").principal for number in range(_REVIEWERS)]
     reviewers = [Reviewer(principal=each.id, persons=(each.person,)) for each in principals]
     drafts = grant_drafts(rule, past.population, past.enrolled, seed_of(root, rule.name))
-    lines = list(assigned((replace(each, live=False) for each in drafts), reviewers, ()))
+    made = lay_out((replace(each, live=False) for each in drafts), reviewers, ())
     return Made(
         size=past.tree.size,
         root=root,
-        sheets=tuple(write(lines)),
-        items=len(lines),
-        items_root=root_of(lines),
+        sheets=made.sheets,
+        items=made.items,
+        items_root=made.root,
         completeness=b"[]",
         targets=0,
         unseen=0,

@@ -44,18 +44,21 @@ _REQUIRED: Final = {"item", "what", "barred", "reviewer", "person", "live"}
 
 def write(lines: Iterable[bytes]) -> list[bytes]:
     """The sheets of these lines, as few as there can be. Raises `FoldInvalid` for too much."""
-    sheets, room, total = list[list[bytes]](), 0, 0
+    sheets, sheet, total = list[bytes](), bytearray(), 0
     for line in lines:
         size = len(line) + 1
         total += size
         if size > _SHEET or total > MOST_BYTES:
             raise FoldInvalid("more items than one campaign can hold: narrow its scope")
-        if size > room:
-            sheets.append([])
-            room = _SHEET
-        sheets[-1].append(line)
-        room -= size
-    return [gzip.compress(b"".join(line + b"\n" for line in each), 4, mtime=0) for each in sheets]
+        if sheet and size > _SHEET - len(sheet):
+            sheets.append(_packed(sheet))
+            sheet.clear()
+        sheet += line + b"\n"
+    return [*sheets, _packed(sheet)] if sheet else sheets
+
+
+def _packed(sheet: bytearray) -> bytes:
+    return gzip.compress(sheet, 4, mtime=0)
 
 
 def unpacked(sheet: bytes) -> bytes:

@@ -8,14 +8,15 @@ ever ask, not whether he may at this hour.
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
 from muniment.access import records
-from muniment.access.campaign_items import root_of, write
-from muniment.access.registry import GLASS_WINDOW, Principal, Registry, Role
+from muniment.access.campaign_items import write
+from muniment.access.registry import Principal, Registry, Role
 from muniment.errors import LogInvalid, Unavailable
 from muniment.evidence import merkle, moment
 from muniment.evidence.record import Header, read_again
@@ -151,21 +152,54 @@ def made_of(
     if past.newest is None:
         raise Unavailable("a log without records")
     seed = campaigns.seed_of(root, rule.name) if rule.what == "grants" and rule.sample else None
-    drafts = list(_drafts(service, past, rule, root, progress))
-    lines = list(campaigns.assigned(drafts, _of(past, rule.reviewers), _of(past, rule.fallback)))
-    completeness = _completeness(past, rule, drafts)
+    listed = Counter[str]()
+    drafts = _counted(_drafts(service, past, rule, root, progress), listed)
+    made = lay_out(drafts, _of(past, rule.reviewers), _of(past, rule.fallback))
+    completeness = _completeness(past, rule, listed)
     return Made(
         size=past.population.size,
         root=root,
-        sheets=tuple(write(lines)),
-        items=len(lines),
-        items_root=root_of(lines),
+        sheets=made.sheets,
+        items=made.items,
+        items_root=made.root,
         completeness=content(completeness),
         targets=len(completeness),
         unseen=sum(each["scan"] is None for each in completeness),
         seed=seed,
         reviewers=len(_of(past, rule.reviewers)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaidOut:
+    """Items on their sheets."""
+
+    sheets: tuple[bytes, ...]
+    items: int
+    root: bytes
+
+
+def lay_out(
+    drafts: Iterable[Draft], reviewers: Sequence[Reviewer], fallback: Sequence[Reviewer]
+) -> LaidOut:
+    """One item after the other: of all of them only the sheets lie in memory, packed."""
+    tree = merkle.Frontier()
+    lines = campaigns.assigned(drafts, reviewers, fallback)
+    sheets = write(_hashed(lines, tree))
+    return LaidOut(sheets=tuple(sheets), items=tree.size, root=tree.root())
+
+
+def _hashed(lines: Iterable[bytes], tree: merkle.Frontier) -> Iterator[bytes]:
+    for line in lines:
+        tree.push(merkle.leaf_hash(line))
+        yield line
+
+
+def _counted(drafts: Iterable[Draft], listed: Counter[str]) -> Iterator[Draft]:
+    """How many there are of each resource is known once all were taken."""
+    for draft in drafts:
+        listed[draft.resource] += 1
+        yield draft
 
 
 def _drafts(
@@ -177,12 +211,12 @@ def _drafts(
         return
     bundle = _bundle(service, past.registry)
     asked = _Asked(past=past, bundle=bundle)
-    eligible = list(_eligible(asked, rule, progress))
-    yield from campaigns.access_drafts(past.population, eligible)
+    yield from campaigns.access_drafts(past.population, _eligible(asked, rule, progress))
+    # by now it is known whose approval anybody needs
     yield from campaigns.approver_drafts(past.population, _approvers(past, asked.groups))
     yield from campaigns.policy_drafts(
         Written(id=each.id, sha256=each.sha256, effect=each.effect, provisioned=past.written)
-        for each in bundle.by_id.values()
+        for _, each in sorted(bundle.by_id.items())
     )
 
 
@@ -221,8 +255,10 @@ class _Asked:
         asking = facts_at_best(self.past.registry, principal, role, self.past.newest)
         key = self._key(asking)
         if key not in self._known:
-            glass = replace(asking, emergency=True, seconds=_SHORTEST)
-            self._known[key] = ask_request(self.bundle, asking), ask_request(self.bundle, glass)
+            asked = at_any_hour(self.bundle, asking)
+            self.groups.update(*(each.approvals for each in asked if each.outcome != "deny"))
+            glass = at_any_hour(self.bundle, replace(asking, emergency=True))
+            self._known[key] = asked[0], glass[0]
         return self._known[key]
 
     def _key(self, facts: AccessFacts) -> Any:
@@ -236,7 +272,6 @@ class _Asked:
             facts.requester.active,
             None if behind is None else (behind.groups, behind.active),
             facts.role,
-            facts.break_glass_last_30d,
             facts.withdrawn,
         )
 
@@ -250,22 +285,24 @@ class _Asked:
 def facts_at_best(
     registry: Registry, principal: Principal, role: Role, at: datetime | None
 ) -> AccessFacts:
-    """What the policy would be asked on if he showed and named all that he could."""
+    """
+    What the policy would be asked on if he showed and named all that he could.
+
+    Also of who is on leave, or has broken glass as often as he may: both pass.
+    """
     if at is None:
         raise Unavailable("a log without records")
     sponsor = registry.principals.get(principal.sponsor or "")
-    since = at - GLASS_WINDOW
-    glass = [registry.glass_since(person, since) for person in registry.persons(principal)]
     human = principal.type == "human"
     return AccessFacts(
-        requester=_facts(registry, principal),
-        sponsor=_facts(registry, sponsor) if principal.type == "agent" and sponsor else None,
+        requester=_facts(principal),
+        sponsor=_facts(sponsor) if principal.type == "agent" and sponsor else None,
         role=role_facts(role),
         seconds=_SHORTEST,
         now=moment.text(at),
         business_hours=True,
         emergency=False,
-        break_glass_last_30d=max(glass, default=0),
+        break_glass_last_30d=0,
         ticket=Reference(id=_ANY, state=CLAIMED, source=CLAIMED),
         incident=Incident(id=_ANY, severity=0, open=False, source=CLAIMED),
         mfa=mfa(at_best(at), at) if human else None,
@@ -273,12 +310,18 @@ def facts_at_best(
     )
 
 
-def _facts(registry: Registry, principal: Principal) -> PrincipalFacts:
+def at_any_hour(bundle: Bundle, asking: AccessFacts) -> list[Decision]:
+    """What the policy says within business hours and outside of them; a permit comes first."""
+    asked = [ask_request(bundle, replace(asking, business_hours=each)) for each in (True, False)]
+    return sorted(asked, key=lambda decision: decision.outcome == "deny")
+
+
+def _facts(principal: Principal) -> PrincipalFacts:
     return PrincipalFacts(
         id=principal.id,
         kind=principal.type,  # type: ignore[arg-type]  # one of three, checked when it was enrolled
         person=principal.person,
-        active=all(link.active for link in registry.chain(principal)),
+        active=True,
         groups=principal.groups,
         attested=principal.type != "human",
         sponsor=principal.sponsor if principal.type == "agent" else None,
@@ -291,16 +334,16 @@ def _eligible(asked: _Asked, rule: Rule, progress: Progress) -> Iterator[Eligibl
     roles = [each for each in roles if rule.covers(each.resource)]
     active = [
         each
-        for each in registry.principals.values()
+        for _, each in sorted(registry.principals.items())
         if all(link.active for link in registry.chain(each))
     ]
-    for number, principal in enumerate(active):
-        progress(number, len(active))
-        for role in roles:
+    roles.sort(key=lambda each: (each.resource, each.role))
+    for number, role in enumerate(roles):
+        for place, principal in enumerate(active, number * len(active)):
+            if place % _EVERY == 0:
+                progress(place, len(roles) * len(active))
             request, glass = asked.about(principal, role)
             may, may_break = request.outcome != "deny", glass.outcome != "deny"
-            if may:
-                asked.groups |= request.approvals.keys()
             if may or may_break:
                 yield _as_eligible(past, principal, role, request, may_break=may_break)
 
@@ -332,7 +375,7 @@ def _as_eligible(
 def _approvers(past: Past, groups: set[str]) -> Iterator[Approves]:
     registry = past.registry
     for group in sorted(groups):
-        for principal in registry.principals.values():
+        for _, principal in sorted(registry.principals.items()):
             if principal.type == "human" and principal.active and group in principal.groups:
                 yield Approves(
                     principal=principal.id,
@@ -354,7 +397,7 @@ def _of(past: Past, group: str) -> list[Reviewer]:
 # --- against the targets ----------------------------------------------------------------------
 
 
-def _completeness(past: Past, rule: Rule, drafts: list[Draft]) -> list[Mapping[str, Any]]:
+def _completeness(past: Past, rule: Rule, listed: Mapping[str, int]) -> list[Mapping[str, Any]]:
     """
     Of each resource: what its newest scan counted there, and how much of it is listed here.
 
@@ -364,16 +407,12 @@ def _completeness(past: Past, rule: Rule, drafts: list[Draft]) -> list[Mapping[s
     registry = past.registry
     roles = [each for each in registry.roles.values() if rule.covers(each.resource)]
     connectors = {each.resource: each.connector for each in roles if not each.withdrawn}
-    listed = dict.fromkeys(connectors, 0)
-    for draft in drafts:
-        if draft.resource in listed:
-            listed[draft.resource] += 1
     live = [each for each in registry.grants.values() if not each.ended]
     return [
         {
             "resource": resource,
             "connector": connector,
-            "listed": listed[resource],
+            "listed": listed.get(resource, 0),
             "live_grants": sum(each.resource == resource for each in live),
             "scan": _scan(registry, resource),
         }

@@ -5,11 +5,13 @@ An item is made from the log alone, up to one size: whoever has the log and the 
 lines. No clock is read: what an item says of time it says as of the newest record that was seen.
 """
 
+import heapq
 import hmac
 import re
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -121,8 +123,6 @@ class Draft:
     """An item before somebody has it: its line, but for number and reviewer."""
 
     what: str
-    #: says where it stands among the others
-    order: tuple[str, ...]
     #: whether there is something that would have to be taken away
     live: bool
     #: person ids of the item's own actor chain, and of whoever may not look for another reason
@@ -153,37 +153,59 @@ class Eligible:
     provisioned: tuple[str, ...] = ()
 
 
+@dataclass(kw_only=True, slots=True)
+class _Made:
+    """What somebody made of what he may ask for."""
+
+    cases: list[str] = field(default_factory=list)
+    granted: int = 0
+    glass: int = 0
+    approvals: int = 0
+    findings: set[str] = field(default_factory=set)
+    last: datetime | None = None
+    #: words that speak for looking twice
+    spoken: set[str] = field(default_factory=set)
+    #: cases of what is held now, by himself and for him
+    held: list[str] = field(default_factory=list)
+
+    def take(self, line: Line) -> None:
+        self.cases.append(line.case)
+        self.granted += line.granted
+        self.glass += line.emergency
+        self.approvals += len(line.approved)
+        self.findings |= {*line.findings}
+        self.spoken |= {*_spoken(line)}
+        for at in (line.last_used, line.issued):
+            if at is not None and (self.last is None or at > self.last):
+                self.last = at
+
+
 def access_drafts(population: Population, eligible: Iterable[Eligible]) -> Iterator[Draft]:
-    """Who may ask for what, each with what was made of it."""
-    made = defaultdict[tuple[str, str, str], list[Line]](list)
-    held = defaultdict[tuple[str, str, str], list[str]](list)
+    """Who may ask for what, in the order given, each with what was made of it."""
+    made = defaultdict[tuple[str, str, str], _Made](_Made)
     newest = None
     for line in population.lines.values():
-        made[line.requester, line.resource, line.role].append(line)
+        made[line.requester, line.resource, line.role].take(line)
         newest = line.requested if newest is None else max(newest, line.requested)
         if line.granted and line.closed is None:
             for who in {line.requester, line.sponsor or line.requester}:
-                held[who, line.resource, line.role].append(line.case)
+                made[who, line.resource, line.role].held.append(line.case)
     for each in eligible:
-        place = each.principal, each.resource, each.role
+        found = made.get((each.principal, each.resource, each.role)) or _Made()
         yield Draft(
             what="access",
-            order=("access", each.resource, each.role, each.principal),
             live=True,
             persons=each.persons,
             barred=each.provisioned,
             resource=each.resource,
-            told=partial(_access, each, made[place], held[place], newest),
+            told=partial(_access, each, found, newest),
         )
 
 
-def _access(
-    each: Eligible, lines: Sequence[Line], held: Sequence[str], newest: datetime | None
-) -> Mapping[str, Any]:
-    used = [at for line in lines for at in (line.last_used, line.issued) if at is not None]
-    last = max(used, default=None)
+def _access(each: Eligible, made: _Made, newest: datetime | None) -> Mapping[str, Any]:
+    last = made.last
     unused = newest is not None and (last is None or newest - last > UNUSED)
-    why = _spoken(lines, glass=any(line.emergency for line in lines))
+    why = [word for word in _WORDS if word in made.spoken]
     return {
         "principal": each.principal,
         "kind": each.kind,
@@ -194,10 +216,9 @@ def _access(
         "groups": list(each.groups),
         "rules": list(each.rules),
         "max_seconds": each.max_seconds,
-        "cases": _cases(lines),
-        # his own, and what is held for him
-        "held": sorted(held)[:HELD],
-        "approvals": sum(len(line.approved) for line in lines),
+        "cases": _cases(made),
+        "held": sorted(made.held)[:HELD],
+        "approvals": made.approvals,
         "last": None if last is None else moment.text(last),
         "advice": "look" if why else "revoke" if unused else "keep",
         "why": [*why, *(["unused"] if unused else [])],
@@ -221,7 +242,6 @@ def approver_drafts(population: Population, approvers: Iterable[Approves]) -> It
     for each in approvers:
         yield Draft(
             what="approver",
-            order=("approver", each.group, each.principal),
             live=True,
             persons=each.persons,
             barred=each.provisioned,
@@ -254,7 +274,6 @@ def policy_drafts(rules: Iterable[Written]) -> Iterator[Draft]:
     for each in rules:
         yield Draft(
             what="policy",
-            order=("policy", each.id),
             live=True,
             persons=(),
             barred=each.provisioned,
@@ -276,22 +295,41 @@ def _rule(each: Written) -> Mapping[str, Any]:
 def grant_drafts(
     rule: Rule, population: Population, provisioned: Mapping[str, tuple[str, ...]], seed: bytes
 ) -> Iterator[Draft]:
-    """All that broke glass, all with findings, and of the others a sample by `seed`."""
-    lines = [line for line in population.lines.values() if line.granted and _within(rule, line)]
-    newest = max((line.requested for line in population.lines.values()), default=None)
-    since = None if newest is None else newest - timedelta(days=rule.period_days)
-    lines = [line for line in lines if since is None or line.requested >= since]
-    always = [line for line in lines if line.emergency or line.findings]
-    others = [line for line in lines if not (line.emergency or line.findings)]
-    for line in (*always, *sampled(others, rule.sample, seed)):
+    """All that broke glass, all with findings, and of the others a sample by `seed`; by case id."""
+    # NOTE: of each only its id and its time are kept: lines are made anew for who looks at them
+    always, others, newest = _Asked(), _Asked(), float("-inf")
+    for line in population.lines.values():
+        asked = line.requested.timestamp()
+        newest = max(newest, asked)
+        if line.granted and rule.covers(line.resource):
+            (always if line.emergency or line.findings else others).take(line.case, asked)
+    since = newest - timedelta(days=rule.period_days).total_seconds()
+    drawn = sampled(others.since(since), rule.sample, seed)
+    for case in sorted([*always.since(since), *drawn]):
+        line = population.lines[case]
         yield _grant(line, provisioned.get(line.requester, ()))
 
 
-def sampled(lines: Sequence[Line], most: int, seed: bytes) -> list[Line]:
+@dataclass(kw_only=True, slots=True)
+class _Asked:
+    """Case ids, and the seconds at which they were asked for."""
+
+    cases: list[str] = field(default_factory=list)
+    at: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def take(self, case: str, at: float) -> None:
+        self.cases.append(case)
+        self.at.append(at)
+
+    def since(self, when: float) -> list[str]:
+        return [case for case, at in zip(self.cases, self.at, strict=True) if at >= when]
+
+
+def sampled(cases: Sequence[str], most: int, seed: bytes) -> list[str]:
     """By lot: those whose keyed digests are the smallest, so that anybody draws the same."""
-    if not most or len(lines) <= most:
-        return list(lines)
-    return sorted(lines, key=lambda line: hmac.digest(seed, line.case.encode(), sha256))[:most]
+    if not most or len(cases) <= most:
+        return list(cases)
+    return heapq.nsmallest(most, cases, key=lambda case: hmac.digest(seed, case.encode(), sha256))
 
 
 def seed_of(root: bytes, rule: str) -> bytes:
@@ -299,14 +337,9 @@ def seed_of(root: bytes, rule: str) -> bytes:
     return hmac.digest(root, b"muniment-campaign-sample/v1\0" + rule.encode(), sha256)
 
 
-def _within(rule: Rule, line: Line) -> bool:
-    return rule.covers(line.resource)
-
-
 def _grant(line: Line, provisioned: tuple[str, ...]) -> Draft:
     return Draft(
         what="grant",
-        order=("grant", line.case),
         live=line.closed is None,
         persons=line.persons,
         barred=(*(each.person for each in line.approved), *provisioned),
@@ -316,7 +349,7 @@ def _grant(line: Line, provisioned: tuple[str, ...]) -> Draft:
 
 
 def _granted(line: Line) -> Mapping[str, Any]:
-    why = _spoken([line], glass=line.emergency)
+    why = _spoken(line)
     return {
         "case": line.case,
         "principal": line.requester,
@@ -337,24 +370,23 @@ def _granted(line: Line) -> Mapping[str, Any]:
     }
 
 
-def _spoken(lines: Sequence[Line], *, glass: bool) -> list[str]:
-    """What speaks for looking twice, in words that stand in the line."""
-    found = {
-        "break-glass": glass,
-        "finding": any(line.findings for line in lines),
-        "removal-unverified": any(line.unseen is not None and line.gone is None for line in lines),
-        "outside-window": any(line.odd_sessions for line in lines),
-    }
-    return [word for word, holds in found.items() if holds]
+#: what speaks for looking twice, in words that stand in the line
+_WORDS: Final = ("break-glass", "finding", "removal-unverified", "outside-window")
 
 
-def _cases(lines: Sequence[Line]) -> dict[str, Any]:
-    ids = sorted(line.case for line in lines)
+def _spoken(line: Line) -> list[str]:
+    unseen = line.unseen is not None and line.gone is None
+    holds = (line.emergency, bool(line.findings), unseen, bool(line.odd_sessions))
+    return [word for word, said in zip(_WORDS, holds, strict=True) if said]
+
+
+def _cases(made: _Made) -> dict[str, Any]:
+    ids = sorted(made.cases)
     return {
         "count": len(ids),
-        "granted": sum(line.granted for line in lines),
-        "glass": sum(line.emergency for line in lines),
-        "findings": len({each for line in lines for each in line.findings}),
+        "granted": made.granted,
+        "glass": made.glass,
+        "findings": len(made.findings),
         "digest": sha256("\n".join(ids).encode()).hexdigest() if ids else "",
     }
 
@@ -374,14 +406,14 @@ def assigned(
     drafts: Iterable[Draft], reviewers: Sequence[Reviewer], fallback: Sequence[Reviewer]
 ) -> Iterator[bytes]:
     """
-    The lines of these items, in order, each with who is to look at it.
+    The lines of these items, in their order, each with who is to look at it; one after the other.
 
     In turns, so that all have about the same; nobody has what is about himself, what he approved or
     what he provisioned. Where none of the reviewers may, one of the others does; an item that
     nobody may look at says so, and is never reviewed.
     """
     load = Counter[str]()
-    for number, draft in enumerate(sorted(drafts, key=lambda each: each.order)):
+    for number, draft in enumerate(drafts):
         barred = tuple(dict.fromkeys((*draft.persons, *draft.barred)))
         chosen = _one_of(reviewers, barred, load) or _one_of(fallback, barred, load)
         if chosen is not None:
