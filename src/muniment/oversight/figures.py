@@ -4,9 +4,11 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from muniment.oversight.controls.control_test import Examined
+from muniment.oversight.population import Line
 
 _MINUTE, _HOUR, _DAY = 60_000, 3_600_000, 86_400_000
 #: upper ends of the bars, in milliseconds, with their words; one more bar is for what is longer
@@ -26,53 +28,65 @@ REMOVED: Final = (
 SEVERITIES: Final = ("critical", "high", "medium", "low", "info")
 
 
-def figures(examined: Examined) -> dict[str, Any]:
+@dataclass(slots=True)
+class Figures:
     """Counts and milliseconds: whole numbers alone, so that they can be compared."""
-    lead, lasted, removed = array("q"), array("q"), array("q")
-    months: dict[str, Counter[str]] = {}
-    unseen = 0
-    for line in examined.asked():
-        month = months.setdefault(f"{line.requested:%Y-%m}", Counter())
+
+    lead: "array[int]" = field(default_factory=lambda: array("q"))
+    lasted: "array[int]" = field(default_factory=lambda: array("q"))
+    removed: "array[int]" = field(default_factory=lambda: array("q"))
+    months: dict[str, Counter[str]] = field(default_factory=dict)
+    unseen: int = 0
+
+    def see(self, line: Line) -> None:
+        """The next case that began in the period."""
+        month = self.months.setdefault(f"{line.requested:%Y-%m}", Counter())
         month["requests"] += 1
         if line.issued is None:
-            continue
+            return
         month["grants"] += 1
-        lead.append(_between(line.requested, line.issued))
+        self.lead.append(_between(line.requested, line.issued))
         if line.end is None:
-            continue
-        lasted.append(_between(line.issued, line.end.at))
+            return
+        self.lasted.append(_between(line.issued, line.end.at))
         if line.lag_ms is None:
-            unseen += 1
+            self.unseen += 1
         else:
-            removed.append(line.lag_ms)
-    raised: Counter[str] = Counter()
-    closed: Counter[str] = Counter()
-    before: Counter[str] = Counter()
-    for found in examined.findings():
-        closed[found.severity] += found.closed is not None
-        if not examined.is_inside(found.raised):
-            before[found.severity] += 1
-            continue
-        raised[found.severity] += 1
-        months.setdefault(f"{found.raised:%Y-%m}", Counter())["findings"] += 1
-    return {
-        "lead": _spread(lead, LEAD),
-        "lasted": _spread(lasted, LASTED),
-        "removed": {**_spread(removed, REMOVED), "unseen": unseen},
-        "findings": [
-            {
-                "severity": each,
-                "before": before[each],
-                "raised": raised[each],
-                "closed": closed[each],
-            }
-            for each in SEVERITIES
-        ],
-        "months": [
-            {"month": name, **{what: count[what] for what in ("requests", "grants", "findings")}}
-            for name, count in sorted(months.items())
-        ],
-    }
+            self.removed.append(line.lag_ms)
+
+    def value(self, examined: Examined) -> dict[str, Any]:
+        """Once all cases were seen."""
+        raised: Counter[str] = Counter()
+        closed: Counter[str] = Counter()
+        before: Counter[str] = Counter()
+        for found in examined.findings():
+            closed[found.severity] += found.closed is not None
+            if not examined.is_inside(found.raised):
+                before[found.severity] += 1
+                continue
+            raised[found.severity] += 1
+            self.months.setdefault(f"{found.raised:%Y-%m}", Counter())["findings"] += 1
+        return {
+            "lead": _spread(self.lead, LEAD),
+            "lasted": _spread(self.lasted, LASTED),
+            "removed": {**_spread(self.removed, REMOVED), "unseen": self.unseen},
+            "findings": [
+                {
+                    "severity": each,
+                    "before": before[each],
+                    "raised": raised[each],
+                    "closed": closed[each],
+                }
+                for each in SEVERITIES
+            ],
+            "months": [
+                {
+                    "month": name,
+                    **{what: count[what] for what in ("requests", "grants", "findings")},
+                }
+                for name, count in sorted(self.months.items())
+            ],
+        }
 
 
 def _between(first: Any, second: Any) -> int:

@@ -5,7 +5,7 @@ A line is made from headers alone, in the order of the log, each seen once. It h
 of cases is judged by, and points back to the records by case id; it is no fold and permits nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -33,115 +33,10 @@ from muniment.access.records import (
     SessionObserved,
 )
 from muniment.evidence.record import Header
+from muniment.oversight.packed_lines import Lines
+from muniment.oversight.population_line import STATES, Approved, Ended, Line
 
-#: how an access case can be, as far as its line says
-STATES: Final = (
-    "waiting", "denied", "refused", "withdrawn", "lapsed",
-    "live", "ended", "unverified", "closed",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approved:
-    """One approval that was given."""
-
-    approver: str
-    person: str
-    at: datetime
-    #: see `records.Actor.assurance`
-    assurance: str
-    #: see `records.SignIn.mfa`; empty without a session
-    mfa: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """How access came to its end."""
-
-    #: `expired`, `revoked`, `ended`, `undone`
-    how: str
-    at: datetime
-    #: principal id of who ended it; `service` for Muniment itself
-    by: str
-    #: of a revocation by the service: see `records.GrantRevoked`
-    reason: str = ""
-
-
-@dataclass(slots=True, kw_only=True)
-class Line:
-    """One access case, as far as the log has come."""
-
-    case: str
-    #: log index of its request, and of its newest record
-    first: int
-    last: int
-    #: how many records it has so far
-    records: int
-    requester: str
-    #: `human`, `workload`, `agent`
-    kind: str
-    sponsor: str | None
-    persons: tuple[str, ...]
-    #: how the requester had shown who he is
-    assurance: str
-    mfa: str
-    resource: str
-    role: str
-    environment: str
-    #: SHA-256 of the role definition that was asked for
-    definition: bytes
-    #: what was asked for, in seconds
-    seconds: int
-    emergency: bool
-    requested: datetime
-    #: one of `STATES`; waiting: nothing was authorised yet
-    state: str = "waiting"
-    #: the answer to the request: outcome, rules, bundle, and what had to be approved by whom
-    outcome: str = ""
-    rules: tuple[str, ...] = ()
-    bundle: bytes = b""
-    required: Mapping[str, int] = field(default_factory=dict)
-    requires: tuple[str, ...] = ()
-    #: the longest that policy allowed; 0 where it did not say
-    cap: int = 0
-    approved: tuple[Approved, ...] = ()
-    #: person ids of those who refused
-    refused: tuple[str, ...] = ()
-    #: the newest authorisation: who satisfied what, the window, and the definition issued by
-    satisfied: Mapping[str, int] = field(default_factory=dict)
-    issued_definition: bytes = b""
-    connector: str = ""
-    authorized: datetime | None = None
-    starts: datetime | None = None
-    until: datetime | None = None
-    #: the first credential, and how many there were
-    issued: datetime | None = None
-    pickups: int = 0
-    extensions: int = 0
-    end: Ended | None = None
-    #: when it was seen gone, and how long after it had to end
-    gone: datetime | None = None
-    lag_ms: int | None = None
-    #: the first look that could not see it gone, how many were recorded, and the newest reason
-    unseen: datetime | None = None
-    unseen_count: int = 0
-    unseen_why: str = ""
-    closed: datetime | None = None
-    #: sessions that sources saw; those linked weakly only; those not within the grant's window
-    sessions: int = 0
-    weak_sessions: int = 0
-    odd_sessions: int = 0
-    actions: int = 0
-    last_used: datetime | None = None
-    #: case ids
-    findings: tuple[str, ...] = ()
-    reviews: tuple[str, ...] = ()
-    exports: int = 0
-
-    @property
-    def granted(self) -> bool:
-        """Whether a credential was ever handed out."""
-        return self.issued is not None
+__all__ = ["STATES", "Approved", "Ended", "Found", "Line", "Population", "Reviewed"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -180,7 +75,7 @@ class Found:
 class Population:
     """Lines by case id, with the reviews and findings that speak of them."""
 
-    lines: dict[str, Line] = field(default_factory=dict)
+    lines: MutableMapping[str, Line] = field(default_factory=Lines)
     reviews: dict[str, Reviewed] = field(default_factory=dict)
     findings: dict[str, Found] = field(default_factory=dict)
     #: how far the log was seen
@@ -194,6 +89,7 @@ class Population:
             line.last, line.records = index, header.position + 1
             if (of_case := _OF_CASE.get(header.kind)) is not None:
                 of_case(line, header, records.parse(header))
+            self.lines[header.case] = line
         elif header.kind == AccessRequested.KIND:
             self.lines[header.case] = _requested(index, header, records.parse(header))
         elif (elsewhere := _ELSEWHERE.get(header.kind)) is not None:
@@ -318,6 +214,7 @@ def _review(population: Population, header: Header, record: ReviewOpened) -> Non
     )
     if (line := population.lines.get(record.about)) is not None:
         line.reviews = (*line.reviews, header.case)
+        population.lines[record.about] = line
 
 
 def _answered(population: Population, header: Header, record: ReviewAnswered) -> None:
@@ -337,6 +234,7 @@ def _observed(population: Population, _header: Header, record: SessionObserved) 
         used = record.closed or record.opened
         if used is not None and (line.last_used is None or used > line.last_used):
             line.last_used = used
+        population.lines[record.about] = line
 
 
 def _raised(population: Population, header: Header, record: FindingRaised) -> None:
@@ -365,6 +263,7 @@ def _concerns(population: Population, found: Found, record: FindingRaised | Find
         line = population.lines.get(case)
         if line is not None and found.id not in line.findings:
             line.findings = (*line.findings, found.id)
+            population.lines[case] = line
 
 
 def _settled(population: Population, header: Header, record: FindingClosed) -> None:
@@ -376,6 +275,7 @@ def _settled(population: Population, header: Header, record: FindingClosed) -> N
 def _exported(population: Population, _header: Header, record: EvidenceExported) -> None:
     if (line := population.lines.get(record.about)) is not None:
         line.exports += 1
+        population.lines[record.about] = line
 
 
 def _mfa(actor: Actor) -> str:

@@ -14,7 +14,6 @@ from typing import Any, Final
 from muniment.errors import LogInvalid
 from muniment.evidence import moment
 from muniment.evidence.excerpt_proof import ProvedExcerpt
-from muniment.evidence.index import CASE_CLOSED
 from muniment.evidence.keys import KINDS as KEY_KINDS
 from muniment.evidence.record import Header
 from muniment.oversight.carried import OpenCases
@@ -24,12 +23,14 @@ from muniment.oversight.controls.control_test import (
     EXCEPTIONS,
     NOT_TESTED,
     SATISFIED,
+    ByLine,
     ControlTest,
     Examined,
     Result,
+    run_all,
 )
 from muniment.oversight.controls.history import History
-from muniment.oversight.figures import figures
+from muniment.oversight.figures import Figures
 from muniment.oversight.population import Line, Population
 
 FORMAT: Final = "muniment-report/v1"
@@ -47,14 +48,6 @@ STATEMENT: Final = (
 )
 
 
-#: of a line, what many others say as well
-_SHARED: Final = (
-    "requester", "kind", "sponsor", "persons", "assurance", "mfa", "resource", "role",
-    "environment", "definition", "state", "outcome", "rules", "bundle", "required", "requires",
-    "satisfied", "issued_definition", "connector",
-)  # fmt: skip
-
-
 @dataclass(kw_only=True)
 class Counting:
     """What is gathered while an excerpt is read: hand each record to `take`."""
@@ -67,7 +60,6 @@ class Counting:
     #: where the last stretch of entries in a row begins, and when
     _since: tuple[int, datetime] | None = None
     _due: int = 0
-    _values: dict[Any, Any] = field(default_factory=dict)
 
     def take(self, index: int, header: Header) -> None:
         """The next record that is shown."""
@@ -79,15 +71,6 @@ class Counting:
         self.history.take(index, header)
         self.open.take(index, header)
         self.documents.update(header.documents)
-        if header.kind == CASE_CLOSED:
-            self._share(self.population.lines.get(header.case))
-
-    def _share(self, line: Line | None) -> None:
-        """What many lines say is kept once: a year of them is to fit into little memory."""
-        for name in _SHARED if line is not None else ():
-            value = getattr(line, name)
-            key = tuple(value.items()) if isinstance(value, dict) else value
-            setattr(line, name, self._values.setdefault((name, key), value))
 
     def begins(self, proved: ProvedExcerpt) -> datetime | None:
         """From when on every record is shown; None: from the beginning of the log."""
@@ -140,7 +123,9 @@ def build(
         resources=frozenset(resources),
     )
     ids = dict.fromkeys(id_ for control in framework.controls for id_ in control.tests)
-    results = {id_: TESTS[id_].run(examined) for id_ in ids}
+    figures, people = Figures(), _People()
+    beside = [ByLine(of="asked", see=each.see, answer=Result) for each in (figures, people)]
+    results = run_all([TESTS[id_] for id_ in ids], examined, beside)
     checkpoint = proved.checkpoint
     return {
         "format": FORMAT,
@@ -167,31 +152,38 @@ def build(
             "hidden": proved.hidden,
             "whole_from": proved.whole_from,
         },
-        "population": _population(examined),
+        "population": people.value(examined),
         "controls": [_control(each, results) for each in framework.controls],
         "tests": [_test(TESTS[id_], result) for id_, result in results.items()],
-        "figures": figures(examined),
+        "figures": figures.value(examined),
     }
 
 
-def _population(examined: Examined) -> dict[str, Any]:
-    states: Counter[str] = Counter()
-    kinds: Counter[str] = Counter()
-    grants = emergencies = 0
-    for line in examined.asked():
-        states[line.state] += 1
-        kinds[line.kind] += 1
-        grants += line.granted
-        emergencies += line.granted and line.emergency
-    return {
-        "requests": states.total(),
-        "grants": grants,
-        "emergencies": emergencies,
-        "states": dict(sorted(states.items())),
-        "kinds": dict(sorted(kinds.items())),
-        "findings": sum(1 for _ in examined.findings()),
-        "reviews": sum(1 for _ in examined.reviews()),
-    }
+@dataclass(slots=True)
+class _People:
+    """How many asked for something, and what came of it."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    grants: int = 0
+    emergencies: int = 0
+
+    def see(self, line: Line) -> None:
+        self.states[line.state] += 1
+        self.kinds[line.kind] += 1
+        self.grants += line.granted
+        self.emergencies += line.granted and line.emergency
+
+    def value(self, examined: Examined) -> dict[str, Any]:
+        return {
+            "requests": self.states.total(),
+            "grants": self.grants,
+            "emergencies": self.emergencies,
+            "states": dict(sorted(self.states.items())),
+            "kinds": dict(sorted(self.kinds.items())),
+            "findings": sum(1 for _ in examined.findings()),
+            "reviews": sum(1 for _ in examined.reviews()),
+        }
 
 
 def _control(control: Control, results: Mapping[str, Result]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Final
 
 from muniment.oversight.controls.control_test import (
     SKIP,
+    ByLine,
     Examined,
     Fault,
     Result,
@@ -23,10 +24,10 @@ STRONG: Final = ("signature", "step-up")
     "Whatever had to be approved was, before it was issued, by enough people it was not for",
     "grants that policy made depend on approvals",
 )
-def approved_by_others(examined: Examined) -> Result:
+def approved_by_others(examined: Examined) -> ByLine:
     wrong = examined.history.wrong.get("approved-by-others", {})
     return over(
-        examined.granted(),
+        "granted",
         lambda line: wrong.get(line.case) if line.required or line.case in wrong else SKIP,
         NO_GRANT,
     )
@@ -37,9 +38,9 @@ def approved_by_others(examined: Examined) -> Result:
     "What was asked for, what was approved and what was issued are the same",
     "grants",
 )
-def issued_as_approved(examined: Examined) -> Result:
+def issued_as_approved(examined: Examined) -> ByLine:
     wrong = examined.history.wrong.get("issued-as-approved", {})
-    return over(examined.granted(), lambda line: wrong.get(line.case), NO_GRANT)
+    return over("granted", lambda line: wrong.get(line.case), NO_GRANT)
 
 
 @control_test(
@@ -47,7 +48,7 @@ def issued_as_approved(examined: Examined) -> Result:
     "Every request was decided by a rule of a policy that the log had activated before",
     "requests",
 )
-def decided_by_policy(examined: Examined) -> Result:
+def decided_by_policy(examined: Examined) -> ByLine:
     wrong = examined.history.wrong.get("decided-by-policy", {})
 
     def judge(line: Line) -> str | None:
@@ -55,7 +56,7 @@ def decided_by_policy(examined: Examined) -> Result:
             return "no decision was recorded"
         return wrong.get(line.case)
 
-    return over(examined.asked(), judge, NOBODY_ASKED)
+    return over("asked", judge, NOBODY_ASKED)
 
 
 @control_test(
@@ -63,7 +64,7 @@ def decided_by_policy(examined: Examined) -> Result:
     "Nobody got what was denied, refused, withdrawn or too old",
     "requests that came to nothing",
 )
-def denied_got_nothing(examined: Examined) -> Result:
+def denied_got_nothing(examined: Examined) -> ByLine:
     wrong = examined.history.wrong.get("denied-got-nothing", {})
 
     def judge(line: Line) -> str | None:
@@ -72,7 +73,7 @@ def denied_got_nothing(examined: Examined) -> Result:
         over = line.outcome == "deny" or line.state in ("refused", "withdrawn", "lapsed")
         return None if over else SKIP
 
-    return over(examined.asked(), judge, "no request came to nothing in this period")
+    return over("asked", judge, "no request came to nothing in this period")
 
 
 @control_test(
@@ -80,9 +81,9 @@ def denied_got_nothing(examined: Examined) -> Result:
     "Every request has a reason, sealed with it",
     "requests",
 )
-def requests_say_why(examined: Examined) -> Result:
+def requests_say_why(examined: Examined) -> ByLine:
     wrong = examined.history.wrong.get("requests-say-why", {})
-    return over(examined.asked(), lambda line: wrong.get(line.case), NOBODY_ASKED)
+    return over("asked", lambda line: wrong.get(line.case), NOBODY_ASKED)
 
 
 @control_test(
@@ -90,13 +91,13 @@ def requests_say_why(examined: Examined) -> Result:
     "Whoever got access had shown who he is by more than one factor",
     "grants to people",
 )
-def requests_strong(examined: Examined) -> Result:
+def requests_strong(_examined: Examined) -> ByLine:
     def judge(line: Line) -> str | None:
         if line.kind != "human":
             return SKIP
         return None if _is_strong(line.assurance, line.mfa) else f"asked by {line.assurance} alone"
 
-    return over(examined.granted(), judge, "nothing was granted to a person in this period")
+    return over("granted", judge, "nothing was granted to a person in this period")
 
 
 @control_test(
@@ -104,14 +105,14 @@ def requests_strong(examined: Examined) -> Result:
     "Whoever approved had shown who he is by more than one factor, or signed",
     "grants that somebody approved",
 )
-def approvals_strong(examined: Examined) -> Result:
+def approvals_strong(_examined: Examined) -> ByLine:
     def judge(line: Line) -> str | None:
         if not line.approved:
             return SKIP
         weak = [each for each in line.approved if not _is_strong(each.assurance, each.mfa)]
         return f"approved by {weak[0].assurance} alone" if weak else None
 
-    return over(examined.granted(), judge, "nothing was approved in this period")
+    return over("granted", judge, "nothing was approved in this period")
 
 
 @control_test(

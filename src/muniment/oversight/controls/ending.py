@@ -6,6 +6,7 @@ from typing import Final
 from muniment.oversight.controls.approving import NO_GRANT
 from muniment.oversight.controls.control_test import (
     SKIP,
+    ByLine,
     Examined,
     Fault,
     Result,
@@ -30,7 +31,7 @@ LONGEST: Final = timedelta(hours=24)
     f"Access ended no later than {length(GRACE.total_seconds())} after its window",
     "grants whose window is over",
 )
-def ended_in_time(examined: Examined) -> Result:
+def ended_in_time(examined: Examined) -> ByLine:
     def judge(line: Line) -> str | None:
         if line.until is None or line.until + GRACE > examined.as_of:
             return SKIP if line.end is None else None
@@ -39,7 +40,7 @@ def ended_in_time(examined: Examined) -> Result:
         late = (line.end.at - line.until).total_seconds()
         return f"ended {length(late)} late" if late > GRACE.total_seconds() else None
 
-    return over(examined.granted(), judge, NO_GRANT)
+    return over("granted", judge, NO_GRANT)
 
 
 @control_test(
@@ -47,7 +48,7 @@ def ended_in_time(examined: Examined) -> Result:
     "Whatever ended was seen to be gone, by a separate look at every endpoint of the target",
     "grants that ended",
 )
-def removal_seen(examined: Examined) -> Result:
+def removal_seen(examined: Examined) -> ByLine:
     def judge(line: Line) -> str | None:
         if line.end is None:
             return SKIP
@@ -57,7 +58,7 @@ def removal_seen(examined: Examined) -> Result:
             return f"not seen gone: {line.unseen_why}"
         return SKIP if line.end.at + GRACE > examined.as_of else "nobody looked whether it is gone"
 
-    return over(examined.granted(), judge, "nothing that was granted in this period has ended")
+    return over("granted", judge, "nothing that was granted in this period has ended")
 
 
 @control_test(
@@ -65,7 +66,7 @@ def removal_seen(examined: Examined) -> Result:
     f"Whatever ended was seen to be gone within {length(PROMPT.total_seconds())}",
     "grants that were seen gone",
 )
-def removal_prompt(examined: Examined) -> Result:
+def removal_prompt(_examined: Examined) -> ByLine:
     most = PROMPT.total_seconds()
 
     def judge(line: Line) -> str | None:
@@ -74,7 +75,7 @@ def removal_prompt(examined: Examined) -> Result:
         lag = line.lag_ms / 1000
         return f"seen gone {length(lag)} after its end" if lag > most else None
 
-    return over(examined.granted(), judge, "nothing was seen gone in this period")
+    return over("granted", judge, "nothing was seen gone in this period")
 
 
 @control_test(
@@ -82,14 +83,14 @@ def removal_prompt(examined: Examined) -> Result:
     f"No access was granted for longer than {length(LONGEST.total_seconds())} in all",
     "grants",
 )
-def windows_short(examined: Examined) -> Result:
+def windows_short(_examined: Examined) -> ByLine:
     def judge(line: Line) -> str | None:
         if line.until is None or line.starts is None:
             return SKIP
         window = line.until - line.starts
         return f"granted for {length(window.total_seconds())}" if window > LONGEST else None
 
-    return over(examined.granted(), judge, NO_GRANT)
+    return over("granted", judge, NO_GRANT)
 
 
 @control_test(
@@ -97,9 +98,9 @@ def windows_short(examined: Examined) -> Result:
     "The target itself knows when each credential ends",
     "grants",
 )
-def expiry_at_target(examined: Examined) -> Result:
+def expiry_at_target(examined: Examined) -> ByLine:
     wrong = examined.history.wrong.get("expiry-at-target", {})
-    return over(examined.granted(), lambda line: wrong.get(line.case), NO_GRANT)
+    return over("granted", lambda line: wrong.get(line.case), NO_GRANT)
 
 
 @control_test(
@@ -107,7 +108,21 @@ def expiry_at_target(examined: Examined) -> Result:
     "Every use of emergency access was reviewed in time, by somebody who had no part in it",
     "grants in an emergency, and reviews that were left of earlier ones",
 )
-def break_glass_reviewed(examined: Examined) -> Result:
+def break_glass_reviewed(examined: Examined) -> ByLine:
+    used: list[str] = []
+    others = 0
+
+    def see(line: Line) -> None:
+        nonlocal others
+        if line.emergency:
+            used.append(line.case)
+        else:
+            others += 1
+
+    return ByLine(of="granted", see=see, answer=lambda: _glass(examined, used, others))
+
+
+def _glass(examined: Examined, used: list[str], others: int) -> Result:
     lines, by_case = examined.population.lines, dict[str, list[Reviewed]]()
     for review in examined.population.reviews.values():
         by_case.setdefault(review.about, []).append(review)
@@ -117,8 +132,6 @@ def break_glass_reviewed(examined: Examined) -> Result:
         for each in examined.reviews()
         if each.about not in lines or lines[each.about].granted
     ]
-    used = [line.case for line in examined.granted() if line.emergency]
-    others = sum(1 for line in examined.granted() if not line.emergency)
     tested, skipped, faults = 0, others, list[Fault]()
     for case in dict.fromkeys((*used, *reviewed)):
         line = lines.get(case)
@@ -152,23 +165,30 @@ def _reviewed(known: list[Reviewed], persons: tuple[str, ...], as_of: datetime) 
     f"Whoever was disabled had no access {length(LEAVING.total_seconds())} later, and got no more",
     "principals that were disabled",
 )
-def leavers_lose_access(examined: Examined) -> Result:
+def leavers_lose_access(examined: Examined) -> ByLine:
     left = [each for each in examined.history.left if examined.is_inside(each[1])]
     who = {each[0] for each in left}
     held: dict[str, list[Line]] = {}
-    for line in examined.population.lines.values():
+
+    def see(line: Line) -> None:
         if line.requester in who and line.granted and examined.is_on(line.resource):
             held.setdefault(line.requester, []).append(line)
-    faults = [
-        Fault(line.case, f"held by somebody who was disabled {_day(since)}")
-        for principal, since, back in left
-        for line in held.get(principal, [])
-        if _is_held(line, since + LEAVING, back or examined.as_of, examined.as_of)
-    ]
-    # each counts once, however much he held
-    first = {fault.about: fault for fault in faults}
-    because = "" if left else "nobody was disabled in this period"
-    return Result(tested=max(len(left), len(first)), faults=tuple(first.values()), because=because)
+
+    def answer() -> Result:
+        faults = [
+            Fault(line.case, f"held by somebody who was disabled {_day(since)}")
+            for principal, since, back in left
+            for line in held.get(principal, [])
+            if _is_held(line, since + LEAVING, back or examined.as_of, examined.as_of)
+        ]
+        # each counts once, however much he held
+        first = {fault.about: fault for fault in faults}
+        because = "" if left else "nobody was disabled in this period"
+        return Result(
+            tested=max(len(left), len(first)), faults=tuple(first.values()), because=because
+        )
+
+    return ByLine(of="all", see=see, answer=answer)
 
 
 def _is_held(line: Line, since: datetime, until: datetime, as_of: datetime) -> bool:

@@ -1,12 +1,13 @@
 """Whether use of access was seen, and what was seen was looked at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
 from muniment.oversight.controls.control_test import (
     SKIP,
+    ByLine,
     Examined,
     Fault,
     Result,
@@ -49,7 +50,7 @@ def sources_heard(examined: Examined) -> Result:
     "Every session that was seen leads to its grant by more than account and time",
     "grants of which sessions were seen",
 )
-def sessions_linked(examined: Examined) -> Result:
+def sessions_linked(examined: Examined) -> ByLine:
     def judge(line: Line) -> str | None:
         if not line.sessions:
             return SKIP
@@ -57,7 +58,7 @@ def sessions_linked(examined: Examined) -> Result:
         return f"{weak} of {line.sessions} sessions linked weakly" if weak else None
 
     nothing = _UNUSED if examined.history.heard else _UNHEARD
-    return over(examined.granted(), judge, nothing)
+    return over("granted", judge, nothing)
 
 
 @control_test(
@@ -65,7 +66,7 @@ def sessions_linked(examined: Examined) -> Result:
     "Nothing that was seen happened outside of the window or by somebody else",
     "grants of which sessions were seen",
 )
-def use_inside_window(examined: Examined) -> Result:
+def use_inside_window(examined: Examined) -> ByLine:
     def judge(line: Line) -> str | None:
         if not line.sessions:
             return SKIP
@@ -73,7 +74,7 @@ def use_inside_window(examined: Examined) -> Result:
         return f"{odd} of {line.sessions} sessions did not stand inside" if odd else None
 
     nothing = _UNUSED if examined.history.heard else _UNHEARD
-    return over(examined.granted(), judge, nothing)
+    return over("granted", judge, nothing)
 
 
 @control_test(
@@ -130,13 +131,19 @@ def _of_findings(examined: Examined, judge: Callable[[Found], str | None]) -> Re
     f"Every target with grants was held against the log at least every {LOOK.days} days",
     "resources with grants",
 )
-def targets_scanned(examined: Examined) -> Result:
+def targets_scanned(examined: Examined) -> ByLine:
     used: dict[str, tuple[datetime, datetime]] = {}
-    for line in examined.granted():
+
+    def see(line: Line) -> None:
         if line.issued is not None:
             first, last = used.get(line.resource, (line.issued, line.issued))
             over = min(line.end.at if line.end is not None else examined.until, examined.until)
             used[line.resource] = min(first, line.issued), max(last, over)
+
+    return ByLine(of="granted", see=see, answer=lambda: _scanned(examined, used))
+
+
+def _scanned(examined: Examined, used: Mapping[str, tuple[datetime, datetime]]) -> Result:
     scans = examined.scans()
     if not scans:
         return Result(not_applicable=len(used), because=_NO_SCAN)
