@@ -147,8 +147,8 @@ class LimitsSection(_Section):
     order_timeout: Length = timedelta(seconds=10)
     #: how long a review of broken glass may take where the rule does not say
     review_window: Length = timedelta(hours=24)
-    #: requests and pick-ups of one principal within a minute, and as many sign-ins; ends and
-    #: decisions are not counted
+    #: requests and pick-ups of one principal within a minute, as many sign-ins, and as many copies
+    #: of what is recorded about a person; ends and decisions are not counted
     asks_per_minute: int = Field(default=60, ge=1, le=1_000_000)
 
 
