@@ -93,7 +93,7 @@ async def test_a_bare_python_checks_the_whole_archive(desk: Desk, history: Histo
 def with_sums(archive: Path) -> None:
     """Whoever alters a file alters the list of digests, too."""
     digests = {
-        path: places.digest_of(archive / path)
+        path: places.digest_in(archive, path)
         for path in places.paths_in(archive)
         if path != places.SUMS
     }

@@ -85,20 +85,28 @@ async def test_whatever_stands_in_the_place_of_a_file_is_refused_and_nothing_els
     assert main(["verify", str(folder), "--log-key", key]) == 0
 
 
-async def test_an_archive_of_another_version_is_checked_but_for_its_pages(
-    archive: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("version", ["0.0.1", "0.0.1\x1b[2J", "9 of https://evil.example", None])
+async def test_pages_that_another_version_is_said_to_have_made_do_not_pass_unseen(
+    archive: tuple[Path, str], capsys: pytest.CaptureFixture[str], version: str | None
 ) -> None:
     folder, key = archive
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    manifest["version"] = "0.0.1\x1b[2J"
+    manifest["version"] = version
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    sums = {path: places.digest_of(folder / path) for path in places.read_sums(folder)}
+    (folder / "index.html").write_text("<h1>All is well</h1>")
+    sums = {path: places.digest_in(folder, path) for path in places.read_sums(folder)}
     (folder / "SHA256SUMS").write_bytes(places.sums(sums))
-    assert main(["verify", str(folder), "--log-key", key]) == 0
+    assert main(["verify", str(folder), "--log-key", key]) == 1
     said = capsys.readouterr().out
-    assert "use the verifier of that version, as it was published" in said
-    assert "they were not compared" in said
+    assert "use the verifier of that version, as it was published, or `--without-pages`" in said
+    assert ("version 0.0.1 made them, as it says" in said) == (version == "0.0.1")
+    assert "evil" not in said
     assert "\x1b[2J" not in said
+    assert main(["verify", str(folder), "--log-key", key, "--without-pages"]) == 0
+    said = capsys.readouterr().out
+    assert "do not read them" in said
+    assert main(["index", str(folder), "--log-key", key]) == 1
+    assert main(["index", str(folder), "--log-key", key, "--without-pages"]) == 0
 
 
 async def test_a_manifest_that_says_something_else_is_found_though_its_sums_were_made_again(
@@ -108,7 +116,7 @@ async def test_a_manifest_that_says_something_else_is_found_though_its_sums_were
     manifest = json.loads((folder / "manifest.json").read_bytes())
     manifest["cases"] = 0
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-    sums = {path: places.digest_of(folder / path) for path in places.read_sums(folder)}
+    sums = {path: places.digest_in(folder, path) for path in places.read_sums(folder)}
     (folder / "SHA256SUMS").write_bytes(places.sums(sums))
     found = folder_check.check(folder, _keys(key), NOBODY)
     assert not found.wrong[1]

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from muniment.access.archive import Listed
-from muniment.errors import Conflict, LogInvalid, NotPermitted, Refused, Unavailable
+from muniment.errors import Conflict, LogInvalid, Malformed, NotPermitted, Refused, Unavailable
 from muniment.evidence import moment
 from muniment.evidence.note import VerifierKey
 from muniment.interfaces.cli.api import Api
-from muniment.interfaces.cli.archive_readme import readme
 from muniment.interfaces.verifier import folder as places
 from muniment.interfaces.verifier import pages, rows, single_file, told
 from muniment.interfaces.verifier.folder import Opened
 from muniment.interfaces.verifier.outcome import examine
+from muniment.interfaces.verifier.readme import missing, readme
 from muniment.interfaces.verifier.rows import Row
 from muniment.stores.backup import private_folder
 
@@ -46,7 +46,7 @@ class Taking:
     resources: tuple[str, ...]
     heads: Sequence[str] = ()
     progress: Progress = lambda _what, _done, _total: None
-    #: what could not be had, for the README
+    #: what could not be had, and why
     notes: list[str] = field(default_factory=list)
 
     def take(self) -> Opened:
@@ -54,6 +54,10 @@ class Taking:
         answer = self._begin()
         key = VerifierKey.parse(self.api.text("/v1/log/key").strip())
         opened = self._archive(answer["archive"], key)
+        if len(opened.listed) > places.MAX_CASES:
+            raise Malformed(
+                f"one folder has room for {places.MAX_CASES:,} cases: shorten the period"
+            )
         # files are named after them, and nothing but the list was proved
         if not {each.case for each in opened.listed}.issuperset(answer["observed"]):
             raise LogInvalid("the service names events of cases that are not in the archive")
@@ -181,7 +185,11 @@ class Taking:
             "cases.csv": rows.as_csv(ordered),
             "people.csv": rows.people_csv(ordered, told.tell(opened.checked).names),
             places.VERIFIER: verifier,
-            places.README: readme(opened.cover, single_file.digest(verifier), self.notes),
+            places.README: readme(
+                opened.cover,
+                single_file.digest(verifier),
+                missing(ordered, set(places.paths_in(self.folder))),
+            ),
         }
         for path, data in made.items():
             self._write(path, data)
@@ -195,8 +203,8 @@ class Taking:
         left = {TAKING, places.SUMS, *(() if also else (places.MANIFEST,))}
         for path in places.paths_in(self.folder):
             if path not in left:
-                place = self.folder / path
-                yield path, (places.digest_of(place), place.stat().st_size)
+                size = (self.folder / path).stat().st_size
+                yield path, (places.digest_in(self.folder, path), size)
 
     def _write(self, path: str, data: bytes) -> None:
         """All of a file or none of it, for its owner alone."""

@@ -5,12 +5,15 @@ Everything but the bundles, the events and the excerpt of the log is made from t
 same way: whoever writes an archive and whoever checks it do it with the functions of this module.
 """
 
+import errno
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from muniment import __version__
 from muniment.access import archive, check, records
@@ -20,10 +23,9 @@ from muniment.errors import BundleInvalid, EvidenceError, NotCanonical
 from muniment.evidence import moment
 from muniment.evidence.bundle import MAX_BUNDLE
 from muniment.evidence.keys import ReadersKeys
-from muniment.evidence.record import digest
 from muniment.evidence.verdict import NOBODY, Reader
 from muniment.interfaces.verifier import told
-from muniment.interfaces.verifier.given import read
+from muniment.interfaces.verifier.given import plain
 from muniment.interfaces.verifier.pages import Cover
 from muniment.interfaces.verifier.record_words import clean
 
@@ -36,8 +38,14 @@ EXCERPT: Final = "log/excerpt.gz"
 KEYS: Final = "keys/log.vkey"
 WITNESSES: Final = "keys/witnesses"
 VERIFIER: Final = "muniment-verify.pyz"
+#: whatever else its files are: the lists of so many cases stay below what is read of them
+MAX_CASES: Final = 100_000
+#: of the excerpt, of `SHA256SUMS` and `manifest.json`, of any other file
+MAX_EXCERPT, _MAX_LIST, _MAX_FILE = 4 << 30, 64 << 20, 256 << 20
 _PIECE: Final = 1 << 20
-_MAX_SUMS: Final = 1 << 30
+#: folders in folders, of policies most of all
+_DEEPEST: Final = 16
+_VERSION: Final = re.compile(r"[0-9A-Za-z.+-]{1,40}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +91,9 @@ class Opened:
         for name in self.checked.proved.export.header.documents:
             found[WITNESSES] = documents[name]
         for _, activated in self.policies():
-            found |= _policy_files(activated.bundle, documents)
+            for path, data in _policy_files(activated.bundle, documents).items():
+                if found.setdefault(path, data) != data:
+                    raise NotCanonical(f"`{path}` is of two policies that begin alike")
         return found
 
     def _keys(self) -> Iterator[str]:
@@ -100,7 +110,7 @@ def open_archive(
     folder: Path, keys: ReadersKeys, reader: Reader = NOBODY, heads: Sequence[bytes] = ()
 ) -> Opened:
     """Raises `EvidenceError` unless the archive's own bundle verifies and proves a list."""
-    return opened(check.verify(read(folder / ARCHIVE, MAX_BUNDLE), keys, heads, reader))
+    return opened(check.verify(read_in(folder, ARCHIVE, MAX_BUNDLE), keys, heads, reader))
 
 
 def opened(checked: Checked) -> Opened:
@@ -120,10 +130,14 @@ def _policy_files(manifest: bytes, documents: Mapping[bytes, bytes]) -> dict[str
         raise NotCanonical(f"the manifest of policy {manifest.hex()[:16]} is not here")
     place = f"policy/{manifest.hex()[:16]}"
     found = {f"{place}/MANIFEST": documents[manifest]}
+    taken: set[str] = set()
     for line in documents[manifest].decode("utf-8", "replace").splitlines():
         name, _, path = line.partition("  ")
         if not _harmless(path):
             raise NotCanonical(f"a policy has a file `{clean(path):.80}`, which is no plain path")
+        if path.lower() in taken:
+            raise NotCanonical(f"a policy has `{clean(path):.80}` twice, but for its case")
+        taken.add(path.lower())
         try:
             found[f"{place}/{path}"] = documents[bytes.fromhex(name)]
         except (KeyError, ValueError) as error:
@@ -132,29 +146,85 @@ def _policy_files(manifest: bytes, documents: Mapping[bytes, bytes]) -> dict[str
 
 
 def _harmless(path: str) -> bool:
-    """Stays in its folder on every system."""
+    """Stays in its folder on every system, and stands there for itself."""
     parts = path.split("/")
     plain = all(
-        part and part.strip(".") and part.isascii() and part.isprintable() for part in parts
+        part and part.isascii() and part.isprintable() and part.strip() == part.rstrip(".")
+        for part in parts
     )
-    return plain and not set(path) & set('\\:*?"<>|') and parts[0] != "MANIFEST"
+    return plain and not set(path) & set('\\:*?"<>|') and parts[0].upper() != "MANIFEST"
 
 
 # --- files and their digests ------------------------------------------------------------------
 
 
 def paths_in(folder: Path) -> Iterator[str]:
-    """Every file below the folder, in order. What is no plain file is named as well."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_dir():
-            yield path.relative_to(folder).as_posix()
+    """
+    Every file below the folder, in order. No link is followed.
+
+    What is no plain file is named as well: links, pipes, a folder with nothing in it (`path/`), or
+    one that lies deeper than any of an archive.
+    """
+    found, open_ = list[str](), [""]
+    while open_:
+        under = open_.pop()
+        with os.scandir(folder / under) as entries:
+            inside = list(entries)
+        if under and not inside:
+            found.append(f"{under}/")
+        for each in inside:
+            path = f"{under}/{each.name}" if under else each.name
+            below = each.is_dir(follow_symlinks=False) and path.count("/") < _DEEPEST
+            (open_ if below else found).append(path)
+    yield from sorted(found)
 
 
-def digest_of(path: Path) -> str:
+def open_in(folder: Path, path: str) -> BinaryIO:
+    """A plain file that lies in the folder, by no link on the way to it. Raises `OSError`."""
+    place = folder
+    for name in path.split("/")[:-1]:
+        place /= name
+        if place.is_symlink():
+            raise OSError(errno.EINVAL, "it lies behind a link", str(place))
+    most = MAX_EXCERPT if path == EXCERPT else _MAX_FILE
+    return plain(folder / path, most=most)
+
+
+def is_in(folder: Path, path: str) -> bool:
+    """Whether there is such a file."""
+    try:
+        open_in(folder, path).close()
+    except OSError:
+        return False
+    return True
+
+
+def read_in(folder: Path, path: str, most: int) -> bytes:
+    """All of a file; one byte too many is enough to see that it is too large. `NotCanonical`."""
+    try:
+        with open_in(folder, path) as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise NotCanonical(f"`{path}` cannot be read: {error.strerror}") from error
+
+
+def pieces_in(folder: Path, path: str) -> Iterator[bytes]:
+    """A file piece by piece, and never more of one that grows. Raises `NotCanonical`."""
+    try:
+        with open_in(folder, path) as file:
+            left = os.fstat(file.fileno()).st_size
+            while left > 0 and (piece := file.read(min(left, _PIECE))):
+                left -= len(piece)
+                yield piece
+    except OSError as error:
+        raise NotCanonical(f"`{path}` cannot be read: {error.strerror}") from error
+
+
+def digest_in(folder: Path, path: str) -> str:
+    """Raises `NotCanonical`."""
     whole = sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            whole.update(piece)
+    for piece in pieces_in(folder, path):
+        whole.update(piece)
     return whole.hexdigest()
 
 
@@ -165,11 +235,11 @@ def sums(digests: Mapping[str, str]) -> bytes:
 
 def read_sums(folder: Path) -> dict[str, str]:
     """Raises `NotCanonical` for anything but what `sums` writes."""
+    data = read_in(folder, SUMS, _MAX_LIST)
     try:
-        data = read(folder / SUMS, _MAX_SUMS)
         lines = data.decode("ascii").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotCanonical(f"`{SUMS}` is not here, or no list of digests") from error
+    except UnicodeDecodeError as error:
+        raise NotCanonical(f"`{SUMS}` is no list of digests") from error
     found = {path: name for name, _, path in (line.partition("  ") for line in lines)}
     if sums(found) != data:
         raise NotCanonical(f"`{SUMS}` is not in its one form")
@@ -196,11 +266,11 @@ def manifest(cover: Cover, files: Mapping[str, tuple[str, int]]) -> bytes:
 def made_by(folder: Path) -> str:
     """The version that wrote the archive's pages; empty where that is not known."""
     try:
-        value = json.loads(read(folder / MANIFEST, _MAX_SUMS))
-    except (OSError, ValueError, RecursionError):
+        value = json.loads(read_in(folder, MANIFEST, _MAX_LIST))
+    except (NotCanonical, ValueError, RecursionError):
         return ""
     version = value.get("version") if isinstance(value, dict) else None
-    return version if isinstance(version, str) else ""
+    return version if isinstance(version, str) and _VERSION.fullmatch(version) else ""
 
 
 def invalid(error: EvidenceError) -> str:
@@ -213,8 +283,7 @@ def invalid(error: EvidenceError) -> str:
 def difference(folder: Path, wanted: Mapping[str, bytes]) -> Iterable[str]:
     """Those of these files that are not there, or say something else."""
     for path, data in wanted.items():
-        place = folder / path
-        if not place.is_file():
+        if not is_in(folder, path):
             yield f"`{path}` is not here"
-        elif place.stat().st_size != len(data) or digest_of(place) != digest(data).hex():
+        elif read_in(folder, path, len(data)) != data:
             yield f"`{path}` is not what the bundles say"

@@ -83,10 +83,10 @@ def _verify(asked: argparse.Namespace) -> int:
     reader = _reader(asked, keys)
     if any(path.is_dir() for path in asked.path):
         return _verify_folder(asked, keys, reader)
-    outcomes = [examine(path, keys, asked.head, reader) for path in asked.path]
     held = True
     values: list[dict[str, Any]] = []
-    for number, outcome in enumerate(outcomes):
+    for number, path in enumerate(asked.path):
+        outcome = examine(path, keys, asked.head, reader)
         unmet = [name for name in asked.require if not meets(outcome, name, _no_replay)]
         held = held and outcome.holds and not unmet
         if asked.json:
@@ -107,8 +107,10 @@ def _verify_folder(asked: argparse.Namespace, keys: tuple[VerifierKey, ...], rea
     if len(asked.path) > 1:
         raise Malformed("verify one folder at a time, and files apart from it")
     found = folder_check.check(
-        asked.path[0], keys, reader, heads=asked.head, required=asked.require, progress=_progress
-    )
+        asked.path[0], keys, reader,
+        heads=asked.head, required=asked.require, without_pages=asked.without_pages,
+        progress=_progress,
+    )  # fmt: skip
     say([json.dumps(found.json(), indent=2)] if asked.json else found.lines())
     return HOLDS if found.holds else DOES_NOT_HOLD
 
@@ -146,7 +148,10 @@ def _events(asked: argparse.Namespace) -> int:
 
 def _index(asked: argparse.Namespace) -> int:
     keys = _keys(asked.log_key)
-    found = folder_check.check(asked.path, keys, _reader(asked, keys), progress=_progress)
+    found = folder_check.check(
+        asked.path, keys, _reader(asked, keys), without_pages=asked.without_pages,
+        progress=_progress,
+    )  # fmt: skip
     shown = [row for row in found.rows if _wanted(row, asked)]
     if asked.json:
         say([json.dumps({"holds": found.holds, "cases": [row.json() for row in shown]}, indent=2)])
@@ -170,16 +175,15 @@ def _wanted(row: Row, asked: argparse.Namespace) -> bool:
 
 def _log(asked: argparse.Namespace) -> int:
     keys = _keys(asked.log_key)
-    shown: list[str] = []
+    reader = _reader(asked, keys)
 
     def see(index: int, header: Header) -> None:
         if not asked.kind or header.kind in asked.kind:
-            shown.extend(record_words.entry_lines(index, header))
+            say(record_words.entry_lines(index, header))
 
-    with asked.path.open("rb") as file:
-        pieces = iter(lambda: file.read(1 << 16), b"")
-        proved = verify_excerpt(pieces, keys, reader=_reader(asked, keys), see=see)
-    say(shown)
+    # first all of it, and shown when it holds: it is not kept, however long it is
+    verify_excerpt(given.pieces(asked.path), keys, reader=reader)
+    proved = verify_excerpt(given.pieces(asked.path), keys, reader=reader, see=see)
     say(["", *(f"  ✓ {number:2}  {detail}" for number, detail in proved.steps.items())])
     say([f"{proved.verdict.value}: {proved.shown:,} entries shown, {proved.hidden:,} not"])
     return HOLDS
@@ -250,6 +254,7 @@ def _parser() -> argparse.ArgumentParser:
         "--require", action="append", default=[], choices=_REQUIRABLE,
         help="fail unless this holds as well",
     )  # fmt: skip
+    _without_pages(verify)
     verify.add_argument("--json", action="store_true", help="print one JSON object")
 
     show = _command(commands, "show", _show, "Verify one bundle, and show its case in plain text.")
@@ -265,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
         "--where", action="append", default=[], type=_where, metavar="NAME=TEXT",
         help="only cases that have this text there, such as state=denied; each, if given several",
     )  # fmt: skip
+    _without_pages(index)
     index.add_argument("--json", action="store_true", help="print one JSON object")
 
     log = _command(commands, "log", _log, "Check an excerpt of the log, and show its entries.")
@@ -274,6 +280,13 @@ def _parser() -> argparse.ArgumentParser:
         help="only entries of this kind, such as policy:activated; each, if given several",
     )  # fmt: skip
     return parser
+
+
+def _without_pages(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--without-pages", action="store_true",
+        help="of a folder: do not compare its pages and tables, which you then do not read",
+    )  # fmt: skip
 
 
 def _command(

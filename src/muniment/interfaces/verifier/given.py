@@ -1,8 +1,17 @@
-"""What a reader gives beside a file: keys, heads that he kept, and whom he trusts."""
+"""
+What a reader gives beside a file: keys, heads that he kept, and whom he trusts; and how files are
+opened that somebody else made.
 
-from collections.abc import Iterable, Sequence
+What is no plain file is refused before anything is read of it: a pipe lets wait for ever, and a
+device never ends.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from cryptography import x509
 
@@ -15,14 +24,57 @@ from muniment.evidence.verdict import Reader
 from muniment.evidence.witness_policy import MAX_POLICY_CHARACTERS, WitnessPolicy
 
 _MAX_KEY: Final = 1024
+_PIECE: Final = 1 << 16
 _MAX_PEM: Final = 1024 * 1024
 _RECEIPT: Final = b"c2sp.org/tlog-proof@"
+#: not every system has each of them
+_FLAGS: Final = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
+_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
 
 
 def read(path: Path, most: int) -> bytes:
     """A file of the arguments; one byte too many is enough to see that it is too large."""
-    with path.open("rb") as file:
-        return file.read(most + 1)
+    try:
+        with plain(path, links=True) as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise Malformed(f"`{path}` cannot be read: {error.strerror}") from error
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """A file of the arguments, piece by piece, however long it is."""
+    try:
+        with plain(path, links=True) as file:
+            while piece := file.read(_PIECE):
+                yield piece
+    except OSError as error:
+        raise Malformed(f"`{path}` cannot be read: {error.strerror}") from error
+
+
+def plain(path: Path, *, links: bool = False, most: int | None = None) -> BinaryIO:
+    """
+    A plain file, to read: not what a link leads to, unless `links`, and not larger than `most`.
+
+    Raises `OSError`. Whoever reads it counts by himself: it may grow.
+    """
+    # looked at before, as a device may do something when it is opened, and after, as it may change
+    _check(path, path.stat(follow_symlinks=links), most)
+    descriptor = os.open(path, _FLAGS | (0 if links else _NO_LINKS))
+    try:
+        _check(path, os.fstat(descriptor), most)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def _check(path: Path, found: os.stat_result, most: int | None) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    if most is not None and found.st_size > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes", str(path))
 
 
 def parse_key(value: str) -> VerifierKey:

@@ -96,10 +96,18 @@ def events_path(case: str) -> str:
     return f"events/{case}.json"
 
 
+def list_names(count: int) -> list[str]:
+    """The first page, and those that it takes for a list of so many cases."""
+    return [
+        "index.html",
+        *(f"list-{number}.html" for number in range(1, -(-count // PER_PAGE) + 1)),
+    ]
+
+
 def list_pages(cover: Cover, rows: Sequence[Row]) -> Mapping[str, bytes]:
     """`index.html` with what stands out, and the whole list on as many pages as it takes."""
     parts = [rows[start : start + PER_PAGE] for start in range(0, len(rows), PER_PAGE)]
-    names = [f"list-{number}.html" for number in range(1, len(parts) + 1)]
+    _, *names = list_names(len(rows))
     made = {"index.html": _page("Evidence", _first(cover, rows, names), "")}
     for number, (name, part) in enumerate(zip(names, parts, strict=True), start=1):
         title = f"Cases, page {number} of {len(parts)}"

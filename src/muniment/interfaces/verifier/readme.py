@@ -1,9 +1,16 @@
-"""README.txt of an archive: what lies where, how to check it, and what that does not prove."""
+"""
+README.txt of an archive: what lies where, how to check it, and what that does not prove.
 
+It is made again by whoever checks: nobody can write another key, or another command, into it.
+"""
+
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from muniment import __version__
-from muniment.interfaces.verifier.pages import Cover
+from muniment.interfaces.verifier.folder import EXCERPT
+from muniment.interfaces.verifier.pages import Cover, events_path
+from muniment.interfaces.verifier.rows import Row
 
 _TEXT: Final = """\
 EVIDENCE OF {origin}
@@ -57,8 +64,8 @@ called so.
 {notes}"""
 
 
-def readme(cover: Cover, verifier: str, notes: list[str]) -> bytes:
-    """`verifier` is the SHA-256 of the program that lies there."""
+def readme(cover: Cover, verifier: str, notes: Iterable[str]) -> bytes:
+    """`verifier` is the SHA-256 of the program that lies there, `notes` what `missing` says."""
     beyond = f", and {cover.beyond:,} more that the reader may not see" if cover.beyond else ""
     said = "".join(f"\nNOTE: {note}\n" for note in notes)
     return _TEXT.format(
@@ -75,3 +82,12 @@ def readme(cover: Cover, verifier: str, notes: list[str]) -> bytes:
         version=__version__,
         notes=said,
     ).encode()
+
+
+def missing(rows: Iterable[Row], here: Container[str]) -> Iterator[str]:
+    """What could not be had: as it follows from what is here, so that a check says the same."""
+    if EXCERPT not in here:
+        yield "the log itself is not here: whoever took this may not audit it"
+    for row in rows:
+        if row.sessions and events_path(row.case) not in here:
+            yield f"the events of {row.case} are not here, though it had sessions"
