@@ -18,12 +18,13 @@ from typing import Any
 from muniment.access import records
 from muniment.access.counters import erased_counter
 from muniment.access.holding import Run
-from muniment.errors import Conflict, NotFound, NotPermitted
+from muniment.errors import Conflict, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import Draft
 from muniment.operations import permit, retain
 from muniment.operations.attempts import until_it_stands
+from muniment.operations.beginnings import check_meant, one_of
 from muniment.operations.erase import RUNS, Erasing, erase_sections, finish
 from muniment.operations.erase_events import (
     finish_events,
@@ -124,9 +125,11 @@ async def approve(service: Service, caller: Caller, case: str) -> Run:
     """
     Want the same: the list is found anew, and has to be the one that was proposed.
 
-    Raises `NotFound`, `NotPermitted`, and `Conflict` where something else would go by now.
+    The id has to be as long as lists show it. Raises `NotFound`, `NotPermitted`, `Malformed`, and
+    `Conflict` where something else would go by now.
     """
     _check_may(service, caller)
+    check_meant(case, "run")
     await until_it_stands(lambda: _approve(service, caller, case))
     return find(service, case)
 
@@ -391,12 +394,7 @@ async def _close(service: Service, case: str) -> None:
 
 def find(service: Service, beginning: str) -> Run:
     """The run whose id begins so. Raises `NotFound`."""
-    runs = list(service.erasures.holding.runs.values())
-    found = [each for each in runs if each.id.startswith(beginning)] if beginning else []
-    if len(found) != 1:
-        why = "no run begins" if not found else "more than one run begins"
-        raise NotFound(f"{why} with `{beginning:.80}`")
-    return found[0]
+    return one_of(service.erasures.holding.runs.values(), beginning, "run")
 
 
 def listed(service: Service, caller: Caller, limit: int = 100) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.attempts import until_it_stands
+from muniment.operations.beginnings import check_meant, one_of
 from muniment.operations.request import check_text
 from muniment.operations.service import Caller, Service, close, content
 
@@ -74,7 +75,11 @@ async def place(service: Service, caller: Caller, scope: Scope, matter: str, rea
 
 
 async def ask_release(service: Service, caller: Caller, case: str, reason: str) -> Hold:
-    """A person says that it is needed no more. Raises `NotFound`, `NotPermitted`, `Conflict`."""
+    """
+    A person says that it is needed no more. The id has to be as long as lists show it.
+
+    Raises `NotFound`, `NotPermitted`, `Malformed` and `Conflict`.
+    """
     _check_words(reason, "reason")
 
     def say(hold: Hold, actor: Actor, now: datetime) -> list[Draft]:
@@ -113,8 +118,10 @@ async def _say(
     say: Callable[[Hold, Actor, datetime], list[Draft]],
 ) -> Hold:
     async def attempt() -> None:
+        actor = _may(service, caller)
+        check_meant(case, "hold")
         hold = find(service, case)
-        drafts = say(hold, _may(service, caller), service.now())
+        drafts = say(hold, actor, service.now())
         await _append(service, caller, drafts, hold.id, hold.head)
 
     await until_it_stands(attempt)
@@ -206,12 +213,7 @@ def persons_of(service: Service, name: str) -> Iterator[str]:
 
 def find(service: Service, beginning: str) -> Hold:
     """The hold whose id begins so. Raises `NotFound`."""
-    holds = list(service.erasures.holding.holds.values())
-    found = [each for each in holds if each.id.startswith(beginning)] if beginning else []
-    if len(found) != 1:
-        why = "no hold begins" if not found else "more than one hold begins"
-        raise NotFound(f"{why} with `{beginning:.80}`")
-    return found[0]
+    return one_of(service.erasures.holding.holds.values(), beginning, "hold")
 
 
 # --- looking ------------------------------------------------------------------------------------
