@@ -23,10 +23,9 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations import campaigns
 from muniment.operations.attempts import until_it_stands
-from muniment.operations.campaign_population import facts_at_best
+from muniment.operations.campaign_population import at_any_hour, facts_at_best
 from muniment.operations.end import end_what_rested
 from muniment.operations.service import Service
-from muniment.policy.decide import ask_request
 
 #: begins the ids of the cases of what was withdrawn
 WITHDRAWALS: Final = "elg"
@@ -187,7 +186,7 @@ async def _look_at(
         return await _access(service, found, entries, item)
     if item.what == "approver":
         who = service.registry.principals.get(str(told["principal"]))
-        still = who is not None and who.active and told["group"] in who.groups
+        still = who is not None and told["group"] in who.groups  # whoever is on leave comes back
         return None if still else _Done(item=item.number, said=item.said, how="not-allowed")
     rule = service.policy().by_id.get(str(told["rule"]))
     still = rule is not None and rule.sha256 == told["sha256"]
@@ -244,18 +243,17 @@ async def _access(
 
 
 def _is_allowed(service: Service, item: Item, who: str, resource: str, role: str) -> bool:
-    """As people have it now: by directory and policy; for longer than it was reduced to."""
+    """By directory and policy, also to who is on leave; for longer than it was reduced to."""
     registry = service.registry
     principal, defined = registry.principals.get(who), registry.role(resource, role)
     if principal is None or defined is None:
         return False
-    if not all(link.active for link in registry.chain(principal)):
-        return False
     asking = facts_at_best(registry, principal, defined, service.now())
-    decision = ask_request(service.policy(), asking)
-    if item.said is not None and item.said.verdict == "reduce" and item.said.to.isdecimal():
-        return decision.outcome != "deny" and (decision.max_seconds or 0) > int(item.said.to)
-    return decision.outcome != "deny"
+    decision, *_ = at_any_hour(service.policy(), asking)
+    if decision.outcome == "deny":
+        return False
+    to = "" if item.said is None else item.said.to
+    return not to.isdecimal() or decision.max_seconds is None or decision.max_seconds > int(to)
 
 
 def _holds_something(service: Service, who: str, resource: str, role: str) -> bool:
