@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from muniment.access import campaign, records
 from muniment.access.campaign import Campaign
-from muniment.access.campaign_items import Item, Items, root_of
+from muniment.access.campaign_items import Item, Items
 from muniment.errors import FoldInvalid
 from muniment.evidence.steps import failing_as, require
 from muniment.evidence.store import Entry
@@ -56,7 +56,7 @@ def replay(entries: Sequence[Entry], documents: Mapping[bytes, bytes]) -> Replay
     opened = stands.opened
     items = Items.read((_document(documents, each) for each in opened.sheets), opened.silence)
     _require(len(items.items) == opened.items, "there are other items than were recorded")
-    _require(root_of(items.lines) == opened.items_root, "the lines are not those of the root")
+    _require(items.root == opened.items_root, "the lines are not those of the root")
     for entry in entries[1:]:
         step(items, records.parse(entry.header), entry.header.position, documents)
     return Replayed(campaign=stands, items=items)
@@ -102,7 +102,7 @@ def check(
             raise FoldInvalid("no campaign")
         items = Items.read((_document(documents, each) for each in opened.sheets), opened.silence)
     require(13, len(items.items) == opened.items, "there are other items than were recorded")
-    require(13, root_of(items.lines) == opened.items_root, "the lines are not those of the root")
+    require(13, items.root == opened.items_root, "the lines are not those of the root")
     with failing_as(14):
         for entry in case[1:]:
             step(items, records.parse(entry.header), entry.header.position, documents)

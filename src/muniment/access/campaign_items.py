@@ -11,8 +11,9 @@ what was recorded.
 import gzip
 import json
 import zlib
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -81,11 +82,6 @@ def lines_of(document: bytes) -> list[bytes]:
     return lines
 
 
-def root_of(lines: Iterable[bytes]) -> bytes:
-    """RFC 6962 root over lines, in their order."""
-    return merkle.root(map(merkle.leaf_hash, lines))
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Named:
     """Whom and what the items of one campaign are about, all together."""
@@ -126,11 +122,29 @@ class Said:
 
 
 @dataclass(slots=True)
+class Sheets:
+    """The lines of all items, as they were recorded: packed, but for the sheet looked at last."""
+
+    packed: list[bytes] = field(default_factory=list)
+    #: number of the first item of each
+    starts: list[int] = field(default_factory=list)
+    _last: tuple[int, list[bytes]] = (-1, [])
+
+    def line(self, number: int) -> bytes:
+        place = bisect_right(self.starts, number) - 1
+        last, lines = self._last
+        if last != place:
+            lines = lines_of(unpacked(self.packed[place]))
+            self._last = place, lines
+        return lines[number - self.starts[place]]
+
+
+@dataclass(slots=True)
 class Item:
-    """One line, and what became of it."""
+    """One line, and what became of it. There are many: what several say alike stands once."""
 
     number: int
-    line: bytes = field(repr=False)
+    sheets: Sheets = field(repr=False)
     what: str
     #: whether there is something that would have to be taken away
     live: bool
@@ -144,7 +158,7 @@ class Item:
 
     def told(self) -> dict[str, Any]:
         """All that its line says."""
-        value: dict[str, Any] = json.loads(self.line)
+        value: dict[str, Any] = json.loads(self.sheets.line(self.number))
         return value
 
     @property
@@ -157,6 +171,8 @@ class Items:
     """All items of one campaign. Advanced by what was recorded, in order."""
 
     items: list[Item]
+    #: RFC 6962 root over their lines
+    root: bytes
     #: `revoke`: what nobody looked at in time is taken away, and is not reviewed for all that
     silence: str = "none"
     #: the time is over
@@ -165,12 +181,14 @@ class Items:
     @classmethod
     def read(cls, sheets: Iterable[bytes], silence: str) -> "Items":
         """Raises `FoldInvalid` for what is no sheet."""
-        lines = [line for sheet in sheets for line in lines_of(unpacked(sheet))]
-        return cls(items=[_item(n, line) for n, line in enumerate(lines)], silence=silence)
-
-    @property
-    def lines(self) -> Iterator[bytes]:
-        return (item.line for item in self.items)
+        kept, tree, items, alike = Sheets(), merkle.Frontier(), list[Item](), dict[Any, Any]()
+        for sheet in sheets:
+            kept.packed.append(sheet)
+            kept.starts.append(len(items))
+            for line in lines_of(unpacked(sheet)):
+                tree.push(merkle.leaf_hash(line))
+                items.append(_item(len(items), line, kept, alike))
+        return cls(items=items, root=tree.root(), silence=silence)
 
     # --- what was recorded --------------------------------------------------------------------
 
@@ -277,7 +295,7 @@ class Items:
         return self.items[number]
 
 
-def _item(number: int, line: bytes) -> Item:
+def _item(number: int, line: bytes, sheets: Sheets, alike: dict[Any, Any]) -> Item:
     value = _object(line)
     _require(value.keys() >= _REQUIRED and value["item"] == number, f"line {number} is no item")
     barred, live = value["barred"], value["live"]
@@ -286,21 +304,28 @@ def _item(number: int, line: bytes) -> Item:
     _require(all(isinstance(each, str) for each in barred), f"line {number} is no item")
     own, reviewer, person = value.get("persons", []), value["reviewer"], value["person"]
     _require(isinstance(reviewer, str) and isinstance(person, str), f"line {number} is no item")
-    _require(set(own) <= set(barred), f"item {number} lets somebody review himself")
+    _require(
+        isinstance(own, list) and all(each in barred for each in own),
+        f"item {number} lets somebody review himself",
+    )
     approved = value.get("approved", [])
     _require(
         isinstance(approved, list) and all(each in barred for each in approved),
         f"item {number} lets somebody review what he approved",
     )
     _require(not person or person not in barred, f"item {number} is with whom it is about")
+
+    def once(value: Any) -> Any:
+        return alike.setdefault(value, value)
+
     return Item(
         number=number,
-        line=line,
-        what=value["what"],
+        sheets=sheets,
+        what=once(value["what"]),
         live=live,
-        barred=tuple(barred),
-        reviewer=reviewer,
-        person=person,
+        barred=once(tuple(map(once, barred))),
+        reviewer=once(reviewer),
+        person=once(person),
     )
 
 
@@ -316,6 +341,7 @@ def _said(line: bytes, reviewer: str, person: str, position: int) -> tuple[int, 
     _require(verdict in VERDICTS and seconds >= 0, f"`{verdict!a:.40}` as a verdict")
     _require((verdict == "reduce") == bool(to), "reduce says to what, and nothing else does")
     _require(isinstance(to, str) and to.isascii(), "reduce says to what")
+    verdict = VERDICTS[VERDICTS.index(verdict)]  # one for all: there are many
     said = Said(
         verdict=verdict, reviewer=reviewer, person=person, seconds=seconds, position=position, to=to
     )

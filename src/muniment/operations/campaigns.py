@@ -10,7 +10,7 @@ from muniment.access import campaign as life
 from muniment.access import campaign_check, records
 from muniment.access.campaign import Campaign
 from muniment.access.campaign_check import Replayed
-from muniment.access.campaign_items import Item, Items, root_of
+from muniment.access.campaign_items import Item, Items
 from muniment.access.registry import Principal
 from muniment.errors import Conflict, LogInvalid, NotFound, NotPermitted
 from muniment.evidence import moment
@@ -99,7 +99,7 @@ def glance(service: Service, case: str) -> Replayed:
 
 def _items(service: Service, opened: records.CampaignOpened) -> Items:
     items = Items.read(map(service.document, opened.sheets), opened.silence)
-    if len(items.items) != opened.items or root_of(items.lines) != opened.items_root:
+    if len(items.items) != opened.items or items.root != opened.items_root:
         raise LogInvalid("the items of a campaign are not those that were recorded")
     return items
 

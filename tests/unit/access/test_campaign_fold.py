@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from muniment.access import campaign_check, records
 from muniment.access.campaign_check import Replayed
-from muniment.access.campaign_items import OUTCOMES, Items, lines_of, root_of, unpacked, write
+from muniment.access.campaign_items import OUTCOMES, Items, lines_of, unpacked, write
 from muniment.access.records import Actor, Record
 from muniment.errors import FoldInvalid
-from muniment.evidence import canonical
+from muniment.evidence import canonical, merkle
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
 
@@ -89,7 +89,7 @@ class Life:
             size=7,
             root=bytes(32),
             items=len(self.lines),
-            items_root=root_of(self.lines),
+            items_root=merkle.root(map(merkle.leaf_hash, self.lines)),
             sheets=tuple(sha256(sheet).digest() for sheet in sheets),
             completeness=sha256(counted).digest(),
             targets=0,
@@ -268,6 +268,9 @@ def test_silence_takes_nothing_that_only_people_can_take() -> None:
         {"item": 5},
         {"what": "secret"},
         {"barred": [], "persons": ["per_x"]},
+        {"persons": [["per_r0"]]},
+        {"persons": 1},
+        {"approved": [{}]},
         {"reviewer": "prn_x", "person": "per_r0"},
         {"live": 1},
         {"barred": "per_r0"},
@@ -300,6 +303,15 @@ def test_sheets_are_unpacked_by_everybody_and_no_larger_than_they_may_be() -> No
     for wrong in (sheet[:-1], sheet + b"x", b"no", gzip.compress(bytes(64 * 1024 * 1024))):
         with pytest.raises(FoldInvalid):
             unpacked(wrong)
+
+
+def test_every_line_is_found_again_on_its_sheet_in_whatever_order() -> None:
+    lines = [line(n % 3, item=n, more="x" * 500_000) for n in range(7)]
+    sheets = write(lines)
+    found = Items.read(sheets, "none")
+    assert (len(sheets), found.root) == (4, merkle.root(map(merkle.leaf_hash, lines)))
+    for number in (6, 0, 3, 2, 6, 1):
+        assert canonical.encode(found.items[number].told()) == lines[number]
 
 
 def test_more_than_a_campaign_can_hold_is_refused() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from muniment.access import campaign, campaign_check, records
-from muniment.access.campaign_items import OUTCOMES, root_of, write
+from muniment.access.campaign_items import OUTCOMES, write
 from muniment.access.records import Actor, Record
 from muniment.errors import BundleInvalid, FoldInvalid
-from muniment.evidence import canonical
+from muniment.evidence import canonical, merkle
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry, entry_of
 
@@ -34,7 +34,13 @@ ALSO_ANA = Actor(
 MUN_A, MUN_B = ("mun_" + letter * 26 for letter in "ab")
 ELG_A, ELG_B = ("elg_" + letter * 26 for letter in "ab")
 GRANT = {"what": "grant", "case": MUN_A}
-ACCESS = {"what": "access", "principal": "prn_x", "resource": "db", "role": "rw", "held": [MUN_A]}
+ACCESS: dict[str, Any] = {
+    "what": "access",
+    "principal": "prn_x",
+    "resource": "db",
+    "role": "rw",
+    "held": [MUN_A],
+}
 
 
 def gone(case: str = MUN_A) -> tuple[str, Record]:
@@ -100,7 +106,7 @@ class File:
                 size=self.size,
                 root=bytes(32),
                 items=1,
-                items_root=root_of([line]),
+                items_root=merkle.leaf_hash(line),
                 sheets=tuple(sha256(sheet).digest() for sheet in sheets),
                 completeness=sha256(b"[]").digest(),
                 targets=0,
