@@ -1,7 +1,9 @@
 """`muniment report`: made from a log, checked from its folder, and no byte of it can be changed."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -485,13 +487,95 @@ def test_another_key_than_the_readers_proves_nothing(place: Place, tmp_path: Pat
     assert "INVALID" in found.output
 
 
-def test_a_report_of_another_version_is_compared_by_its_digest(place: Place, copy: Path) -> None:
-    rewritten(copy, lambda value: value.update(program="0.0.1"))
+@pytest.mark.parametrize("version", ["0.0.1", "9\x1b[2J", None, 3])
+def test_a_page_that_another_version_is_said_to_have_made_does_not_pass_unseen(
+    place: Place, copy: Path, version: object
+) -> None:
+    rewritten(copy, lambda value: value.update(program=version))
+    (copy / "report.html").write_text("<h1>All controls are met</h1>")
     found = check(place, copy)
+    assert found.exit_code == 1
+    assert json.loads(found.output)["failed_step"] == 10
+    said = json.loads(found.output)["reason"]
+    assert "check it with that version, as it was published" in said
+    assert ("version 0.0.1 " in said) == (version == "0.0.1")
+    assert "\x1b" not in said
+    found = check(place, copy, "--without-pages")
     assert found.exit_code == 0, found.output
     answer = json.loads(found.output)
     assert 10 not in [each["step"] for each in answer["steps"]]
-    assert any("version 0.0.1" in each for each in answer["not_proved"])
+    assert any("do not read them" in each for each in answer["not_proved"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to(__file__),
+        lambda path: path.mkdir(),
+        lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 100 << 30),
+    ],
+    ids=["pipe", "zeros", "link", "folder", "sparse"],
+)
+@pytest.mark.parametrize(
+    "name",
+    ["report.json", "report.html", "oscal.json", "log.excerpt.gz", "control_map.toml",
+     "keys/log.vkey", "document", "bundles", "more"],
+)  # fmt: skip
+def test_what_is_no_plain_file_is_refused_at_once(
+    place: Place, copy: Path, make: Callable[[Path], object], name: str
+) -> None:
+    documents = (each for each in sorted((copy / "documents").iterdir()))
+    path = next(documents) if name == "document" else copy / name
+    path.unlink(missing_ok=True)
+    make(path)
+    signal.alarm(20)  # ends all of it: a pipe that is waited for answers nobody
+    try:
+        found = check(place, copy)
+    finally:
+        signal.alarm(0)
+    assert found.exit_code == 1
+    assert isinstance(found.exception, SystemExit), found.exception
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["summary.html", "REPORT.HTML", "report.html.", "report.html ", "README.txt", ".hidden",
+     "new/page.html", "keys/README.html", "report\u202elmth.exe", "a\nb", "a\x1b[2Jb"],
+)  # fmt: skip
+def test_a_file_that_no_report_has_is_named_and_refused(
+    place: Place, copy: Path, name: str
+) -> None:
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("All controls are met.")
+    found = ask("--check", copy, "--log-key", place.key)
+    assert found.exit_code == 1
+    assert "is no file of this report" in found.output
+    assert not set(found.output) & set("\u202e\x1b")
+    if name.startswith("keys/"):  # whoever lists it himself
+        hashed = sha256(b"All controls are met.").hexdigest()
+        rewritten(copy, lambda value: value["attached"].update({name: hashed}))
+        assert json.loads(check(place, copy).output)["failed_step"] == 7
+
+
+def test_a_folder_of_it_that_is_a_link_is_not_entered(
+    place: Place, copy: Path, tmp_path: Path
+) -> None:
+    (copy / "documents").rename(tmp_path / "elsewhere")
+    (copy / "documents").symlink_to(tmp_path / "elsewhere")
+    found = check(place, copy)
+    assert found.exit_code == 1
+    assert json.loads(found.output)["failed_step"] == 7
+
+
+def test_the_key_that_lies_there_is_the_one_that_signed(place: Place, copy: Path) -> None:
+    other = f"{SigningKey.generate(place.year.key.verifier.name).verifier.vkey}\n".encode()
+    (copy / "keys/log.vkey").write_bytes(other)
+    hashed = sha256(other).hexdigest()
+    rewritten(copy, lambda value: value["attached"].update({"keys/log.vkey": hashed}))
+    found = json.loads(check(place, copy).output)
+    assert (found["failed_step"], "another key" in found["reason"]) == (7, True)
 
 
 # --- asked ------------------------------------------------------------------------------------

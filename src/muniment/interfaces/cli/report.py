@@ -97,6 +97,11 @@ def _keys(
     help="Compute a report again from what is attached to it, offline.",
 )
 @click.option(
+    "--without-pages",
+    is_flag=True,
+    help="With --check: do not compare the page, which you then do not read.",
+)
+@click.option(
     "--log-key",
     multiple=True,
     callback=_keys,
@@ -132,6 +137,7 @@ def report_command(
     listing: bool,
     issued: bool,
     oscal: bool,
+    without_pages: bool,
     as_json: bool,
 ) -> None:
     """
@@ -154,7 +160,8 @@ def report_command(
         if not log_key:
             raise click.UsageError("--check needs --log-key: from whom you trust, not from DIR")
         whom = reader(log_key, witnesses, own_witnesses, tsa_roots)
-        ctx.exit(_check(checked, log_key, heads, whom, as_json=as_json))
+        pages = {"without_pages": without_pages, "as_json": as_json}
+        ctx.exit(_check(checked, log_key, heads, whom, **pages))
     if framework is None or period is None or output is None:
         raise click.UsageError("a report needs --framework, --period and -o DIR")
     if log is not None and not log_key:
@@ -404,6 +411,7 @@ def _check(
     heads: tuple[Path, ...],
     whom: grades.Reader,
     *,
+    without_pages: bool,
     as_json: bool,
 ) -> int:
     from muniment.interfaces.cli import report_files
@@ -412,8 +420,9 @@ def _check(
     notes = [read_head(head) for head in heads]
     try:
         found = report_files.check_report(
-            folder, keys, heads=notes, reader=whom, progress=bar("counting")
-        )
+            folder, keys, heads=notes, reader=whom, without_pages=without_pages,
+            progress=bar("counting"),
+        )  # fmt: skip
     except BundleInvalid as failed:
         reason = str(failed).partition(": ")[2]
         answer = {"folder": str(folder), "holds": False, "failed_step": failed.step}

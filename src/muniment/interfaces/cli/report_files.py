@@ -17,14 +17,7 @@ from typing import Any, Final
 
 from muniment import __version__
 from muniment.access import check
-from muniment.errors import (
-    BundleInvalid,
-    Conflict,
-    LogInvalid,
-    Malformed,
-    MunimentError,
-    NotCanonical,
-)
+from muniment.errors import BundleInvalid, Conflict, Malformed, MunimentError, NotCanonical
 from muniment.evidence import canonical, moment
 from muniment.evidence.bundle import MAX_BUNDLE
 from muniment.evidence.excerpt_proof import STEPS as EXCERPT_STEPS
@@ -33,6 +26,8 @@ from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.steps import failing_as, require
 from muniment.evidence.verdict import NOBODY, Reader, Verdict
 from muniment.interfaces.cli import report_oscal, report_page
+from muniment.interfaces.verifier.folder import digest_in, paths_in, pieces_in, read_in
+from muniment.interfaces.verifier.record_words import clean
 from muniment.oversight import control_map, report
 from muniment.oversight.controls import TESTS
 from muniment.oversight.report import Counting
@@ -51,9 +46,6 @@ _MADE: Final[Mapping[str, Callable[[dict[str, Any], str], bytes]]] = {
     PAGE: lambda value, digest: report_page.page(value, digest).encode(),
     OSCAL: report_oscal.assessment_results,
 }
-#: folders in which nothing may lie that the report does not name
-_OWN: Final = (BUNDLES, DOCUMENTS, "keys")
-_PIECE: Final = 1 << 20
 
 #: What each step of a check establishes, in a reader's words: those of the excerpt come first.
 STEPS: Final[Mapping[int, str]] = {
@@ -123,7 +115,7 @@ class Making:
         counting = Counting()
         with _uncollected():
             proved = verify_excerpt(
-                _pieces(self.folder / EXCERPT), self.key, see=counting.take, progress=progress
+                pieces_in(self.folder, EXCERPT), self.key, see=counting.take, progress=progress
             )
         return counting, proved
 
@@ -154,29 +146,34 @@ def check_report(
     *,
     heads: Sequence[bytes] = (),
     reader: Reader = NOBODY,
+    without_pages: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> CheckedReport:
     """
     All steps over a folder. Raises `BundleInvalid` with the number of the step that failed.
 
-    Nothing but files in the folder is opened.
+    Nothing but files in the folder is opened. Only the version that made a page makes it again, so
+    another one refuses it, unless the reader does `without_pages`.
     """
     value = _read_report(folder)
     counting = Counting()
     with _uncollected():
         proved = verify_excerpt(
-            _pieces(folder / EXCERPT), key, heads=heads, reader=reader, see=counting.take,
+            pieces_in(folder, EXCERPT), key, heads=heads, reader=reader, see=counting.take,
             progress=progress,
         )  # fmt: skip
     steps = dict(proved.steps)
     with failing_as(7):
-        steps[7] = f"{_check_attached(folder, value['attached']):,} files"
+        steps[7] = f"{_check_attached(folder, value['attached'], proved):,} files"
     with failing_as(8):
         steps[8] = _check_numbers(folder, value, counting, proved)
     steps[9] = f"{_check_bundles(folder, value, key, proved):,} bundles"
-    with failing_as(10):
-        doubts = _check_made(folder, value)
-    if not doubts:
+    doubts: list[str] = []
+    if without_pages:
+        doubts.append(f"what {' and '.join(_MADE)} say: they were not compared, do not read them")
+    else:
+        with failing_as(10):
+            _check_made(folder, value)
         steps[10] = "byte for byte"
     if value["map"] != sha256(control_map.shipped()).hexdigest():
         doubts.append(f"that its control map is ours: it is another, sha256:{value['map']}")
@@ -191,7 +188,7 @@ def check_report(
 
 def _read_report(folder: Path) -> dict[str, Any]:
     with failing_as(7):
-        value = canonical.decode(_read(folder / REPORT, MAX_REPORT), max_bytes=MAX_REPORT)
+        value = canonical.decode(read_in(folder, REPORT, MAX_REPORT), max_bytes=MAX_REPORT)
         if not isinstance(value, dict) or value.get("format") != report.FORMAT:
             raise NotCanonical(f"`{REPORT}` is no report of the format {report.FORMAT}")
         attached = value.get("attached")
@@ -200,33 +197,26 @@ def _read_report(folder: Path) -> dict[str, Any]:
         return value
 
 
-def _check_attached(folder: Path, attached: Mapping[str, Any]) -> int:
-    present = {EXCERPT, MAP, *_lying(folder)}
+def _check_attached(folder: Path, attached: Mapping[str, Any], proved: ProvedExcerpt) -> int:
+    present = set(paths_in(folder))
     for name, digest in attached.items():
-        require(7, name in present, f"`{name}` is missing, or lies where no file of a report does")
-        hashed = sha256()
-        for piece in _pieces(folder / name):
-            hashed.update(piece)
-        require(7, hashed.hexdigest() == digest, f"`{name}` was changed")
-    strangers = sorted(present - attached.keys())
-    require(7, not strangers, f"the report does not name `{''.join(strangers[:1])}`")
+        placed = name in (EXCERPT, MAP, KEY) or name.startswith((f"{BUNDLES}/", f"{DOCUMENTS}/"))
+        here = name in present and placed
+        require(7, here, f"`{name}` is missing, or lies where no file of a report does")
+        require(7, digest_in(folder, name) == digest, f"`{name}` was changed")
+    # whoever lists what he put there still vouches for nothing: a report has these and no others
+    strangers = sorted(present - attached.keys() - {REPORT, *_MADE})
+    require(7, not strangers, f"`{''.join(strangers[:1])}` is no file of this report")
+    if KEY in attached:
+        own = read_in(folder, KEY, MAX_REPORT) == f"{proved.key.vkey}\n".encode()
+        require(7, own, f"`{KEY}` is another key than the one that signed")
     return len(attached)
-
-
-def _lying(folder: Path) -> Iterator[str]:
-    """Plain files: what leads elsewhere, or never ends, is no part of a report."""
-    for own in _OWN:
-        if (folder / own).is_dir():
-            for each in (folder / own).iterdir():
-                plain = each.is_file() and not each.is_symlink()
-                require(7, plain, f"`{own}/{each.name}` is no plain file")
-                yield f"{own}/{each.name}"
 
 
 def _check_numbers(
     folder: Path, value: Mapping[str, Any], counting: Counting, proved: ProvedExcerpt
 ) -> str:
-    again = recount(_read(folder / MAP, control_map.MAX_MAP), value, counting, proved)
+    again = recount(read_in(folder, MAP, control_map.MAX_MAP), value, counting, proved)
     beside = {"attached", "documents_missing", "program"}
     told = {name: each for name, each in value.items() if name not in beside}
     for name in sorted(told.keys() | again.keys()):
@@ -284,7 +274,7 @@ def _check_bundles(
     excepted = set(excepted_cases(value))
     for name in names:
         try:
-            bundle = check.verify(_read(folder / name, MAX_BUNDLE), key)
+            bundle = check.verify(read_in(folder, name, MAX_BUNDLE), key)
         except MunimentError as error:
             raise BundleInvalid(9, f"`{name}`: {error}") from error
         require(9, bundle.proved.log_id == proved.log_id, f"`{name}` is of another log")
@@ -294,20 +284,21 @@ def _check_bundles(
     return len(names)
 
 
-def _check_made(folder: Path, value: dict[str, Any]) -> list[str]:
+def _check_made(folder: Path, value: dict[str, Any]) -> None:
     """That what was made of the report is what this program makes of it."""
-    digest = sha256(_read(folder / REPORT, MAX_REPORT)).hexdigest()
-    there = [name for name in _MADE if name == PAGE or (folder / name).is_file()]
-    shown = {name: _read(folder / name, MAX_REPORT) for name in there}
-    if value.get("program") != __version__:
-        for name, data in shown.items():
-            require(10, digest.encode() in data, f"`{name}` is of another report")
-        made_by = f"which version {value.get('program')!s:.40} made: this version makes others"
-        return [f"{' and '.join(shown)}, {made_by}"]
-    for name, data in shown.items():
-        holds = data == _MADE[name](value, digest)
-        require(10, holds, f"`{name}` shows something else than the report")
-    return []
+    program = value.get("program")
+    other = clean(program)[:40] if isinstance(program, str) else "unknown"
+    require(
+        10,
+        program == __version__,
+        f"version {other} made the page, as it says, and this is {__version__}: check it with that"
+        " version, as it was published, or `--without-pages`",
+    )
+    digest = sha256(read_in(folder, REPORT, MAX_REPORT)).hexdigest()
+    for name, make in _MADE.items():
+        if name == PAGE or name in paths_in(folder):
+            shown = read_in(folder, name, MAX_REPORT)
+            require(10, shown == make(value, digest), f"`{name}` shows something else")
 
 
 def excepted_cases(value: Mapping[str, Any]) -> Iterator[str]:
@@ -338,24 +329,3 @@ def _uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                yield piece
-    except OSError as error:
-        raise LogInvalid(f"`{path.name}` cannot be read: {error.strerror}") from error
-
-
-def _read(path: Path, most: int) -> bytes:
-    """One byte too many is enough to see that it is too large."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise LogInvalid(f"`{path.name}` cannot be read: {error.strerror}") from error
-    if len(data) > most:
-        raise LogInvalid(f"`{path.name}` is larger than a file of a report can be")
-    return data

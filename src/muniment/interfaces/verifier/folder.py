@@ -40,7 +40,7 @@ WITNESSES: Final = "keys/witnesses"
 VERIFIER: Final = "muniment-verify.pyz"
 #: whatever else its files are: the lists of so many cases stay below what is read of them
 MAX_CASES: Final = 100_000
-#: of the excerpt, of `SHA256SUMS` and `manifest.json`, of any other file
+#: of an excerpt, of `SHA256SUMS` and `manifest.json`, of any other file
 MAX_EXCERPT, _MAX_LIST, _MAX_FILE = 4 << 30, 64 << 20, 256 << 20
 _PIECE: Final = 1 << 20
 #: folders in folders, of policies most of all
@@ -186,7 +186,7 @@ def open_in(folder: Path, path: str) -> BinaryIO:
         place /= name
         if place.is_symlink():
             raise OSError(errno.EINVAL, "it lies behind a link", str(place))
-    most = MAX_EXCERPT if path == EXCERPT else _MAX_FILE
+    most = MAX_EXCERPT if path.endswith("excerpt.gz") else _MAX_FILE
     return plain(folder / path, most=most)
 
 
