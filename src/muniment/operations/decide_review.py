@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-from muniment.access import records
-from muniment.access.campaign_items import VERDICTS, Item
+from muniment.access import records, window
+from muniment.access.campaign_items import VERDICTS, Item, Items
 from muniment.access.registry import Principal
 from muniment.errors import Conflict, FoldInvalid, Malformed, NotFound
 from muniment.evidence import canonical
@@ -33,7 +33,7 @@ class Verdict:
     item: int
     verdict: str
     reason: str = ""
-    #: of `reduce`: a smaller role of the resource, or the longest time in seconds
+    #: of `reduce`: a smaller role of the resource, or the longest time: `15m`, or in seconds
     to: str = ""
 
 
@@ -47,6 +47,7 @@ async def decide(
     which. Raises `NotFound`,
     `NotPermitted`, `Malformed`, and `Conflict` for what is not his to say, or too late.
     """
+    verdicts = [replace(each, to=_in_seconds(each.to)) for each in verdicts]
     for each in verdicts:
         _check(each)
     if not 0 < len(verdicts) <= MOST:
@@ -55,6 +56,14 @@ async def decide(
         lambda: _decide(service, caller, case, verdicts, shown)
     )
     return tallies
+
+
+def _in_seconds(to: str) -> str:
+    """A length of time, as it is recorded; a role stays as it is."""
+    try:
+        return str(window.seconds(to))
+    except Malformed:
+        return to
 
 
 def _check(verdict: Verdict) -> None:
@@ -79,6 +88,7 @@ async def _decide(
     numbers, since = [each.item for each in verdicts], _last_answer(principal, entries)
     seconds = seconds_looked(service, caller, case, numbers, shown, since)
     lines = _lines(verdicts, seconds)
+    _check_reductions(service, found.items, verdicts)
     actor, now = service.actor(caller), service.now()
     try:
         tallies = found.items.decide(
@@ -111,6 +121,27 @@ async def _decide(
         )
     )
     return tallies
+
+
+def _check_reductions(service: Service, items: Items, verdicts: Sequence[Verdict]) -> None:
+    """To less than there is, of what there is. Whatever else is wrong the fold says."""
+    for each in verdicts:
+        known = 0 <= each.item < len(items.items)
+        if each.verdict != "reduce" or not known or items.items[each.item].what != "access":
+            continue
+        told = items.items[each.item].told()
+        if each.to.isdecimal():
+            longest = int(told["max_seconds"])
+            if not 0 < int(each.to) < (longest or 1 << 31):
+                most = f"shorter than {window.text(longest)}" if longest else "of a second or more"
+                raise Malformed(f"item {each.item}: the time that it is reduced to is {most}")
+            continue
+        role = service.registry.role(str(told["resource"]), each.to)
+        if role is None or role.withdrawn or each.to == told["role"]:
+            raise Malformed(
+                f"item {each.item}: `{each.to}` is no other role of `{told['resource']}`; "
+                "name one, or a time"
+            )
 
 
 def _check_reviews(service: Service, principal: Principal, opened: records.CampaignOpened) -> None:

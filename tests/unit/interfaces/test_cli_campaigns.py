@@ -189,6 +189,8 @@ def test_a_verdict_is_one_of_four(service: FakeService, capsys: pytest.CaptureFi
     assert "recorded: 2 keep; 1 of your 3 items wait" in said(capsys)
     assert run(["reviews", "decide", REVIEW, "0"]) == 2
     assert run(["reviews", "decide", REVIEW, "0", "--keep", "--reduce", "60"]) == 2
+    assert run(["reviews", "decide", REVIEW, "0", "--keep", "--revoke"]) == 2
+    assert run(["reviews", "decide", REVIEW, "3-1", "--keep"]) == 2
 
 
 def test_numbers_and_ranges_are_items() -> None:

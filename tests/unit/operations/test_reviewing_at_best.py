@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from muniment.errors import Malformed
 from muniment.operations import apply_reviews, campaigns
 from muniment.operations.decide_review import Verdict, decide
 from muniment.operations.open_campaign import open_campaign
@@ -116,3 +117,28 @@ async def test_an_approver_on_leave_approves_when_he_comes_back(scenario: Scenar
     assert await outstanding(scenario, case) == [item["item"]]
     await scenario.change("cy", groups=("engineering",))
     assert await outstanding(scenario, case) == []
+
+
+@pytest.mark.parametrize("to", ["nothing-like-it", "readwrite", "0", "8h", "99999999"])
+async def test_an_item_is_reduced_to_less_than_there_is_of_what_there_is(
+    scenario: Scenario, to: str
+) -> None:
+    case, found = await opened(scenario)
+    item = prod(about(scenario, found, "ana"))
+    with pytest.raises(Malformed, match=rf"item {item['item']}: "):
+        await say(scenario, case, item, "reduce", to=to)
+
+
+@pytest.mark.parametrize(("to", "kept"), [("personal", "personal"), ("15m", "900"), ("60", "60")])
+async def test_an_item_is_reduced_to_another_role_or_to_a_shorter_time(
+    scenario: Scenario, to: str, kept: str
+) -> None:
+    case, found = await opened(scenario)
+    item = prod(about(scenario, found, "ana"))
+    await say(scenario, case, item, "reduce", to=to)
+    assert campaigns.read(scenario.service, case)[0].items.items[item["item"]].said.to == kept
+
+
+def prod(found: list[dict[str, Any]]) -> dict[str, Any]:
+    where = ("orders-prod", "readwrite")
+    return next(each for each in found if (each.get("resource"), each.get("role")) == where)

@@ -301,20 +301,19 @@ def _facts(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @reviews_command.command("decide")
 @case_argument
 @click.argument("items", nargs=-1, required=True)
-@click.option("--keep", "verdicts", flag_value="keep", help="It is as it should be.")
-@click.option("--revoke", "verdicts", flag_value="revoke", help="It is taken away.")
-@click.option("--abstain", "verdicts", flag_value="abstain", help="You cannot say.")
-@click.option("--reduce", "to", metavar="ROLE|SECONDS", help="Less would do: this much.")
+@click.option("--keep", is_flag=True, help="It is as it should be.")
+@click.option("--revoke", is_flag=True, help="It is taken away.")
+@click.option("--abstain", is_flag=True, help="You cannot say.")
+@click.option("--reduce", metavar="ROLE|TIME", help="Less would do: a smaller role, or 15m.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; only keeping needs none.")
 @json_option
 def reviews_decide(
     case: str,
     items: tuple[str, ...],
     *,
-    verdicts: str | None,
-    to: str | None,
     reason: str,
     as_json: bool,
+    **verdicts: bool | str | None,
 ) -> None:
     """
     Say what is to become of your ITEMS: numbers, and ranges as in `3-7`.
@@ -322,12 +321,13 @@ def reviews_decide(
     How long you looked is recorded: from when `reviews show` listed these, or from your last
     verdicts, to now.
     """
-    if (verdicts is None) == (to is None):
+    given = [name for name, value in verdicts.items() if value not in (None, False)]
+    if len(given) != 1:
         raise click.UsageError("one of --keep, --revoke, --reduce and --abstain")
-    wanted = numbers(items)
+    wanted, to = numbers(items), verdicts["reduce"]
     said = {
         "items": wanted,
-        "verdict": verdicts or "reduce",
+        "verdict": given[0],
         "reason": reason,
         "to": to or "",
     }
@@ -347,6 +347,8 @@ def numbers(items: tuple[str, ...]) -> list[int]:
         last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and len(last) < 9):  # noqa: PLR2004 (more than any review has)
             raise click.UsageError(f"`{each}` is no number of an item, and no range of them")
+        if int(last) < int(first):
+            raise click.UsageError(f"`{each}` ends before it begins: write `{last}-{first}`")
         if int(last) - int(first) >= MOST:
             raise click.UsageError(f"hand in at most {MOST:,} items at once")
         found |= dict.fromkeys(range(int(first), int(last) + 1))

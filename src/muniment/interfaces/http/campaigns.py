@@ -35,7 +35,7 @@ class Said(Body):
     verdict: Literal["keep", "revoke", "reduce", "abstain"]
     #: needed for whatever is not kept
     reason: str = Field(default="", max_length=4000)
-    #: of `reduce`: a smaller role of the resource, or the longest time in seconds
+    #: of `reduce`: a smaller role of the resource, or the longest time: `15m`, or in seconds
     to: str = Field(default="", max_length=128)
 
 
