@@ -72,6 +72,7 @@ async def run(bench: Bench) -> list[Figure]:
             unit="MiB",
             beside=f"{small:,} grants",
             yardstick=taken["_check", small].memory,
+            goal=at_most(2.5),
         ),
     ]
 

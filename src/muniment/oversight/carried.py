@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 from muniment.access import records
 from muniment.evidence import canonical
@@ -37,16 +37,12 @@ OPENING: Final = frozenset(
 #: of these the newest is carried over, as what it says holds until the next
 STANDING: Final = frozenset((records.LogWitnessed.KIND,))
 STATEMENT: Final = records.EvidenceMeasured.KIND
-#: entries between the size that a statement is about and itself
-MOST_BETWEEN: Final = 1 << 13
+#: entries between the size that a statement is about and itself; with more it is none that holds
+MOST_BETWEEN: Final = 1 << 15
 
 
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """Where a case stands: position and log index of its newest record."""
-
-    position: int
-    index: int
+#: where a case stands: position and log index of its newest record
+Newest: TypeAlias = tuple[int, int]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,7 +52,8 @@ class OpenCases:
     cases: dict[str, Newest] = field(default_factory=dict)
     #: how far the log was seen
     size: int = 0
-    #: the first statement that was found true, as to what was shown up to then: when it was made
+    #: the first statement about the last stretch of entries in a row that was found true: when it
+    #: was made. One before a gap says nothing of what the gap hides
     stated: datetime | None = None
     #: statements that were found untrue, by their record
     untrue: list[str] = field(default_factory=list)
@@ -70,22 +67,22 @@ class OpenCases:
     def take(self, index: int, header: Header) -> None:
         """The next record that is shown."""
         if index != self.size:
-            self._whole_from = index
-        self.size = index + 1
-        if header.kind in STANDING:
-            self._move(index, header.kind, Newest(header.position, index))
-        elif header.kind in OPENING and header.position == 0:
-            self._move(index, header.case, Newest(0, index))
-        elif header.case in self.cases:
+            self._whole_from, self.stated = index, None
+        self.size, kind = index + 1, header.kind
+        if header.case in self.cases:
             self._go_on(index, header)
-        if header.kind == STATEMENT:
-            self._hold_against(header)
+        elif kind in OPENING and header.position == 0:
+            self._move(index, header.case, (0, index))
+        elif kind in STANDING:
+            self._move(index, kind, (header.position, index))
+        elif kind == STATEMENT:
+            self._hold_against(index, header)
 
     def _go_on(self, index: int, header: Header) -> None:
-        due = self.cases[header.case].position + 1
+        due = self.cases[header.case][0] + 1
         # what is shown of it with a hole is as good as not shown: no statement fits it then
         closed = header.kind == CASE_CLOSED or header.position != due
-        self._move(index, header.case, None if closed else Newest(due, index))
+        self._move(index, header.case, None if closed else (due, index))
 
     def _move(self, index: int, case: str, to: Newest | None) -> None:
         self._moved.append((index, case, self.cases.get(case)))
@@ -98,8 +95,8 @@ class OpenCases:
         """What is stated of the log as far as it was seen."""
         return _document(self.size, self.cases)
 
-    def _document_at(self, size: int) -> bytes | None:
-        """The same of an earlier size; None if that is too long ago."""
+    def _document_at(self, size: int) -> bytes:
+        """The same of an earlier size, at most `MOST_BETWEEN` ago."""
         cases = dict(self.cases)
         for index, case, before in reversed(self._moved):
             if index < size:
@@ -108,19 +105,17 @@ class OpenCases:
                 cases.pop(case, None)
             else:
                 cases[case] = before
-        else:
-            if len(self._moved) == MOST_BETWEEN:
-                return None
         return _document(size, cases)
 
-    def _hold_against(self, header: Header) -> None:
+    def _hold_against(self, index: int, header: Header) -> None:
         size = stated_size(header)
-        if size is None or size < self._whole_from:
+        if size is None:
             return
-        document = self._document_at(size)
-        if document is None:
-            return
-        if sha256(document).digest() in header.documents:
+        if not 0 <= index - size <= MOST_BETWEEN:
+            self.untrue.append(header.id)  # or nobody could ever hold it against anything
+        elif size < self._whole_from:
+            return  # what it is about is not shown: it is held in the report of the time before
+        elif sha256(self._document_at(size)).digest() in header.documents:
             self.stated = self.stated or header.at
         else:
             self.untrue.append(header.id)
@@ -137,7 +132,7 @@ def stated_size(header: Header) -> int | None:
 
 def _document(size: int, cases: Mapping[str, Newest]) -> bytes:
     """Of many cases the digest alone: they stand in the log."""
-    lines = (f'["{case}",{at.position},{at.index}]\n' for case, at in sorted(cases.items()))
+    lines = (f'["{case}",{at[0]},{at[1]}]\n' for case, at in sorted(cases.items()))
     hashed = sha256()
     for line in lines:
         hashed.update(line.encode())

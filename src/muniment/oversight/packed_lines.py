@@ -10,6 +10,7 @@ import marshal
 from collections.abc import Hashable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from operator import attrgetter
 from typing import Any, Final
 
 from muniment.oversight.population_line import Approved, Ended, Line
@@ -33,6 +34,9 @@ _OWN: Final = ("first", "last", "records", "seconds", "lag_ms", "actions", "find
 _MOMENTS: Final = (
     "authorized", "starts", "until", "issued", "gone", "unseen", "closed", "last_used"
 )  # fmt: skip
+_ALIKE_OF: Final = tuple(attrgetter(*names) for names in _ALIKE)
+_OWN_OF: Final = attrgetter(*_OWN)
+_MOMENTS_OF: Final = attrgetter(*_MOMENTS)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MS: Final = timedelta(milliseconds=1)
 
@@ -49,6 +53,10 @@ class Lines(MutableMapping[str, Line]):
     def __getitem__(self, case: str) -> Line:
         kept = self._kept[case]
         return self._unfolded(case, kept) if isinstance(kept, bytes) else kept
+
+    def get(self, case: str, default: Any = None) -> Any:
+        """Asked of each record of a log: without the exception that the mixin takes for it."""
+        return self[case] if case in self._kept else default
 
     def __setitem__(self, case: str, line: Line) -> None:
         self._kept[case] = line if line.closed is None else self._folded(line)
@@ -70,13 +78,13 @@ class Lines(MutableMapping[str, Line]):
         return marshal.dumps(
             (
                 (began - _EPOCH) // _MS,
-                *(self._number(tuple(getattr(line, name) for name in names)) for names in _ALIKE),
-                *(getattr(line, name) for name in _OWN),
-                *(_since(began, getattr(line, name)) for name in _MOMENTS),
+                *[self._number(said(line)) for said in _ALIKE_OF],
+                *_OWN_OF(line),
+                *[None if at is None else (at - began) // _MS for at in _MOMENTS_OF(line)],
                 tuple(
                     (
                         self._number((each.approver, each.person, each.assurance, each.mfa)),
-                        _since(began, each.at),
+                        (each.at - began) // _MS,
                     )
                     for each in line.approved
                 ),
@@ -84,7 +92,7 @@ class Lines(MutableMapping[str, Line]):
                 if line.end is None
                 else (
                     self._number((line.end.how, line.end.by, line.end.reason)),
-                    _since(began, line.end.at),
+                    (line.end.at - began) // _MS,
                 ),
             )
         )
@@ -116,12 +124,8 @@ class Lines(MutableMapping[str, Line]):
         )
 
     def _number(self, values: tuple[Any, ...]) -> int:
-        key = tuple(tuple(each.items()) if isinstance(each, dict) else each for each in values)
+        key = tuple([tuple(each.items()) if type(each) is dict else each for each in values])
         number = self._numbers.setdefault(key, len(self._said))
         if number == len(self._said):
             self._said.append(values)
         return number
-
-
-def _since(began: datetime, at: datetime | None) -> int | None:
-    return None if at is None else (at - began) // _MS

@@ -89,7 +89,8 @@ class Population:
             line.last, line.records = index, header.position + 1
             if (of_case := _OF_CASE.get(header.kind)) is not None:
                 of_case(line, header, records.parse(header))
-            self.lines[header.case] = line
+            if line.closed is not None:
+                self.lines[header.case] = line
         elif header.kind == AccessRequested.KIND:
             self.lines[header.case] = _requested(index, header, records.parse(header))
         elif (elsewhere := _ELSEWHERE.get(header.kind)) is not None:
