@@ -1,4 +1,4 @@
-"""Whatever keeps events: SQLite so far."""
+"""Whatever keeps events: SQLite, and what shows those of it that were not erased."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,6 +11,8 @@ pytest.register_assert_rewrite(
     "muniment.testing.event_store_contract", "muniment.testing.event_looking_contract"
 )
 
+from muniment.operations.erase import Erasures  # noqa: E402
+from muniment.operations.remaining_events import RemainingEvents  # noqa: E402
 from muniment.stores.events import SQLiteEventStore  # noqa: E402
 from muniment.testing.event_store_contract import EventStoreContract  # noqa: E402
 from muniment.testing.faulty import Disk  # noqa: E402
@@ -46,3 +48,25 @@ class TestSQLiteEventStore(EventStoreContract):
         return lambda disk: closing_all.enter_context(
             closing(FaultySQLiteEvents(tmp_path / "events.db", disk))
         )
+
+
+class TestRemainingEvents(EventStoreContract):
+    """Where the log says of nothing that it was erased, all is as it is beneath."""
+
+    @pytest.fixture
+    def open_store(self, tmp_path: Path, closing_all: ExitStack) -> Callable[[], RemainingEvents]:
+        return lambda: _remaining(
+            closing_all.enter_context(closing(SQLiteEventStore(tmp_path / "events.db")))
+        )
+
+    @pytest.fixture
+    def open_faulty(
+        self, tmp_path: Path, closing_all: ExitStack
+    ) -> Callable[[Disk], RemainingEvents]:
+        return lambda disk: _remaining(
+            closing_all.enter_context(closing(FaultySQLiteEvents(tmp_path / "events.db", disk)))
+        )
+
+
+def _remaining(store: SQLiteEventStore) -> RemainingEvents:
+    return RemainingEvents(store, Erasures(), lambda _: b"")

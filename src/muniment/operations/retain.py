@@ -115,10 +115,11 @@ def keeping(service: Service) -> dict[str, bytes | None]:
 def is_free(service: Service, kept: Kept) -> bool:
     """Whether nothing that was recorded since it was found keeps it: a hold, or a look at it."""
     held = holding(service.erasures.holding.standing(), kept.concern)
-    return held is None and not _is_looked_at(service, kept)
+    return held is None and not is_looked_at(service, kept)
 
 
-def _is_looked_at(service: Service, kept: Kept) -> bool:
+def is_looked_at(service: Service, kept: Kept) -> bool:
+    """While somebody is looking into it, its time does not run."""
     return any(service.erasures.looking.at(case) for case in kept.concern.cases)
 
 
@@ -140,7 +141,7 @@ def check_may_go(service: Service, kept: Kept) -> None:
     if hold is not None:
         raise Conflict(f"`{hold.id}` holds this: it is released by two")
     ruling = service.erasures.rules.ruling(kept.thing)
-    since = None if _is_looked_at(service, kept) else kept.since
+    since = None if is_looked_at(service, kept) else kept.since
     if ruling.keeps(since, service.now()):
         until = "" if since is None else f"until {moment.text(since + ruling.floor)}"
         why = until or "its case is open, or somebody is looking into it"

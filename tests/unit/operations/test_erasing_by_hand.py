@@ -180,6 +180,20 @@ async def test_an_erasure_by_hand_rests_on_the_files_in_force(
 # --- what keeps ------------------------------------------------------------------------------------
 
 
+async def test_no_floor_runs_out_while_somebody_is_looking_into_it(scenario: Scenario) -> None:
+    case = await over(scenario)
+    scenario.service.erasures.rules = Rules(classes=(FLOOR,))
+    scenario.clock.advance(2 * DAY)
+    hit = of_findings(case, scenario.service.now())
+    await raise_finding(scenario.service, RULE, {}, hit)
+    with pytest.raises(Conflict, match="somebody is looking into it"):
+        await erase(scenario.service, scenario.caller("pia"), case)
+    # what no class keeps is for his own word to erase
+    scenario.service.erasures.rules = Rules()
+    await erase(scenario.service, scenario.caller("pia"), case)
+    assert len(erased(scenario.service)) == 1
+
+
 @pytest.mark.parametrize("by", ["hold", "finding"])
 async def test_what_is_recorded_between_look_and_append_keeps_it(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch, by: str
