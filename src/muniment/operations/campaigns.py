@@ -127,6 +127,11 @@ def awaited(service: Service, case: str) -> set[str]:
     return {item.reviewer for item in glance(service, case).items.open if item.reviewer}
 
 
+def has_unassigned(service: Service, case: str) -> bool:
+    """Whether there is something that none of those who review may look at."""
+    return any(not item.reviewer for item in glance(service, case).items.open)
+
+
 # --- its line in the lists --------------------------------------------------------------------
 
 

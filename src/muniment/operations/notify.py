@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Final
 
 from muniment.access import records
-from muniment.access.campaign import Campaign
+from muniment.access.campaign import SHARES, Campaign
 from muniment.access.case import LIVE, AccessCase
 from muniment.access.finding import Finding
 from muniment.errors import AddressRefused, Unavailable
@@ -35,6 +35,8 @@ from muniment.ports import Due, Notice, Notifier
 GIVE_UP: Final = timedelta(hours=24)
 #: one record is told to so many people at most
 MOST_RECIPIENTS: Final = 200
+#: hundredths of a review's time after which others learn that it waits
+_FALLBACK_FROM: Final = 80
 #: due work that is gone through for what else a digest takes along
 _MOST_DUE: Final = 2000
 #: stands for whoever reads a channel
@@ -192,6 +194,7 @@ def _recipients(service: Service, owed: _Owed, way: Way, notifier: Notifier) -> 
         found -= _concerned(service, owed.case)
     elif isinstance(owed.case, Campaign):
         found |= campaigns.awaited(service, owed.case.id)
+        found |= _members(service, _besides(service, owed, owed.case.opened))
     else:
         found |= _of_case(service, owed, owed.case, way)
     if len(found) > MOST_RECIPIENTS:
@@ -208,6 +211,18 @@ def _of_case(service: Service, owed: _Owed, case: AccessCase, way: Way) -> set[s
         human = asked.requester if asked.actor.type == "human" else asked.actor.sponsor
         found |= {human} if human else set()
     return found
+
+
+def _besides(service: Service, owed: _Owed, opened: records.CampaignOpened) -> set[str]:
+    """Groups that learn what those who are silent have not done, or that nobody could."""
+    record, groups = record_of(owed.entry), set[str]()
+    share = record.share if isinstance(record, records.ReviewEscalated) else 0
+    unassigned = campaigns.has_unassigned(service, owed.entry.header.case)
+    if unassigned or share >= _FALLBACK_FROM:
+        groups.add(opened.fallback)
+    if unassigned or share == SHARES[-1]:
+        groups.add(opened.sign_off)
+    return groups
 
 
 def _concerned(service: Service, finding: Finding) -> set[str]:

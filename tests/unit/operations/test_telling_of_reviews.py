@@ -52,6 +52,7 @@ async def scenario(tmp_path: Path, mail: Mail) -> AsyncIterator[Scenario]:
         notifiers={"mail": mail},
     )
     made.principals["sec"] = human("sec", "security")
+    made.principals["boss"] = human("boss", "managers")
     async with made:
         yield made
 
@@ -85,3 +86,34 @@ async def test_whoever_has_items_is_told_at_once_and_while_they_wait(
     assert {address for address, _ in mail.notices} == waiting - {done}
     assert all("50 % of the time is over" in notice.title for _, notice in mail.notices)
     scenario.check()
+
+
+async def test_while_reviewers_are_silent_others_learn_it_and_in_the_end_who_signs(
+    scenario: Scenario, mail: Mail
+) -> None:
+    await scenario.granted("ana")
+    service = scenario.service
+    await open_campaign(service, scenario.caller("sec"), "grants")
+    await scenario.work()
+    (reviewer,) = {address for address, _ in mail.notices}
+    told = []
+    for days in (5, 3, 2):
+        mail.notices.clear()
+        scenario.clock.advance(days * DAY)
+        await apply_reviews.settle(service)
+        await scenario.work()
+        told.append({address for address, _ in mail.notices})
+    assert told == [{reviewer}, {reviewer, "sec"}, {reviewer, "sec", "boss"}]
+
+
+async def test_what_nobody_may_look_at_is_told_at_once_to_who_could_change_that(
+    scenario: Scenario, mail: Mail
+) -> None:
+    await scenario.granted("cy")
+    for login in ("bo", "sec"):
+        await scenario.change(login, active=False)
+    service = scenario.service
+    case = await open_campaign(service, scenario.caller("admin"), "grants")
+    assert campaigns.has_unassigned(service, case)
+    await scenario.work()
+    assert {address for address, _ in mail.notices} == {"boss"}
