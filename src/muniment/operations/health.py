@@ -24,6 +24,7 @@ from muniment.operations import delegation, permit
 from muniment.operations.service import Caller, Service, content
 from muniment.operations.surveyed import Surveyed
 from muniment.operations.surveying import bring_up, known, look_at_one, look_for_sealed, surveyed
+from muniment.oversight.carried import MOST_BETWEEN
 from muniment.oversight.detector import SEVERITIES
 from muniment.oversight.health import of_the_log, weaknesses
 from muniment.oversight.weakness import KINDS, Weakness, table
@@ -267,13 +268,16 @@ async def measure(service: Service) -> None:
         raise
     document, now = content(table()), service.now()
     case = case_of(service.log.log_id, now.year)
-    draft = _measured(judged, sha256(document).digest()).draft(
-        case, now, documents=(document, judged.open)
-    )
+    measured = _measured(judged, sha256(document).digest())
 
     def build(entries: Sequence[Entry]) -> tuple[Sequence[Draft], Companions]:
-        too_soon = bool(entries) and now - entries[-1].header.at < EVERY
-        return () if too_soon else (draft,), lambda _: ()
+        if entries and now - entries[-1].header.at < EVERY:
+            return (), lambda _: ()
+        # a log that grew as fast as that does not say which cases were open: nobody would look
+        # so far back. Half, as more may stand before it in its batch
+        near = service.log.size - judged.size < MOST_BETWEEN // 2
+        documents = (document, judged.open) if near else (document,)
+        return (measured.draft(case, now, documents=documents),), lambda _: ()
 
     await service.append(Outcome(case=case, build=build))
 

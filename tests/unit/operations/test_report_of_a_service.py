@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from muniment.evidence import excerpt, merkle
 from muniment.evidence.excerpt import Heading
 from muniment.evidence.excerpt_proof import verify_excerpt
@@ -9,7 +11,7 @@ from muniment.evidence.keys import only
 from muniment.operations import health
 from muniment.operations.heartbeat import beat
 from muniment.oversight import control_map, report
-from muniment.oversight.carried import stated_size
+from muniment.oversight.carried import STATEMENT, stated_size
 from muniment.oversight.controls import TESTS
 from muniment.oversight.controls.control_test import Examined, Result
 from muniment.oversight.report import Counting
@@ -130,6 +132,18 @@ async def test_what_it_says_of_its_open_cases_is_true(scenario: Scenario) -> Non
     assert asked.case.id in counting.open.cases
     stated = [stated_size(log.read_entry(index).header) for index in range(log.size)]
     assert sum(each is not None for each in stated) == 2
+
+
+async def test_it_says_nothing_of_open_cases_where_the_log_grew_too_fast(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads a report looks back so far and no further; the counts are recorded."""
+    await live(scenario)
+    monkeypatch.setattr(health, "MOST_BETWEEN", 0)
+    await health.measure(scenario.service)
+    last = scenario.service.log.read_entry(scenario.service.log.size - 1).header
+    assert last.kind == STATEMENT
+    assert stated_size(last) is None
 
 
 async def test_an_empty_log_is_no_exception(scenario: Scenario) -> None:

@@ -1,5 +1,6 @@
 """A report is a function of the excerpt: complete, in whole numbers, and certifying nothing."""
 
+import dataclasses
 from collections.abc import Container
 from datetime import timedelta
 from functools import cache
@@ -13,8 +14,8 @@ from muniment.evidence.checkpoint import Checkpoint, sign
 from muniment.evidence.excerpt import Heading
 from muniment.evidence.excerpt_proof import ProvedExcerpt, verify_excerpt
 from muniment.evidence.record import Header
-from muniment.oversight import control_map, report
-from muniment.oversight.carried import CarriedOver, stated_size
+from muniment.oversight import carried, control_map, report
+from muniment.oversight.carried import CarriedOver, OpenCases, stated_size
 from muniment.oversight.controls import TESTS
 from muniment.oversight.report import Counting
 from muniment.testing.written_year import WrittenYear
@@ -175,6 +176,35 @@ def test_an_excerpt_that_begins_where_the_log_says_nothing_of_open_cases_is_refu
     assert first > after
     with pytest.raises(LogInvalid, match="does not show what was open"):
         built("soc2", days, [0, *range(first, len(entries()))])
+
+
+def test_an_excerpt_that_hides_open_cases_in_a_gap_after_a_true_statement_is_refused() -> None:
+    """What the log said before the gap is true, and says nothing of what the gap hides."""
+    said = [i for i in range(len(entries())) if stated_size(Header.parse(entries()[i])) is not None]
+    early, first = said[0], said[-1] + 1
+    days = (Header.parse(entries()[first]).at - YEAR.start).days + 1
+    counting, proved = read([*range(early + 1), *range(first, len(entries()))])
+    assert counting.open.untrue == []
+    with pytest.raises(LogInvalid, match="does not show what was open"):
+        counting.check_carried(proved, YEAR.start + timedelta(days=days))
+
+
+def test_a_statement_too_far_from_what_it_is_about_is_untrue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or a log could make it where no report would ever hold it against its records."""
+    headers = [Header.parse(each) for each in entries()]
+    place = next(i for i, each in enumerate(headers) if stated_size(each) is not None)
+    record, said = headers[place], headers[place].body["size"]
+    assert isinstance(said, int)
+    monkeypatch.setattr(carried, "MOST_BETWEEN", 40)
+    for back, untrue in ((30, []), (41, [record.id])):
+        cases = OpenCases()
+        for index in range(place - 20, place):
+            cases.take(index, headers[index])
+        body = {**record.body, "size": said - back}
+        cases.take(place, dataclasses.replace(record, body=body))
+        assert cases.untrue == untrue
 
 
 def test_a_log_that_says_of_too_few_cases_that_they_are_open_is_refused() -> None:
