@@ -27,6 +27,7 @@ from muniment.access import (
     campaign_check,
     drift_check,
     finding,
+    holding_check,
     lifecycle,
     measurements,
     records,
@@ -137,6 +138,7 @@ _KNOWN: Final = (
     records.FindingRaised.KIND,
     records.CampaignOpened.KIND,
     *drift_check.KINDS,
+    *holding_check.KINDS,
     measurements.KIND,
 )
 
@@ -191,11 +193,13 @@ class _Bench:
         return self._proved.case[0].header.kind in _KNOWN
 
     def look_at_others(self) -> str:
-        """How a case without a fold stands: a scan, a removal, measurements; empty for the rest."""
+        """How a scan, a removal, a hold, a run that erases or measurements stand; else empty."""
         kind = self._proved.case[0].header.kind
         try:
             if kind in drift_check.KINDS:
                 return drift_check.state(self._proved.case, self._by_leaf)
+            if kind in holding_check.KINDS:
+                return holding_check.state(self._proved.case, self._by_leaf)
             return measurements.state(self._proved.case) if kind == measurements.KIND else ""
         except EvidenceError as error:
             raise BundleInvalid(11, str(error)) from error
@@ -211,6 +215,8 @@ class _Bench:
                 case records.ConfigChanged(configuration=named):
                     self._check_document(entry, named)
                 case records.FindingRaised(definition=named):
+                    self._check_document(entry, named)
+                case records.EventsErased(numbers=named):
                     self._check_document(entry, named)
                 case records.EvidenceMeasured(definition=named):
                     self._check_document(entry, named)

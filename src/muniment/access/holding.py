@@ -179,6 +179,14 @@ def fold_holds(entries: Iterable[Entry]) -> Hold:
     return hold
 
 
+def fold_runs(entries: Iterable[Entry]) -> Run:
+    """The state of a run from its records, likewise."""
+    run = Run()
+    for entry in entries:
+        run = advance_run(run, entry)
+    return run
+
+
 def _check_place(header: Header, length: int, *, closed: bool, allowed: bool) -> None:
     _require(header.position == length, f"`{header.id}` is not record {length} of its case")
     _require(not closed, f"`{header.id}` follows `case:closed`")

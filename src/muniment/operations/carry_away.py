@@ -25,23 +25,24 @@ from muniment.operations.drift import SCANS
 from muniment.operations.erase import RUNS, erase_section
 from muniment.operations.export import Plan, assemble, cover, plan
 from muniment.operations.health import MEASUREMENTS
+from muniment.operations.hold import HOLDS
 from muniment.operations.order_removal import REMOVALS
 from muniment.operations.publish import publish_with_stamps
 from muniment.operations.service import Caller, Service, close
 from muniment.oversight.retention import RULE
 
-#: begin the ids of scans of targets, of removals that were ordered, and of measurements
-_LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_", f"{MEASUREMENTS}_")
+#: begin the ids of scans of targets, of removals that were ordered, of measurements, and of runs
+_LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_", f"{MEASUREMENTS}_", f"{RUNS}_")
 #: begin the ids of cases that are about several people
-_ABOUT_OTHERS: Final = (findings.FINDINGS, f"{campaigns.CAMPAIGNS}_")
+_ABOUT_OTHERS: Final = (findings.FINDINGS, f"{campaigns.CAMPAIGNS}_", f"{HOLDS}_")
 #: sessions that a bundle carries
 MOST_SESSIONS: Final = 100
 
 
 async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
     """
-    The evidence bundle of an access case, a finding, a review, a drift scan, an ordered removal, or
-    of a year of measurements.
+    The evidence bundle of an access case, a finding, a review, a drift scan, an ordered removal, a
+    hold, a run that erases, or of a year of measurements.
 
     That it was taken, by whom and how far, is its last record.
 
@@ -58,6 +59,10 @@ def check_may_export(service: Service, caller: Caller, case: str) -> None:
     """Raises `NotFound` or `NotPermitted`."""
     if case.startswith(f"{campaigns.CAMPAIGNS}_"):
         campaigns.check_may_export(service, caller, case)
+        return
+    if case.startswith(f"{HOLDS}_"):
+        permit.require_one(service, caller, "hold", "audit")
+        permit.require(service, caller, "export")
         return
     if case.startswith(_LOOKED):
         permit.require(service, caller, "read")
@@ -105,15 +110,29 @@ def plan_of(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -
         service.registry,
         service.erasures,
         case,
-        # whoever may export a case gets all of it; a finding or a review that ended it, about
-        # others too, is not of it
-        give=lambda entry, _: (
-            entry.header.case == case or not entry.header.case.startswith(_ABOUT_OTHERS)
-        ),
+        give=partial(_gives, case, _actors(service, case)),
         follows=(exporter, *reviewed, *_observed(service, case)),
         sizes=sizes,
         witness_policy=b"" if rules is None else rules.text.encode("utf-8", "surrogateescape"),
     )
+
+
+def _actors(service: Service, case: str) -> frozenset[str]:
+    entries = service.log.read_case(case) if case.startswith(f"{RUNS}_") else ()
+    return frozenset(entry.header.body["actor"]["principal"] for entry in entries)
+
+
+def _gives(case: str, actors: frozenset[str], entry: Entry, _section: str) -> bool:
+    """
+    Whoever may export a case gets all of it.
+
+    A finding or a review that ended it, about others too, is not of it. Of a run that erases are
+    those who wanted it: what it erased is of cases that its reader may not see.
+    """
+    of = entry.header.case
+    if case.startswith(f"{RUNS}_"):
+        return of == case or of in actors
+    return of == case or not of.startswith(_ABOUT_OTHERS)
 
 
 def _observed(service: Service, case: str) -> list[Entry]:

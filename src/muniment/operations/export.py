@@ -26,6 +26,7 @@ from muniment.errors import (
 )
 from muniment.evidence import merkle
 from muniment.evidence.bundle import (
+    MAX_RECORDS,
     MAX_STAMPS,
     Bundle,
     BundledRecord,
@@ -124,6 +125,7 @@ def plan(
     keys = [_entry_at(log, index, leaf) for index, leaf in list(registry.keys.items())]
     rests_on = {entry.leaf: entry for entry in (entries[-1], *follows, *keys)}
     included = {entry.index: entry for entry in (_entry_at(log, 0), *entries)}
+    erased_in = _ErasedIn(log)
     sections: dict[tuple[str, str], Section] = {}
     waiting = [*entries, *rests_on.values(), included[0]]
     while waiting:
@@ -135,7 +137,9 @@ def plan(
                 erasure = _explanation(log, erasures, entry, name)
                 rests_on[erasure.leaf] = erasure
                 waiting += [] if erasure.index in included else [erasure]
-        followed = _followed(log, registry, entry)
+        if len(included) >= MAX_RECORDS:
+            raise Conflict(f"this takes more than the {MAX_RECORDS:,} records that a bundle holds")
+        followed = _followed(log, registry, entry, erased_in)
         waiting += [each for each in followed if each.index not in included]
     return Plan(
         case=case,
@@ -339,7 +343,24 @@ def _shown(
 # --- where the followed records lie -----------------------------------------------------------
 
 
-def _followed(log: Log, registry: Registry, entry: Entry) -> Iterator[Entry]:
+@dataclass(frozen=True, slots=True)
+class _ErasedIn:
+    """Records of which something was erased: of each case they are looked for once."""
+
+    _log: Log
+    _cases: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
+
+    def find(self, record_id: str) -> dict[bytes, Entry]:
+        case, _, position = record_id.partition("/")
+        if case not in self._cases:
+            self._cases[case] = self._log.store.case(case, self._log.size)
+        for index, data in self._cases[case][int(position) : int(position) + 1]:
+            entry = _entry_at(self._log, index, leaf_hash(data))
+            return {entry.leaf: entry}
+        return {}
+
+
+def _followed(log: Log, registry: Registry, entry: Entry, erased_in: _ErasedIn) -> Iterator[Entry]:
     """
     The records that this one follows.
 
@@ -352,7 +373,7 @@ def _followed(log: Log, registry: Registry, entry: Entry) -> Iterator[Entry]:
         if index is not None:
             yield _entry_at(log, index, leaf)
             continue
-        elsewhere = elsewhere or _named_case(log, entry.header)
+        elsewhere = elsewhere or _named_case(log, entry.header, erased_in)
         if leaf not in elsewhere:
             raise LogInvalid(f"`{entry.header.id}` follows a record that cannot be found")
         yield elsewhere[leaf]
@@ -379,7 +400,7 @@ def _scan_before(log: Log, entry: Entry) -> dict[bytes, Entry]:
     return found
 
 
-def _named_case(log: Log, header: Header) -> dict[bytes, Entry]:
+def _named_case(log: Log, header: Header, erased_in: _ErasedIn) -> dict[bytes, Entry]:
     match records.parse(header):
         case (
             records.ReviewOpened(about=case)
@@ -391,8 +412,8 @@ def _named_case(log: Log, header: Header) -> dict[bytes, Entry]:
         case records.ReviewApplied(about=cases, gone=gone):
             named = dict.fromkeys(case for case in (*cases, *gone) if case)
             return {entry.leaf: entry for case in named for entry in log.read_case(case)}
-        case records.RecordErased(record=record):
-            return {entry.leaf: entry for entry in log.read_case(record.partition("/")[0])}
+        case records.RecordErased(record=record) | records.EventsErased(batch=record):
+            return erased_in.find(record)
         case _:
             return {}
 
