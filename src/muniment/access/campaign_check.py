@@ -69,7 +69,7 @@ def step(
     match record:
         case records.ReviewReassigned():
             lines = _document(documents, record.lines)
-            count = items.reassign(lines, record.to, record.person)
+            count = items.reassign(lines, record.to, record.person, record.actor.persons)
             _require(count == record.items, "miscounts what was reassigned")
         case records.ReviewDecided():
             lines = _document(documents, record.lines)

@@ -192,12 +192,26 @@ class Items:
 
     # --- what was recorded --------------------------------------------------------------------
 
-    def reassign(self, document: bytes, to: str, person: str, *, try_only: bool = False) -> int:
-        """How many items have another reviewer now. Raises `FoldInvalid`, and changes nothing."""
+    def reassign(
+        self,
+        document: bytes,
+        to: str,
+        person: str,
+        by: Sequence[str],
+        *,
+        try_only: bool = False,
+    ) -> int:
+        """
+        How many items have another reviewer now. `by` are the persons of who hands them on.
+
+        Raises `FoldInvalid`, and changes nothing.
+        """
         moved = [self._item(number) for number in _numbers(document)]
         for item in moved:
             _require(item.reviewer != to, f"item {item.number} is with him already")
             _require(person not in item.barred, f"item {item.number} is about its new reviewer")
+            own = set(item.barred) & set(by)
+            _require(not own, f"item {item.number} is about you: somebody else has to hand it on")
             _require(item.said is None, f"somebody has decided item {item.number} already")
             _require(not item.applied, f"item {item.number} was applied already")
         for item in () if try_only else moved:

@@ -234,12 +234,13 @@ async def _reassign(
     opened = found.campaign.opened
     _check_reviews(service, service.registry.principals[whom.id], opened)
     lines = canonical.encode(sorted({*items}))
+    actor = service.actor(caller)
     try:
-        moved = found.items.reassign(lines, whom.id, whom.person, try_only=True)
+        moved = found.items.reassign(lines, whom.id, whom.person, actor.persons, try_only=True)
     except FoldInvalid as error:
         raise Conflict(str(error)) from error
     record = records.ReviewReassigned(
-        actor=service.actor(caller),
+        actor=actor,
         lines=sha256(lines).digest(),
         items=moved,
         to=whom.id,

@@ -122,11 +122,11 @@ class Life:
         )
         self.add(replace(record, **more), document)
 
-    def reassign(self, items: Iterable[int], to: str) -> None:
+    def reassign(self, items: Iterable[int], to: str, by: str = "opener") -> None:
         document = canonical.encode(sorted(items))
         self.add(
             records.ReviewReassigned(
-                actor=human("opener"),
+                actor=human(by),
                 lines=sha256(document).digest(),
                 items=len(list(items)),
                 to=f"prn_{to}",
@@ -218,6 +218,7 @@ def test_what_is_over_or_for_people_to_take_is_revoked_and_kept_again() -> None:
         (lambda life: life.decide("r1", [0], actor=records.SERVICE), "by nobody"),
         (lambda life: life.reassign([0], "r0"), "about its new reviewer"),
         (lambda life: life.reassign([0], "r1"), "with him already"),
+        (lambda life: life.reassign([0], "r2", by="r0"), "is about you"),
         (lambda life: life.escalate(60, 3), "said twice"),
         (lambda life: life.escalate(50, 2), "miscounts"),
         (lambda life: life.apply(0), "nothing had to be done"),
@@ -325,7 +326,7 @@ def test_whatever_lies_in_a_document_is_refused_in_our_own_words(data: bytes) ->
     with pytest.raises(FoldInvalid):
         items.decide(data, "prn_r0", ("per_r0",), 1)
     with pytest.raises(FoldInvalid):
-        items.reassign(data, "prn_r0", "per_r0")
+        items.reassign(data, "prn_r0", "per_r0", ("per_opener",))
     assert items.tallies() == tallied(not_reviewed=3)
 
 

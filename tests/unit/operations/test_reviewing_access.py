@@ -274,6 +274,9 @@ async def test_items_change_hands_only_to_somebody_whom_they_are_not_about(
         await decide_review.reassign(service, sec, case, [0], "dan", "away")
     with pytest.raises(Conflict, match="about its new reviewer"):
         await decide_review.reassign(service, sec, case, [0], "cy", "away")
+    await scenario.change("cy", groups=("sre-leads", "security"))
+    with pytest.raises(Conflict, match="is about you"):  # he had approved it
+        await decide_review.reassign(service, scenario.caller("cy"), case, [0], "sec", "a friend")
     await decide_review.reassign(service, sec, case, [0], "sec", "bo is away")
     (item,) = items(scenario, case)
     assert reviewer(scenario, item) == "sec"
