@@ -144,6 +144,37 @@ def test_the_page_fits_and_nothing_keeps_anybody_from_reading_it(
     context.close()
 
 
+def test_the_page_lets_nothing_run_and_fetches_nothing_even_where_somebody_put_it_there(
+    chromium: Browser, page_of_a_year: Path, tmp_path: Path
+) -> None:
+    hostile = (
+        "<script>document.title='ran'</script><img src='https://example.com/a.png'>"
+        "<style>body{display:none}</style><iframe src='https://example.com/'></iframe>"
+        "<p onclick=\"document.title='ran'\" style='color:red' id='planted'>x</p>"
+    )
+    changed = tmp_path / "report.html"
+    text = page_of_a_year.read_text()
+    changed.write_text(text.replace("<main>", f"<main>{hostile}"))
+    context = chromium.new_context()
+    page = context.new_page()
+    stopped: list[tuple[str, str]] = []
+    page.on("requestfailed", lambda each: stopped.append((each.url, each.failure or "")))
+    page.on("requestfinished", lambda each: stopped.append((each.url, "was fetched")))
+    page.goto(changed.as_uri())
+    page.locator("#planted").click()
+    assert page.title() != "ran"
+    remote = [each for each in stopped if each[0].startswith("http")]
+    assert {why for _, why in remote} <= {"csp"}, remote
+    seen = page.evaluate(
+        "[getComputedStyle(document.body).display, getComputedStyle(planted).color,"
+        " getComputedStyle(document.querySelector('.tally')).display]"
+    )
+    assert seen[0] == "block", "no style but its own"
+    assert seen[1] != "rgb(255, 0, 0)"
+    assert seen[2] == "flex", "its own"
+    context.close()
+
+
 def test_on_paper_no_row_is_torn_and_all_of_it_is_light(
     chromium: Browser, page_of_a_year: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -670,6 +671,17 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(place: Place) ->
     page = (place.report / "report.html").read_text()
     for word in ("<script", "http:", "https:", "src=", "@import", "url(", "<link", "<iframe"):
         assert word not in page, word
+
+
+def test_the_page_itself_forbids_whatever_it_does_not_need(place: Place) -> None:
+    page = (place.report / "report.html").read_text()
+    head = page.partition("<style>")[0]
+    assert 'http-equiv="Content-Security-Policy"' in head, "before anything could be fetched"
+    assert "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-" in head
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    assert b64encode(sha256(style.encode()).digest()).decode() in head
+    assert "unsafe" not in head
+    assert "style=" not in page
 
 
 def test_the_page_names_the_report_that_it_shows(place: Place) -> None:

@@ -5,8 +5,10 @@ The same report gives the same bytes, so that a page can be checked by making it
 script, reads well on paper, in the dark and on a phone, and every plot is a table of its numbers.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from hashlib import sha256
 from html import escape
 from typing import Any, Final
 
@@ -23,6 +25,11 @@ _CHECKED: Final = {
     "text": "each row of the map was held against the text",
     "title": "rows of the map were held against titles alone, as the text could not be read",
 }
+#: CSP level 3: nothing is run, nothing is fetched, and no style but the page's own applies
+_ALLOWED: Final = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; style-src"
+    f" 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'"
+)
 _WHOLE: Final = 1000
 _SMALL: Final = 10
 _SECOND: Final = 1_000
@@ -39,6 +46,7 @@ def page(value: _Value, digest: str) -> str:
     title = f"{value['framework']['title']}, {_period(value)}"
     head = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_ALLOWED}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"{digest_line(digest)}\n<title>{_t(title)}</title>\n<style>{STYLE}</style>\n</head>"
     )
