@@ -1,15 +1,21 @@
 """An auditor takes a period home from a real service, and reads and checks it with nothing of ours."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped] # no stubs
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from acceptance.conftest import Installation
+
+Scheme: TypeAlias = Literal["light", "dark"]
 
 pytestmark = [pytest.mark.target, pytest.mark.deep]
 
@@ -98,43 +104,87 @@ def test_wrong_uses_are_told_before_anything_is_asked(
 
 
 def test_the_pages_are_read_in_a_browser_on_a_phone_and_on_paper(
-    taken: tuple[Path, str], tmp_path: Path
+    taken: tuple[Path, str],
 ) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    folder, case = taken
+    with chromium() as browser:
+        schemes: tuple[Scheme, ...] = ("light", "dark")
+        for scheme in schemes:
+            for width in (360, 1280):
+                _look(browser, Axe(), folder, case, scheme, width)
+        page = browser.new_page()
+        page.goto((folder / "index.html").as_uri())
+        assert len(page.pdf(format="A4")) > 10_000
+
+
+#: what somebody may write into a page, and what it would do
+SMUGGLED = """
+<script>document.title = "ran"</script><script src="style.css"></script>
+<img src="style.css" onerror="document.title = 'ran'">
+<img src="https://evil.example/pixel"><iframe src="index.html"></iframe>
+<style>h1 { display: none }</style><p style="position: fixed">
+<svg onload="document.title = 'ran'"></svg><base href="https://evil.example/">
+"""
+
+
+def test_whatever_is_smuggled_into_a_page_does_nothing_there(taken: tuple[Path, str]) -> None:
+    folder, case = taken
+    for path in ("index.html", "list-1.html", f"pages/{case}.html"):
+        place = folder / path
+        place.write_text(place.read_text("utf-8").replace("<h1>", f"{SMUGGLED}<h1>", 1), "utf-8")
+    with chromium() as browser:
+        for path in ("index.html", "list-1.html", f"pages/{case}.html"):
+            page = browser.new_page()
+            asked = gathered(page, "request")
+            page.goto((folder / path).as_uri())
+            assert page.title() != "ran"
+            assert page.locator("h1").is_visible()
+            assert page.evaluate("getComputedStyle(document.body).maxWidth") == "1152px"
+            assert page.evaluate("document.baseURI") == (folder / path).as_uri()
+            own = {(folder / each).as_uri() for each in (path, "style.css")}
+            # asked for, and stopped by the page's own rule before it went anywhere
+            assert {each.failure for each in asked if each.url not in own} == {"csp"}
+
+
+def gathered(page: Page, event: Literal["request", "console"]) -> list[Any]:
+    """What the browser tells of the page from now on."""
+    found: list[Any] = []
+
+    def take(each: Any) -> None:
+        found.append(each)
+
+    page.on(event, take)
+    return found
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium")
     if program is None:
         assert os.environ.get("MUNIMENT_REQUIRE_TARGETS") != "1", "no Chromium"
         pytest.skip("no Chromium on this machine")
-    folder, case = taken
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=program, args=as_root)
         try:
-            for scheme in ("light", "dark"):
-                for width in (360, 1280):
-                    _look(browser, axe, folder, case, scheme, width)
-            page = browser.new_page()
-            page.goto((folder / "index.html").as_uri())
-            assert len(page.pdf(format="A4")) > 10_000
+            yield browser
         finally:
             browser.close()
 
 
-def _look(browser: Any, axe: Any, folder: Path, case: str, scheme: str, width: int) -> None:
+def _look(browser: Browser, axe: Axe, folder: Path, case: str, scheme: Scheme, width: int) -> None:
     """Nothing beyond the edge, no serious barrier, and nothing that the browser complains of."""
-    looking = {"color_scheme": scheme, "viewport": {"width": width, "height": 900}}
-    plain = browser.new_context(**looking, java_script_enabled=False)
+    size: ViewportSize = {"width": width, "height": 900}
+    plain = browser.new_context(color_scheme=scheme, viewport=size, java_script_enabled=False)
     # the axe of the test is a script, and the pages allow none
-    checked = browser.new_context(**looking, bypass_csp=True)
+    checked = browser.new_context(color_scheme=scheme, viewport=size, bypass_csp=True)
     for path in ("index.html", "list-1.html", f"pages/{case}.html"):
         page = checked.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda said, kept=complaints: kept.append(said.text))
+        complaints = gathered(page, "console")
         page.goto((folder / path).as_uri())
         beyond = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert page.evaluate(beyond) <= 0, (path, width)
-        assert complaints == []
+        assert [said.text for said in complaints] == []
         found = axe.run(page).response["violations"]
         assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
         still = plain.new_page()

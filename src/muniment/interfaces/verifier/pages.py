@@ -22,7 +22,7 @@ PER_PAGE: Final = 500
 MOST_WORRIES: Final = 100
 STYLE: Final = "style.css"
 #: whatever else somebody may have smuggled into a page does nothing
-_ALLOWED: Final = "default-src 'none'; style-src 'self' file:"
+_ALLOWED: Final = "default-src 'none'; style-src 'self' file:; base-uri 'none'; form-action 'none'"
 
 CSS: Final = """\
 :root{color-scheme:light dark;--ink:#1a1c20;--paper:#fff;--faint:#5a606b;--line:#d5d9e0;
