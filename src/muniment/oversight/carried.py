@@ -35,7 +35,9 @@ OPENING: Final = frozenset(
     )
 )
 #: of these the newest is carried over, as what it says holds until the next
-STANDING: Final = frozenset((records.LogWitnessed.KIND,))
+STANDING: Final = frozenset((records.LogWitnessed.KIND, records.LogIndexed.KIND))
+#: that a source is silent is carried over until the next of its records of this kind
+SILENT: Final = records.EventsMissed.KIND
 STATEMENT: Final = records.EvidenceMeasured.KIND
 #: entries between the size that a statement is about and itself; with more it is none that holds
 MOST_BETWEEN: Final = 1 << 15
@@ -75,8 +77,17 @@ class OpenCases:
             self._move(index, header.case, (0, index))
         elif kind in STANDING:
             self._move(index, kind, (header.position, index))
+        elif kind == SILENT:
+            self._hear(index, header)
         elif kind == STATEMENT:
             self._hold_against(index, header)
+
+    def _hear(self, index: int, header: Header) -> None:
+        record, source = records.parse(header), f"{header.kind} {header.case}"
+        if isinstance(record, records.EventsMissed) and record.why == "silence":
+            self._move(index, source, (header.position, index))
+        elif source in self.cases:
+            self._move(index, source, None)
 
     def _go_on(self, index: int, header: Header) -> None:
         due = self.cases[header.case][0] + 1

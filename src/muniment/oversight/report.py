@@ -16,7 +16,7 @@ from muniment.evidence import moment
 from muniment.evidence.excerpt_proof import ProvedExcerpt
 from muniment.evidence.keys import KINDS as KEY_KINDS
 from muniment.evidence.record import Header
-from muniment.oversight.carried import OpenCases
+from muniment.oversight.carried import SILENT, STANDING, OpenCases
 from muniment.oversight.control_map import Control, ControlMap, Framework
 from muniment.oversight.controls import TESTS
 from muniment.oversight.controls.control_test import (
@@ -39,7 +39,7 @@ MOST_FAULTS: Final = 500
 #: by how much the times of a log may go back from one entry to the next, and more
 SLACK: Final = timedelta(minutes=1)
 #: shown of the log before the period, beside what was open then: see `carried`
-BEFORE: Final = frozenset((*KEY_KINDS, "policy:activated", "log:witnessed"))
+BEFORE: Final = frozenset((*KEY_KINDS, "policy:activated", *STANDING, SILENT))
 
 #: what every report says of itself
 STATEMENT: Final = (

@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Final
 
 from muniment.access import records
-from muniment.access.records import SERVICE
+from muniment.access.records import SERVICE, Record
 from muniment.testing.written_lives import (
     BUNDLE,
     POLICY,
@@ -60,17 +60,30 @@ def _log(scene: Scene) -> Life:
         {},
     )
     quorum = not scene.is_wrong("unwitnessed", "log")
-    yield at, records.LogWitnessed(actor=SERVICE, size=1, cosigned=(), quorum=quorum), {}
+    first = 12 * 24 if scene.is_wrong("unwitnessed-at-first", "log") else 0
     silent = scene.is_wrong("silent-log", "log")
-    unindexed = scene.is_wrong("unindexed", "log")
+    unindexed = _unindexed(scene)
     hour = 0
+    if not first:
+        yield at, records.LogWitnessed(actor=SERVICE, size=1, cosigned=(), quorum=quorum), {}
     while at < scene.stop + _DAY:
         at, hour = at + _HOUR, hour + 1
         if not (silent and scene.stop - 20 * _DAY < at < scene.stop - 19 * _DAY):
             yield at, records.LogHeartbeat(actor=SERVICE, unrecorded={}), {}
-        if hour % 24 == 0 and not (unindexed and 10 * 24 <= hour < 14 * 24):
+        if hour == first:
+            yield at, records.LogWitnessed(actor=SERVICE, size=1, cosigned=(), quorum=quorum), {}
+        if hour % 24 == 0 and hour not in unindexed:
             indexed = records.LogIndexed(actor=SERVICE, size=hour, cases=hour, root=b"\3" * 32)
             yield at, indexed, {}
+
+
+def _unindexed(scene: Scene) -> range:
+    """Hours in which no index is recorded."""
+    if scene.is_wrong("never-indexed", "log"):
+        return range(400 * 24)
+    if scene.is_wrong("unindexed-at-first", "log"):
+        return range(12 * 24)
+    return range(10 * 24, 14 * 24) if scene.is_wrong("unindexed", "log") else range(0)
 
 
 def _measurements(scene: Scene) -> Life:
@@ -137,6 +150,7 @@ def _principal(scene: Scene, at: datetime, somebody: Somebody) -> Life:
 def _source(scene: Scene, at: datetime, resource: str) -> Life:
     """Events each day."""
     gap = resource == RESOURCES[0] and scene.is_wrong("source-gap", resource)
+    silent = resource == RESOURCES[1] and scene.is_wrong("source-silent", resource)
     number = 0
     while at < scene.stop:
         at += _DAY
@@ -151,11 +165,16 @@ def _source(scene: Scene, at: datetime, resource: str) -> Life:
         number += 10
         if gap:
             gap = False
-            missed = records.EventsMissed(
-                actor=SERVICE, source=f"{resource}-log", resource=resource, why="cursor",
-                since=at - _HOUR, count=None,
-            )  # fmt: skip
-            yield at, missed, {}
+            yield at, _missed(resource, "cursor", at - _HOUR), {}
+        if silent and at >= scene.start + 6 * _DAY:
+            yield at + _DAY, _missed(resource, "silence", at), {}
+            return
+
+
+def _missed(resource: str, why: str, since: datetime) -> Record:
+    return records.EventsMissed(
+        actor=SERVICE, source=f"{resource}-log", resource=resource, why=why, since=since, count=None
+    )
 
 
 def _campaign(scene: Scene, at: datetime) -> Life:

@@ -16,6 +16,7 @@ from muniment.oversight.controls.control_test import (
     Result,
     length,
 )
+from muniment.oversight.controls.history import Gap
 from muniment.oversight.population import Population
 from muniment.oversight.report import Counting
 from muniment.testing.written_lives import FAULTS, RESOURCES
@@ -193,6 +194,81 @@ def test_of_witnesses_only_the_period_counts_and_how_it_began() -> None:
     gone = replace(seen.history, witnessed=told[:1])
     (fault,) = test.run(replace(seen, history=gone)).faults
     assert fault.about.startswith(f"{told[0][0]:%Y-%m-%d}")
+
+
+def test_where_no_witness_was_asked_for_long_there_was_no_quorum() -> None:
+    seen = later(examined("unwitnessed-at-first"), 2)
+    (fault,) = TESTS["log-witnessed"].run(seen).faults
+    assert (fault.about, fault.why) == (f"{seen.start:%Y-%m-%d %H:%M}", "no quorum for 10 d")
+
+
+@pytest.mark.parametrize(("fault", "since"), [("unindexed-at-first", 2), ("never-indexed", 20)])
+def test_the_time_before_the_first_index_of_a_period_counts(fault: str, since: int) -> None:
+    seen = later(examined(fault), since)
+    (fault_,) = TESTS["cases-indexed"].run(seen).faults
+    oldest = examined(fault).start
+    # what is shown of before the period holds no index: it counts from its beginning
+    assert fault_.about == f"{max(seen.start, oldest):%Y-%m-%d %H:%M}"
+
+
+def test_an_index_shortly_before_the_period_counts_for_its_first_days() -> None:
+    seen = later(examined(), 20)
+    hours, test = timedelta(hours=1), TESTS["cases-indexed"]
+    told = [seen.start - 30 * hours, seen.start + 17 * hours]
+    while told[-1] < seen.stop:
+        told.append(told[-1] + 40 * hours)
+    assert not test.run(replace(seen, history=replace(seen.history, indexed=told))).faults
+    told[1] += 2 * hours
+    (fault,) = test.run(replace(seen, history=replace(seen.history, indexed=told))).faults
+    assert (fault.about, fault.why) == (f"{told[0]:%Y-%m-%d %H:%M}", "no index for 2 d")
+
+
+def test_a_log_of_less_than_two_days_needs_no_index() -> None:
+    seen = examined()
+    short = replace(seen, stop=seen.start + timedelta(hours=40))
+    history = replace(seen.history, indexed=[])
+    found = TESTS["cases-indexed"].run(replace(short, history=history))
+    assert (found.state, found.because) == (NOT_TESTED, "the log did not run for 2 d in it")
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "counts"),
+    [(5, None, True), (5, 25, True), (5, 15, False), (22, 23, True), (46, None, False)],
+)
+def test_a_source_that_is_silent_in_the_period_is_an_exception_whenever_it_fell_silent(
+    since: int, until: int | None, *, counts: bool
+) -> None:
+    seen = later(examined(), 20)
+    begun, day = examined().start, timedelta(days=1)
+    gap = Gap("orders-log", RESOURCES[0], "silence", begun + since * day, None)
+    gap.until = None if until is None else begun + until * day
+    found = TESTS["sources-heard"].run(replace(seen, history=replace(seen.history, gaps=[gap])))
+    assert [each.about[:10] for each in found.faults] == (["orders-log"] if counts else [])
+
+
+@pytest.mark.parametrize("why", ["resumed", "cursor"])
+def test_a_source_that_was_silent_is_heard_again_with_what_is_next_said_of_it(why: str) -> None:
+    year = WrittenYear(grants=1, days=10, faults=frozenset(("source-silent",)))
+    headers = [Header.parse(data) for data in year.entries()]
+    silent = next(each for each in headers if each.kind == "events:missed")
+    counting = Counting()
+    for index, header in enumerate(headers):
+        counting.take(index, header)
+    (gap,) = counting.history.gaps
+    assert gap.until is None
+    body = {**silent.body, "why": why}
+    counting.take(len(headers), replace(silent, body=body, position=silent.position + 1))
+    assert gap.until == silent.at
+    assert [each.why for each in counting.history.gaps[1:]] == [
+        each for each in [why] if each != "resumed"
+    ]
+
+
+def test_sources_of_other_resources_are_left_out_where_one_is_asked_for() -> None:
+    test = TESTS["sources-heard"]
+    assert test.run(examined("source-silent")).faults
+    one = test.run(examined("source-silent", resources=frozenset(RESOURCES[:1])))
+    assert (one.tested, one.faults) == (DAYS - 1, ())
 
 
 @pytest.mark.parametrize("over", [True, False])

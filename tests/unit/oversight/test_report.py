@@ -22,7 +22,7 @@ from muniment.testing.written_year import WrittenYear
 
 #: what goes wrong in the first days, and stays open
 OPEN = ("not-ended", "finding-open", "glass-unreviewed")
-YEAR = WrittenYear(grants=60, days=40, faults=frozenset((*OPEN, "silent-log")))
+YEAR = WrittenYear(grants=60, days=40, faults=frozenset((*OPEN, "silent-log", "source-silent")))
 MAP = control_map.parse(control_map.shipped(), TESTS)
 
 
@@ -162,10 +162,14 @@ def test_an_excerpt_that_leaves_out_what_was_open_is_refused(kind: str) -> None:
             built("soc2", 20, [i for i in shown if i != one])
 
 
-def test_an_excerpt_that_leaves_out_that_the_quorum_was_gone_is_refused() -> None:
-    gone = next(i for i, data in enumerate(entries()) if Header.parse(data).kind == "log:witnessed")
+@pytest.mark.parametrize("kind", ["log:witnessed", "log:indexed", "events:missed"])
+def test_an_excerpt_that_leaves_out_how_things_stood_is_refused(kind: str) -> None:
+    """That the quorum was gone, when cases were indexed, that a source was silent."""
+    shown, stated = cut(20), stated_before(since(20) - 5)
+    of_kind = [i for i in shown if i < stated and Header.parse(entries()[i]).kind == kind]
+    gone = of_kind[-1]
     with pytest.raises(LogInvalid, match="says that other cases were open"):
-        built("soc2", 20, [i for i in cut(20) if i != gone])
+        built("soc2", 20, [i for i in shown if i != gone])
 
 
 def test_an_excerpt_that_begins_where_the_log_says_nothing_of_open_cases_is_refused() -> None:

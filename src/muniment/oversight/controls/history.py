@@ -79,6 +79,19 @@ class Campaign:
     outstanding: int = 0
 
 
+@dataclass(slots=True)
+class Gap:
+    """Something of a source that is missing."""
+
+    source: str
+    resource: str
+    #: see `records.EventsMissed`
+    why: str
+    since: datetime
+    #: None: it is silent still
+    until: datetime | None
+
+
 _Take = Callable[["History", Header, Any], None]
 
 
@@ -105,9 +118,9 @@ class History:
     witnessed: list[tuple[datetime, bool]] = field(default_factory=list)
     #: of each resource: when it was looked at, and how many differences were seen
     scans: dict[str, list[tuple[datetime, int]]] = field(default_factory=dict)
-    #: how often sources spoke on each day, and their gaps
-    heard: Counter[date] = field(default_factory=Counter)
-    gaps: list[tuple[datetime, str, str]] = field(default_factory=list)
+    #: by what they speak of: how often sources spoke on each day
+    heard: dict[str, Counter[date]] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
     #: principals that were disabled: from when, until when
     left: list[tuple[str, datetime, datetime | None]] = field(default_factory=list)
     #: how often evidence was carried away, or read by right of audit, on each day
@@ -116,6 +129,8 @@ class History:
     #: what came to nothing, and how: whatever follows, it stays so
     _nothing: dict[str, str] = field(default_factory=dict)
     _asked: dict[str, Asked] = field(default_factory=dict)
+    #: by source
+    _silent: dict[str, Gap] = field(default_factory=dict)
     _active: dict[str, bool] = field(default_factory=dict)
     _bundle: bytes | None = None
     _skipped: bool = False
@@ -277,12 +292,19 @@ class History:
         seen = sum(record.differences.values())
         self.scans.setdefault(record.resource, []).append((header.at, seen))
 
-    def _received(self, header: Header, _record: EventsReceived) -> None:
-        self.heard[header.at.date()] += 1
+    def _received(self, header: Header, record: EventsReceived) -> None:
+        self.heard.setdefault(record.resource, Counter())[header.at.date()] += 1
 
     def _missed(self, header: Header, record: EventsMissed) -> None:
-        if record.why != "resumed":
-            self.gaps.append((header.at, record.source, record.why))
+        # whatever is said of a source that was silent, it was heard again
+        if (silent := self._silent.pop(record.source, None)) is not None:
+            silent.until = header.at
+        if record.why == "resumed":
+            return
+        gap = Gap(record.source, record.resource, record.why, record.since, header.at)
+        if record.why == "silence":
+            gap.until, self._silent[record.source] = None, gap
+        self.gaps.append(gap)
 
     def _campaign(self, header: Header, record: CampaignOpened) -> None:
         self.campaigns[header.case] = Campaign(opened=header.at, due=record.due, items=record.items)

@@ -31,8 +31,7 @@ def log_never_silent(examined: Examined) -> Result:
         for since, until in examined.history.silences
         if until > examined.start and since < examined.stop
     ]
-    start = max(examined.start, examined.history.oldest or examined.start)
-    hours = int((examined.until - start).total_seconds() // _HOUR)
+    hours = int((examined.until - _begin(examined)).total_seconds() // _HOUR)
     if hours <= 0:
         return Result(because="the period has not begun, or the log was not yet there")
     faults = tuple(
@@ -48,11 +47,14 @@ def log_never_silent(examined: Examined) -> Result:
     "indexes of cases",
 )
 def cases_indexed(examined: Examined) -> Result:
-    inside = [at for at in examined.history.indexed if examined.is_inside(at)]
-    if not inside:
-        return Result(because="no index of cases was recorded in this period")
-    faults = _gaps([*inside, examined.until], INDEX, "no index for")
-    return Result(tested=max(len(inside), len(faults)), faults=faults)
+    indexed = examined.history.indexed
+    inside = [at for at in indexed if examined.is_inside(at)]
+    # the newest of before the period tells how it began; a log that began in it had none
+    before = [at for at in indexed if at < examined.start][-1:] or [_begin(examined)]
+    faults = _gaps([*before, *inside, examined.until], INDEX, "no index for")
+    tested = max(len(inside), len(faults))
+    because = "" if tested else f"the log did not run for {length(INDEX.total_seconds())} in it"
+    return Result(tested=tested, faults=faults, because=because)
 
 
 @control_test(
@@ -62,11 +64,12 @@ def cases_indexed(examined: Examined) -> Result:
 )
 def log_witnessed(examined: Examined) -> Result:
     witnessed = examined.history.witnessed
-    # what was so when the period began was said before
-    known = [each for each in witnessed if each[0] < examined.start][-1:]
-    known += [each for each in witnessed if examined.is_inside(each[0])]
-    if not known or examined.until <= examined.start:
+    inside = [each for each in witnessed if examined.is_inside(each[0])]
+    # what was so when the period began was said before; where nothing was, there was no quorum
+    before = [each for each in witnessed if each[0] < examined.start][-1:]
+    if not (before or inside) or examined.until <= examined.start:
         return Result(because="no witness was asked in this period")
+    known = [*(before or [(_begin(examined), False)]), *inside]
     ends = [*(at for at, _ in known[1:]), examined.until]
     faults = tuple(
         Fault(_at(since), f"no quorum for {length((until - since).total_seconds())}")
@@ -87,6 +90,11 @@ def reads_recorded(examined: Examined) -> Result:
         not_applicable=count,
         because=f"a log cannot show a reading that it does not hold; {count:,} stand in it",
     )
+
+
+def _begin(examined: Examined) -> datetime:
+    """Of the period, or of a log that began in it."""
+    return max(examined.start, examined.history.oldest or examined.start)
 
 
 def _gaps(moments: list[datetime], most: timedelta, what: str) -> tuple[Fault, ...]:

@@ -39,9 +39,21 @@ _NO_SCAN: Final = "no target was looked at in this period"
     "batches and gaps of sources",
 )
 def sources_heard(examined: Examined) -> Result:
-    gaps = [each for each in examined.history.gaps if examined.is_inside(each[0])]
-    tested = examined.counted(examined.history.heard) + len(gaps)
-    faults = tuple(Fault(f"{source} {_at(at)}", _GAPS.get(why, why)) for at, source, why in gaps)
+    history = examined.history
+    gaps = [
+        each
+        for each in history.gaps
+        if examined.overlaps(each.since, each.until) and _may_be_on(examined, each.resource)
+    ]
+    heard = sum(
+        examined.counted(by_day)
+        for resource, by_day in history.heard.items()
+        if _may_be_on(examined, resource)
+    )
+    tested = heard + len(gaps)
+    faults = tuple(
+        Fault(f"{each.source} {_at(each.since)}", _GAPS.get(each.why, each.why)) for each in gaps
+    )
     return Result(tested=tested, faults=faults, because="" if tested else _UNHEARD)
 
 
@@ -175,6 +187,11 @@ def targets_without_difference(examined: Examined) -> Result:
         if differences
     )
     return Result(tested=len(newest), faults=faults, because="" if newest else _NO_SCAN)
+
+
+def _may_be_on(examined: Examined, resource: str) -> bool:
+    """A source whose events say themselves what they are about may speak of any."""
+    return not resource or examined.is_on(resource)
 
 
 def _at(at: datetime) -> str:
