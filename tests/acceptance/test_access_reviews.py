@@ -21,6 +21,7 @@ from acceptance.conftest import (
     _serving,
     _token,
 )
+from acceptance.incident_stage import log_in
 from muniment.testing.postgres_server import PostgresServer, find_binaries
 
 pytestmark = [pytest.mark.target, pytest.mark.deep]
@@ -79,18 +80,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         environment = {**os.environ, "MUNIMENT_POSTGRES_PASSWORD": password}
         with _serving(folder, environment, base / "serve.log") as url:
             yield Installation(folder=folder, url=url, tokens=tokens, server=server, desk=desk)
-
-
-def log_in(credential: Any) -> "psycopg.Connection[Any]":
-    connection = credential["credential"]["connection"]
-    return psycopg.connect(
-        host=connection["host"],
-        port=connection["port"],
-        dbname=connection["database"],
-        user=connection["user"],
-        password=credential["credential"]["secret"],
-        autocommit=True,
-    )
 
 
 def until_applied(stage: Installation, case: str) -> Any:
@@ -152,7 +141,8 @@ def _prove(stage: Installation, case: str) -> None:
     assert done.returncode == 0, done.stderr
     verified = verify(stage, bundle)
     assert verified["holds"]
-    assert [step["step"] for step in verified["steps"]][-4:] == [13, 14, 15, 16]
+    assert [step["step"] for step in verified["steps"]][-5:] == [13, 14, 15, 16, 17]
+    assert verified["steps"][-1]["detail"] == "1 ended"
     value = json.loads(bundle.read_bytes())
     for name in value["documents"]:
         document = bytearray(base64.b64decode(value["documents"][name]))

@@ -304,34 +304,35 @@ def test_what_was_carried_out_is_held_to_the_records_that_show_it(
     assert carried_out(**changes).build().check()[-1] == (17, told)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        # a grant: another one's removal, none at all, one from before, or by asking alone
-        {"shown": [gone(MUN_B)]},
-        {"shown": [gone(MUN_B)], "applied": {"how": "ended", "about": (MUN_B,)}},
-        {"shown": []},
-        {"size": 5},
-        {"shown": [], "applied": ASKED},
-        {"shown": [withdrawn(MUN_A)]},
-        # who may ask: another person, resource or role; another case; no withdrawal
-        *(
-            {"line": ACCESS, "shown": [withdrawn(**other), gone()], "applied": TAKEN}
-            for other in ({"principal": "prn_y"}, {"resource": "db2"}, {"role": "ro"})
-        ),
-        {"line": ACCESS, "shown": [withdrawn(ELG_B), gone()], "applied": TAKEN},
-        {"line": ACCESS, "shown": [gone()], "applied": TAKEN},
-        {"line": ACCESS, "shown": [gone()], "applied": {"how": "ended", "about": (MUN_A,)}},
-        {"line": ACCESS, "shown": [withdrawn(), gone()], "applied": TAKEN, "size": 6},
-        # and what was held under it is still there
-        {"line": ACCESS, "shown": [withdrawn()], "applied": TAKEN},
-        {"line": {**ACCESS, "held": [[MUN_A]]}, "shown": [withdrawn(), gone()], "applied": TAKEN},
-        {"line": {**ACCESS, "held": 1}, "shown": [withdrawn(), gone()], "applied": TAKEN},
-        # a withdrawal is recorded; nobody has to be believed that there would be one
-        {"line": ACCESS, "shown": [], "applied": ASKED},
-        {"line": {"what": "approver"}, "shown": [gone()]},
-    ],
-)
+#: what the records in the bundle do not show
+WRONG: list[dict[str, Any]] = [
+    # a grant: another one's removal, none at all, one from before, or by asking alone
+    {"shown": [gone(MUN_B)]},
+    {"shown": [gone(MUN_B)], "applied": {"how": "ended", "about": (MUN_B,)}},
+    {"shown": []},
+    {"size": 5},
+    {"shown": [], "applied": ASKED},
+    {"shown": [withdrawn(MUN_A)]},
+    # who may ask: another person, resource or role; another case; no withdrawal
+    *(
+        {"line": ACCESS, "shown": [withdrawn(**other), gone()], "applied": TAKEN}
+        for other in ({"principal": "prn_y"}, {"resource": "db2"}, {"role": "ro"})
+    ),
+    {"line": ACCESS, "shown": [withdrawn(ELG_B), gone()], "applied": TAKEN},
+    {"line": ACCESS, "shown": [gone()], "applied": TAKEN},
+    {"line": ACCESS, "shown": [gone()], "applied": {"how": "ended", "about": (MUN_A,)}},
+    {"line": ACCESS, "shown": [withdrawn(), gone()], "applied": TAKEN, "size": 6},
+    # and what was held under it is still there
+    {"line": ACCESS, "shown": [withdrawn()], "applied": TAKEN},
+    {"line": {**ACCESS, "held": [[MUN_A]]}, "shown": [withdrawn(), gone()], "applied": TAKEN},
+    {"line": {**ACCESS, "held": 1}, "shown": [withdrawn(), gone()], "applied": TAKEN},
+    # a withdrawal is recorded; nobody has to be believed that there would be one
+    {"line": ACCESS, "shown": [], "applied": ASKED},
+    {"line": {"what": "approver"}, "shown": [gone()]},
+]
+
+
+@pytest.mark.parametrize("changes", WRONG)
 def test_what_only_says_that_it_was_carried_out_fails_step_17(changes: dict[str, Any]) -> None:
     with pytest.raises(BundleInvalid, match="nothing here shows") as failed:
         carried_out(**changes).build().check()
