@@ -64,6 +64,7 @@ FAULTS: Final = {
     "finding-open": "findings-answered",
     "finding-own": "findings-closed-by-others",
     "leaver": "leavers-lose-access",
+    "leaver-with-agent": "leavers-lose-access",
     "no-scan": "targets-scanned",
     "differences": "targets-without-difference",
     "source-gap": "sources-heard",

@@ -96,8 +96,10 @@ class WrittenYear:
         people = tuple(
             Somebody(case_id("prn", f"p{n}"), case_id("per", f"p{n}")) for n in range(count)
         )
+        # the last of the people leaves
+        leaver = -1 if "leaver-with-agent" in self.faults else 0
         machines = tuple(
-            Somebody(case_id("prn", f"m{n}"), case_id("per", f"m{n}"), kind, people[n])
+            Somebody(case_id("prn", f"m{n}"), case_id("per", f"m{n}"), kind, people[n + leaver])
             for n, kind in enumerate(("agent", "workload"))
         )
         return Scene(

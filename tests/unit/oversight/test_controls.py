@@ -288,6 +288,40 @@ def test_who_leaves_must_lose_what_he_was_granted_before_the_period(*, over: boo
     assert [each.about for each in found.faults] == ([] if over else [line.case])
 
 
+def test_of_those_who_leave_each_counts_once_however_much_he_held() -> None:
+    seen = examined()
+    lines = [each for each in seen.population.lines.values() if each.granted]
+    mine = {each.case: replace(each, requester="prn_ana", end=None) for each in lines[:15]}
+    left = [(f"prn_{n}", seen.start, None) for n in range(9)]
+    # twice, and each time he held something
+    left += [("prn_ana", seen.start + days * timedelta(days=1), None) for days in (0, 3)]
+    found = TESTS["leavers-lose-access"].run(
+        replace(
+            seen,
+            population=Population(lines=mine),
+            history=replace(seen.history, left=left),
+        )
+    )
+    assert (found.tested, found.passed, len(found.faults)) == (10, 9, 1)
+    assert found.faults[0].about == lines[0].case
+    assert found.faults[0].why.endswith(", with 14 more")
+
+
+def test_what_is_held_elsewhere_by_who_leaves_is_left_out_where_one_resource_is_asked_for() -> None:
+    seen = examined("leaver")
+    line = next(each for each in seen.granted() if each.resource == RESOURCES[1])
+    alone = replace(
+        seen,
+        population=Population(lines={line.case: replace(line, end=None)}),
+        history=replace(seen.history, left=[(line.requester, line.requested, None)]),
+    )
+    test = TESTS["leavers-lose-access"]
+    assert test.run(alone).faults
+    for resource, faults in ((RESOURCES[0], 0), (RESOURCES[1], 1)):
+        found = test.run(replace(alone, resources=frozenset((resource,))))
+        assert (found.tested, len(found.faults)) == (1, faults)
+
+
 @pytest.mark.parametrize(
     ("fault", "test"),
     [

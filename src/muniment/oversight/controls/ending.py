@@ -162,39 +162,43 @@ def _reviewed(known: list[Reviewed], persons: tuple[str, ...], as_of: datetime) 
 
 @control_test(
     "leavers-lose-access",
-    f"Whoever was disabled had no access {length(LEAVING.total_seconds())} later, and got no more",
+    f"Whoever was disabled had no access {length(LEAVING.total_seconds())} later, and got no more;"
+    " nor had workloads and agents that he answers for",
     "principals that were disabled",
 )
 def leavers_lose_access(examined: Examined) -> ByLine:
-    left = [each for each in examined.history.left if examined.is_inside(each[1])]
-    who = {each[0] for each in left}
-    held: dict[str, list[Line]] = {}
+    left: dict[str, list[tuple[datetime, datetime]]] = {}
+    for principal, since, back in examined.history.left:
+        if examined.is_inside(since):
+            left.setdefault(principal, []).append((since, back or examined.as_of))
+    held: dict[str, dict[str, datetime]] = {}
 
     def see(line: Line) -> None:
-        if line.requester in who and line.granted and examined.is_on(line.resource):
-            held.setdefault(line.requester, []).append(line)
+        if not line.granted or not examined.is_on(line.resource):
+            return
+        # what a workload or an agent holds is held for whoever answers for it
+        for who in dict.fromkeys((line.requester, line.sponsor or line.requester)):
+            for since, back in left.get(who, ()):
+                if _is_held(line, since + LEAVING, back, examined.as_of):
+                    held.setdefault(who, {}).setdefault(line.case, since)
 
     def answer() -> Result:
-        faults = [
-            Fault(line.case, f"held by somebody who was disabled {_day(since)}")
-            for principal, since, back in left
-            for line in held.get(principal, [])
-            if _is_held(line, since + LEAVING, back or examined.as_of, examined.as_of)
-        ]
         # each counts once, however much he held
-        first = {fault.about: fault for fault in faults}
-        because = "" if left else "nobody was disabled in this period"
-        return Result(
-            tested=max(len(left), len(first)), faults=tuple(first.values()), because=because
+        faults = tuple(
+            Fault(next(iter(cases)), _still_held(next(iter(cases.values())), len(cases) - 1))
+            for cases in held.values()
         )
+        because = "" if left else "nobody was disabled in this period"
+        return Result(tested=len(left), faults=faults, because=because)
 
     return ByLine(of="all", see=see, answer=answer)
+
+
+def _still_held(since: datetime, more: int) -> str:
+    also = f", with {more:,} more" if more else ""
+    return f"held by or for somebody who was disabled {since.date().isoformat()}{also}"
 
 
 def _is_held(line: Line, since: datetime, until: datetime, as_of: datetime) -> bool:
     over_at = as_of if line.end is None else line.end.at
     return line.issued is not None and line.issued < until and over_at > since
-
-
-def _day(at: datetime) -> str:
-    return at.date().isoformat()
