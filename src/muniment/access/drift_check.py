@@ -11,6 +11,7 @@ from typing import Final
 
 from muniment.access import records
 from muniment.errors import FoldInvalid
+from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
 
 #: kinds that begin such a case
@@ -53,11 +54,19 @@ def _ordered(
     finding = [each for each in headers if each.case == order.about]
     if not finding or any(each.kind == records.FindingClosed.KIND for each in finding):
         raise FoldInvalid(f"`{id}` does not follow the open finding that it is about")
+    if not any(_looked(each, order.seconded) for each in finding):
+        raise FoldInvalid(f"`{id}` follows no look of whom it names at the finding")
     words = f"removal of an account on `{order.resource}` ordered by two"
     if len(case) < _BOTH:
         return f"{words}, not seen gone yet"
     _check_seen(case, order, shown)
     return f"{words}, seen gone"
+
+
+def _looked(header: Header, person: str) -> bool:
+    record = records.parse(header)
+    said = isinstance(record, records.FindingAcknowledged | records.FindingAssigned)
+    return said and person in record.actor.persons
 
 
 def _check_seen(

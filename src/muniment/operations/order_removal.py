@@ -83,7 +83,7 @@ async def _order(
     known = finding_of(service, difference)
     if known is None or known.id != found.id:
         raise Conflict(f"`{finding}` is not the newest finding about this account")
-    seconded = _second(service, caller, found, entries)
+    seconded, looked = _second(service, caller, found, entries)
     _check_new(service, resource, finding)
     statements = _statements(service, resource, account)
     newest = service.registry.scans.of(resource)
@@ -98,7 +98,7 @@ async def _order(
     ).draft(
         case,
         now,
-        follows=(caller.principal.leaf, found.head),
+        follows=tuple(dict.fromkeys((caller.principal.leaf, looked, found.head))),
         sections={
             "order": content({"account": account, "reason": reason, "statements": list(statements)})
         },
@@ -108,8 +108,10 @@ async def _order(
     return Removal(case=case, statements=statements)
 
 
-def _second(service: Service, caller: Caller, found: Finding, entries: Sequence[Entry]) -> str:
-    """Person id of somebody else who has said that he looked."""
+def _second(
+    service: Service, caller: Caller, found: Finding, entries: Sequence[Entry]
+) -> tuple[str, bytes]:
+    """Person id of somebody else who has said that he looked, and the leaf of where he did."""
     actor = service.actor(caller)
     if actor.type != "human" or concerned(service, found) & set(actor.persons):
         raise NotPermitted("a removal is ordered by a human whom the finding is not about")
@@ -119,7 +121,7 @@ def _second(service: Service, caller: Caller, found: Finding, entries: Sequence[
         record = record_of(entry)
         looked = isinstance(record, records.FindingAcknowledged | records.FindingAssigned)
         if looked and not set(record.actor.persons) & set(actor.persons):
-            return record.actor.persons[0]
+            return record.actor.persons[0], entry.leaf
     raise Conflict(
         "it takes two: somebody else has to look first, and say so: "
         f"`muniment findings acknowledge {found.id}`"

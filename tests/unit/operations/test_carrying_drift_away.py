@@ -111,6 +111,7 @@ async def test_an_order_is_held_to_what_it_claims(scenario: Scenario) -> None:
         ({"person": "per_other"}, "not ordered by the human"),
         ({"seconded": person}, "by one alone"),
         ({"seconded": ""}, "by one alone"),
+        ({"seconded": "per_other"}, "follows no look of whom it names"),
         ({"about": "fnd_" + "a" * 26}, "does not follow the open finding"),
         ({"target": "another"}, "no later scan of the target"),
         ({"resource": "orders-staging"}, "no later scan of the target"),
@@ -121,6 +122,26 @@ async def test_an_order_is_held_to_what_it_claims(scenario: Scenario) -> None:
         drift_check.state([replace(ordered, index=10_000), closed], shown)
     with pytest.raises(FoldInvalid, match="more than its closing"):
         drift_check.state([ordered, closed, closed], shown)
+
+
+async def test_who_looked_first_is_shown_though_the_same_was_seen_again_since(
+    scenario: Scenario,
+) -> None:
+    found = await drift.scan(scenario.service, RESOURCE)
+    (finding,) = found.findings.values()
+    await acknowledge(scenario.service, scenario.caller("aud"), finding)
+    scenario.clock.advance(2 * HOUR)
+    await drift.scan(scenario.service, RESOURCE)
+    newest = scenario.entries(finding)[-1].header.kind
+    assert newest == records.FindingSeen.KIND
+    wanted = {"resource": RESOURCE, "account": "backdoor", "reason": "nobody knows it"}
+    done = await order_removal(
+        scenario.service, scenario.caller("admin"), finding=finding, **wanted
+    )
+    checked = await export(scenario, done.case)
+    assert checked.state.endswith("ordered by two, not seen gone yet")
+    kinds = [entry.header.kind for entry in checked.proved.entries]
+    assert records.FindingAcknowledged.KIND in kinds
 
 
 async def test_a_scan_is_closed_and_counts_no_less_than_nothing(scenario: Scenario) -> None:
