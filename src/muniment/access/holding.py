@@ -217,11 +217,13 @@ def _placed(hold: Hold, _: Header, record: records.HoldPlaced) -> Hold:
 
 def _asked(hold: Hold, _: Header, record: records.HoldReleaseRequested) -> Hold:
     _check_human(record, record.person)
+    _check_of_others(hold, record)
     return replace(hold, state="releasing", asked_by=record.person)
 
 
 def _released(hold: Hold, _: Header, record: records.HoldReleased) -> Hold:
     _check_human(record, record.person)
+    _check_of_others(hold, record)
     _require(record.person != hold.asked_by, "a hold is released by two")
     return replace(hold, state="released")
 
@@ -267,6 +269,11 @@ def _run_closed(run: Run, header: Header, record: records.CaseClosed) -> Run:
 def _check_human(record: records.Record, person: str) -> None:
     by = record.actor
     _require(by.type == "human" and person in by.persons, "said by nobody who is a person")
+
+
+def _check_of_others(hold: Hold, record: records.Record) -> None:
+    about = set(hold.placed.persons) & set(record.actor.persons)
+    _require(not about, "released by somebody whom it is about")
 
 
 _Move = Callable[[Any, Header, Any], Any]

@@ -23,7 +23,7 @@ from muniment.operations import permit
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.beginnings import check_meant, one_of
 from muniment.operations.request import check_text
-from muniment.operations.service import Caller, Service, close, content
+from muniment.operations.service import Caller, Service, close, content, record_of
 
 #: begins the ids of holds
 HOLDS: Final = "hld"
@@ -83,6 +83,7 @@ async def ask_release(service: Service, caller: Caller, case: str, reason: str) 
     _check_words(reason, "reason")
 
     def say(hold: Hold, actor: Actor, now: datetime) -> list[Draft]:
+        _check_of_others(service, hold, actor)
         if hold.state != "placed":
             raise Conflict(_standing(hold))
         asked = records.HoldReleaseRequested(actor=actor, person=caller.principal.person)
@@ -97,6 +98,7 @@ async def release(service: Service, caller: Caller, case: str, note: str = "") -
     check_text(note, "note")
 
     def say(hold: Hold, actor: Actor, now: datetime) -> list[Draft]:
+        _check_of_others(service, hold, actor)
         if hold.state == "placed":
             raise Conflict("nobody has asked for its release: `muniment holds release` does")
         if hold.state != "releasing":
@@ -141,6 +143,15 @@ def _may(service: Service, caller: Caller) -> Actor:
     if caller.principal.type != "human":
         raise NotPermitted("holds are placed and released by people")
     return service.actor(caller)
+
+
+def _check_of_others(service: Service, hold: Hold, actor: Actor) -> None:
+    """Of a case those who are in its records are whom it is about."""
+    about = set(hold.placed.persons)
+    for case in hold.placed.cases:
+        about.update(*(record_of(entry).actor.persons for entry in service.log.read_case(case)))
+    if about & set(actor.persons):
+        raise NotPermitted("this hold is about you, or what you did: others have to release it")
 
 
 def _check_words(text: str, what: str) -> None:

@@ -81,6 +81,8 @@ def test_a_hold_stands_as_of_a_size_of_the_log() -> None:
         (PLACED, ASKED, replace(RELEASED, actor=human("per_a"), person="per_a")),
         (PLACED, ASKED, replace(RELEASED, actor=human("per_c"))),
         (PLACED, replace(ASKED, actor=replace(human("per_a"), type="workload"))),
+        (replace(PLACED, persons=("per_a",)), ASKED),
+        (replace(PLACED, persons=("per_b",)), ASKED, RELEASED),
         (PLACED, ASKED, ASKED),
         (PLACED, PLACED),
         (PLACED, ASKED, RELEASED, closed(3)),
@@ -89,7 +91,8 @@ def test_a_hold_stands_as_of_a_size_of_the_log() -> None:
         (replace(PLACED, since=AT, until=AT - DAY),),
     ],
     ids=[
-        "not asked for", "by the same", "in another's name", "by a program", "asked twice",
+        "not asked for", "by the same", "in another's name", "by a program",
+        "asked by whom it is about", "confirmed by whom it is about", "asked twice",
         "placed twice", "miscounted", "closed while it stands", "of nothing", "a period backwards",
     ],
 )  # fmt: skip

@@ -367,6 +367,21 @@ async def test_letting_go_takes_two(scenario: Scenario) -> None:
     assert [each["text"] for each in line["release"]] == ["the matter is over", "agreed"]
 
 
+@pytest.mark.parametrize("what", ["the person", "his case"])
+async def test_nobody_lets_go_of_what_is_held_about_himself(scenario: Scenario, what: str) -> None:
+    await scenario.change("ana", groups=("engineering", "compliance"))
+    case = await old_case(scenario)
+    scope = Scope(people=("ana",)) if what == "the person" else Scope(cases=(case,))
+    placed = await place(scenario, scope)
+    ana, aud = scenario.caller("ana"), scenario.caller("aud")
+    with pytest.raises(NotPermitted, match="about you"):
+        await hold.ask_release(scenario.service, ana, placed, "it is over")
+    await hold.ask_release(scenario.service, aud, placed, "it is over")
+    with pytest.raises(NotPermitted, match="about you"):
+        await hold.release(scenario.service, ana, placed)
+    assert (await hold.release(scenario.service, scenario.caller("admin"), placed)).closed
+
+
 async def test_a_hold_of_nothing_or_of_nobody_is_refused(scenario: Scenario) -> None:
     for scope, error in (
         (Scope(), Malformed),
