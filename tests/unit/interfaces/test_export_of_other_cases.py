@@ -1,4 +1,4 @@
-"""Findings and scans of targets are carried away with the same command as access cases."""
+"""Findings, scans of targets and holds are carried away with the same command as access cases."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ from fake_service import FakeService, problem
 from scenario_api import ScenarioApi
 
 from muniment.access import check
+from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.api import Api
 from muniment.interfaces.cli.main import run
-from muniment.operations import drift
+from muniment.operations import drift, hold
+from muniment.operations.hold import Scope
 from muniment.testing.scenario import Scenario
 
 FOUND = "fnd_x3kq"
@@ -46,3 +48,19 @@ async def test_a_scan_and_a_finding_are_handed_out_over_http(tmp_path: Path) -> 
         assert refused.status_code == 403
         unknown = await api.post("aud", f"/v1/cases/drf_{'a' * 26}/evidence")
         assert unknown.status_code == 404
+
+
+async def test_a_hold_is_handed_out_by_as_much_of_its_id_as_lists_show(tmp_path: Path) -> None:
+    async with Scenario(tmp_path, checking=False) as scenario:
+        api = ScenarioApi(scenario, tmp_path)
+        await api.enrol("ana", "aud")
+        scope = Scope(resources=("orders-prod",))
+        placed = await hold.place(scenario.service, scenario.caller("admin"), scope, "m", "")
+        for case in (placed.id, screen.short(placed.id)):
+            answer = await api.post("aud", f"/v1/cases/{case}/evidence")
+            assert answer.status_code == 200, answer.text
+            assert "hold of 1 resource" in check.verify(answer.content, scenario.key.verifier).state
+        unknown = f"hld_{'a' * 26}"
+        for case in (placed.id, screen.short(placed.id), unknown):
+            assert (await api.post("ana", f"/v1/cases/{case}/evidence")).status_code == 403
+        assert (await api.post("aud", f"/v1/cases/{unknown}/evidence")).status_code == 404

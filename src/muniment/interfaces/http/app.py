@@ -20,6 +20,7 @@ from muniment.interfaces.console import approvals, pages
 from muniment.interfaces.console import campaigns as campaign_pages
 from muniment.interfaces.console import findings as finding_pages
 from muniment.interfaces.console import health as health_pages
+from muniment.interfaces.console import holds as hold_pages
 from muniment.interfaces.console import sign_in as sign_in_pages
 from muniment.interfaces.http import (
     archives,
@@ -132,6 +133,7 @@ def _answer_everything(app: FastAPI) -> None:
         campaign_pages,
         finding_pages,
         health_pages,
+        hold_pages,
         sign_in_pages,
         pages,
         signals,

@@ -11,6 +11,9 @@ from muniment.evidence.proof import Receipt
 from muniment.interfaces.http.cases import Body, find
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.operations import carry_away, permit, reading
+from muniment.operations.erase import RUNS
+from muniment.operations.hold import HOLDS
+from muniment.operations.service import Service
 
 router = APIRouter(prefix="/v1", tags=["evidence"])
 
@@ -32,10 +35,21 @@ class ErasureAsk(Body):
 async def export(service: ServiceDep, caller: CallerDep, case: str, body: ExportAsk) -> Response:
     """The bundle's exact bytes: a file for `muniment verify`."""
     heads = [head.encode() for head in body.heads]
-    # scans and removals are in no list: their ids are taken whole
-    whole = case if service.log.head(case) is not None else find(service, case)
-    data = await carry_away.export(service, caller, whole, heads)
+    data = await carry_away.export(service, caller, _whole(service, case), heads)
     return Response(data, media_type="application/json")
+
+
+def _whole(service: Service, case: str) -> str:
+    """Of what is in a list a unique beginning will do; ids of scans and removals are whole."""
+    if service.log.head(case) is not None:
+        return case
+    holding = service.erasures.holding
+    for prefix, known in ((HOLDS, holding.holds), (RUNS, holding.runs)):
+        if case.startswith(f"{prefix}_"):
+            found = [each for each in list(known) if each.startswith(case)]
+            # whoever may not see them is told so, whatever there is
+            return found[0] if len(found) == 1 else case
+    return find(service, case)
 
 
 @router.post("/records/{case}/{position}/erasure")
