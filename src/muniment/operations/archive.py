@@ -149,8 +149,7 @@ def log_of(service: Service, caller: Caller, case: str) -> Iterator[bytes]:
     Every entry of the period is shown, word for word: so no case of it can be left out.
     """
     entry = _own(service, caller, case)
-    if permit.ask(service, caller, "follow", None).outcome != "permit":
-        permit.require(service, caller, "audit")
+    _check_whole_log(service, caller)
     record = records.parse(entry.header)
     if not isinstance(record, records.ArchiveExported):
         raise LogInvalid(f"`{case}` is no archive")
@@ -172,6 +171,17 @@ def log_of(service: Service, caller: Caller, case: str) -> Iterator[bytes]:
     )
     heading = Heading(checkpoint=only(note, [service.log.keys.shown(size)]))
     return excerpt.write(heading, size, shown, service.log.nodes(size))
+
+
+def _check_whole_log(service: Service, caller: Caller) -> None:
+    """An excerpt that left some cases out would prove of none that it is all."""
+    decisions = [permit.ask(service, caller, each, None) for each in ("follow", "audit")]
+    if all(each.outcome != "permit" for each in decisions):
+        service.count("not-permitted")
+        raise NotPermitted(
+            "an excerpt shows every case of its time, whatever it is about: it takes the right to "
+            f"`audit` or to `follow` all of the log; {'; '.join(decisions[-1].why)}"
+        )
 
 
 # --- which cases ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from muniment.errors import (
 )
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
-from muniment.operations import campaigns, findings, permit, retain
+from muniment.operations import campaigns, findings, permit, retain, scope
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.drift import SCANS
 from muniment.operations.erase import RUNS, erase_section
@@ -74,7 +74,11 @@ def check_may_export(service: Service, caller: Caller, case: str) -> None:
         permit.require(service, caller, "export", state)
         return
     finding, _ = findings.read(service, case)
-    permit.require(service, caller, "read")
+    findings.check_readable(service, caller, finding)
+    if not scope.reads_all(service, caller) and scope.audits_finding(
+        service, caller, finding, "read", "export"
+    ):
+        return
     decision = permit.ask_on_finding(service, caller, "export", finding)
     if decision.outcome != "permit":
         service.count("not-permitted")
@@ -198,6 +202,7 @@ async def _record(service: Service, caller: Caller, entry: Entry, section: str, 
         return
     if in_force is None:
         raise Unavailable("no configuration was ever put in force; nothing can be erased")
+    _check_not_open(service, of)
     _check_one_may(service, persons)
     if service.erasures.rules.classes or service.erasures.holding.standing():
         kept = await retain.walk(service, retain.find, record, section)
@@ -251,15 +256,41 @@ def _check_not_active(service: Service, entry: Entry) -> None:
         raise Conflict("this is the identity of somebody who is active; disable the account first")
 
 
+def _check_not_open(service: Service, case: str) -> None:
+    """What somebody looks into, or holds, is said as long as he does."""
+    first, *_, last = (entries := service.log.read_case(case))[0], entries[-1]
+    if first.header.kind in _NEEDED and last.header.kind != records.CaseClosed.KIND:
+        raise Conflict(f"`{case}` is open, and this says what it is for: erase it once it is over")
+
+
 def _check_not_own(service: Service, caller: Caller, entry: Entry) -> None:
     if entry.header.kind.startswith("principal:") and entry.header.case == caller.principal.id:
         raise NotPermitted("nobody erases his own records")
-    own = service.registry.persons(caller.principal)
+    own = set(service.registry.persons(caller.principal))
+    if own & set(record_of(entry).actor.persons):
+        raise NotPermitted("nobody erases what he has said or done himself")
     entries = service.log.read_case(entry.header.case)
-    if entries[0].header.kind == records.AccessRequested.KIND:
-        request = service.fold(entries[:1]).requested
-        if set(request.actor.persons) & set(own):
-            raise NotPermitted("nobody erases records of his own access")
-    is_finding = entries[0].header.kind == records.FindingRaised.KIND
-    if is_finding and set(findings.fold(entries).subjects) & set(own):
+    first = entries[0].header
+    if first.kind == records.FindingRaised.KIND and own & set(findings.fold(entries).subjects):
         raise NotPermitted("nobody erases what was found about him")
+    if first.kind == records.CampaignOpened.KIND and any(
+        own & set(item.barred) for item in campaigns.glance(service, first.case).items.items
+    ):
+        raise NotPermitted("nobody erases what was said in a review of his own access")
+    for case in {first.case, *_about(entry), *_about(entries[0])}:
+        if own & _asked_for(service, case):
+            raise NotPermitted("nobody erases records of his own access")
+
+
+def _about(entry: Entry) -> set[str]:
+    """Cases that a record names."""
+    about = entry.header.body.get("about", ())
+    return {each.partition("/")[0] for each in ([about] if isinstance(about, str) else about)}
+
+
+def _asked_for(service: Service, case: str) -> set[str]:
+    """Persons behind whoever asked for access in it; nobody where that is no such case."""
+    entries = service.log.read_case(case)[:1]
+    if not entries or entries[0].header.kind != records.AccessRequested.KIND:
+        return set()
+    return set(record_of(entries[0]).actor.persons)

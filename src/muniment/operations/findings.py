@@ -11,10 +11,10 @@ from typing import Any, Final
 from muniment.access import finding as life
 from muniment.access import records
 from muniment.access.finding import Finding
-from muniment.errors import NotFound
+from muniment.errors import NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.store import Entry
-from muniment.operations import explain, permit
+from muniment.operations import explain, permit, scope
 from muniment.operations.owed import owed
 from muniment.operations.service import Caller, Service
 from muniment.ports import CaseRow, Due
@@ -144,9 +144,10 @@ def listed(
     """
     Those that are wanted, newest first, and the `before` of the next page.
 
-    A page is short, or empty, where many others lie between them.
+    A page is short, or empty, where many others lie between them. Whoever may not read everything
+    has those about cases that he may read. Raises `NotPermitted` where there is none of these.
     """
-    permit.require(service, caller, "read")
+    whole, first, looked = scope.is_whole(service, caller), before is None, 0
     found: list[dict[str, Any]] = []
     for _ in range(MOST_LINES // LINES):
         rows = service.projections.cases(
@@ -154,13 +155,30 @@ def listed(
         )
         for row in rows:
             before = row.case
-            if wanted.takes(row):
+            if not wanted.takes(row):
+                continue
+            looked += 1
+            if whole or scope.audits_finding(service, caller, read(service, row.case)[0], "read"):
                 found.append(_listed(row))
-                if len(found) == PAGE:
-                    return found, before
+            # a rule is asked about each, unless he may read them all
+            if len(found) == PAGE or (not whole and looked == scope.MOST_LOOKED_AT):
+                return _told(service, caller, found, before, first=first)
         if len(rows) < LINES:
-            return found, None
-    return found, before
+            return _told(service, caller, found, None, first=first)
+    return _told(service, caller, found, before, first=first)
+
+
+def _told(
+    service: Service,
+    caller: Caller,
+    found: list[dict[str, Any]],
+    more: str | None,
+    *,
+    first: bool,
+) -> tuple[list[dict[str, Any]], str | None]:
+    if not found and first and more is None:
+        permit.require(service, caller, "read")  # says why
+    return found, more
 
 
 def _listed(row: CaseRow) -> dict[str, Any]:
@@ -181,14 +199,24 @@ def _listed(row: CaseRow) -> dict[str, Any]:
 
 def show(service: Service, caller: Caller, case: str) -> dict[str, Any]:
     """A finding with its rule, its history, and what its sections say."""
-    permit.require(service, caller, "read")
     finding, entries = read(service, case)
+    check_readable(service, caller, finding)
     return {
         **summary(service, finding),
         "definition": json.loads(service.document(finding.raised.definition)),
         "timeline": [explain.line(service, entry) for entry in entries],
         "checkpoint": service.log.checkpoint.decode(),
     }
+
+
+def check_readable(service: Service, caller: Caller, finding: Finding) -> None:
+    """Raises `NotPermitted`."""
+    if scope.is_whole(service, caller) or scope.audits_finding(service, caller, finding, "read"):
+        return
+    permit.require(service, caller, "read")  # says why
+    raise NotPermitted(
+        "you may not `read` this finding: it is about more than was delegated to you"
+    )
 
 
 def summary(service: Service, finding: Finding) -> dict[str, Any]:

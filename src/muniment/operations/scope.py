@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from muniment.access.finding import Finding
 from muniment.errors import NotFound
 from muniment.operations import delegation, explain, permit, reading
 from muniment.operations.service import Caller, Service
@@ -41,6 +42,37 @@ def may_read(service: Service, caller: Caller, row: CaseRow) -> bool:
         return False  # its batch is durable, and not yet under a head that anybody was shown
     covered = delegation.covers(caller, row.resource, row.role)
     return covered and permit.ask(service, caller, "read", case).outcome == "permit"
+
+
+def is_whole(service: Service, caller: Caller) -> bool:
+    """Whether nothing is kept from whoever reads everything: no delegation limits him, either."""
+    return reads_all(service, caller) and delegation.covers_all(caller)
+
+
+def audits_finding(service: Service, caller: Caller, finding: Finding, *operations: str) -> bool:
+    """
+    Whether his rules permit this of every case that a finding is about: then it is his to see.
+
+    One that is about no case, about a case of others as well, or about himself is not.
+    """
+    if set(finding.subjects) & set(service.registry.persons(caller.principal)):
+        return False
+    return bool(finding.about) and all(
+        _audits(service, caller, case, operations) for case in finding.about
+    )
+
+
+def _audits(service: Service, caller: Caller, case_id: str, operations: Sequence[str]) -> bool:
+    """By right of audit: what is his own, or waits for his approval, he sees as such."""
+    try:
+        case, _ = service.read(case_id)
+    except NotFound:
+        return False
+    return (
+        not reading.is_close_to(service, caller, case)
+        and delegation.covers(caller, case.requested.resource, case.requested.role)
+        and all(permit.ask(service, caller, each, case).outcome == "permit" for each in operations)
+    )
 
 
 def everyones(
