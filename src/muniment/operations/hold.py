@@ -83,7 +83,7 @@ async def ask_release(service: Service, caller: Caller, case: str, reason: str) 
     _check_words(reason, "reason")
 
     def say(hold: Hold, actor: Actor, now: datetime) -> list[Draft]:
-        _check_of_others(service, hold, actor)
+        check_of_others(service, hold, actor)
         if hold.state != "placed":
             raise Conflict(_standing(hold))
         asked = records.HoldReleaseRequested(actor=actor, person=caller.principal.person)
@@ -98,7 +98,7 @@ async def release(service: Service, caller: Caller, case: str, note: str = "") -
     check_text(note, "note")
 
     def say(hold: Hold, actor: Actor, now: datetime) -> list[Draft]:
-        _check_of_others(service, hold, actor)
+        check_of_others(service, hold, actor)
         if hold.state == "placed":
             raise Conflict("nobody has asked for its release: `muniment holds release` does")
         if hold.state != "releasing":
@@ -145,8 +145,8 @@ def _may(service: Service, caller: Caller) -> Actor:
     return service.actor(caller)
 
 
-def _check_of_others(service: Service, hold: Hold, actor: Actor) -> None:
-    """Of a case those who are in its records are whom it is about."""
+def check_of_others(service: Service, hold: Hold, actor: Actor) -> None:
+    """Raises `NotPermitted` for whom it is about: of a case those who are in its records."""
     about = set(hold.placed.persons)
     for case in hold.placed.cases:
         about.update(*(record_of(entry).actor.persons for entry in service.log.read_case(case)))

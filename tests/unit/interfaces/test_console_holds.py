@@ -138,3 +138,15 @@ async def test_whoever_may_see_neither_is_shown_no_page(console):
         seen = await browser.look(path)
         assert seen.status_code == 403, path
     assert 'href="/holds"' not in await page(browser, "/")
+
+
+async def test_whoever_only_looks_and_whom_it_is_about_are_given_no_form(console):
+    case = await placed(console)
+    auditor = await console.signed_in("dan")
+    assert f'href="/holds/{case}"' in await page(auditor, "/holds")
+    assert "Holds are for others to release." in words(await page(auditor, f"/holds/{case}"))
+    service, admin = console.scenario.service, console.scenario.caller("admin")
+    own = (await hold.place(service, admin, Scope(people=("aud",)), "matter", "")).id
+    text = await page(await console.signed_in("aud"), f"/holds/{own}")
+    assert "This hold is about you" in words(text)
+    assert 'name="act"' not in text

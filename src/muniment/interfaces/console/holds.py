@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Form, Request, Response
 
 from muniment.access.holding import Hold, Run
+from muniment.errors import NotPermitted
 from muniment.interfaces.console.browser import PersonDep, require_own_form
 from muniment.interfaces.console.pages import PageRoute, page, redirect
 from muniment.interfaces.console.sign_in import FormToken
@@ -24,10 +25,11 @@ async def show_all(
     request: Request, service: ServiceDep, person: PersonDep, everything: bool = False
 ) -> Response:
     """Holds that stand, or all; and the runs, as far as the reader may see either."""
-    may_hold, may_read = _may(service, person, "hold"), _may(service, person, "read")
+    may_see = _may(service, person, "hold") or _may(service, person, "audit")
+    may_read = _may(service, person, "read")
     if not may_read:
-        permit.require(service, person, "hold")
-    holds = hold.listed(service, person, everything=everything) if may_hold else []
+        permit.require_one(service, person, "hold", "audit")
+    holds = hold.listed(service, person, everything=everything) if may_see else []
     runs = erase_run.listed(service, person) if may_read else []
     await reading.note(service, person, "holds", count=len(holds))
     return page(
@@ -37,7 +39,7 @@ async def show_all(
         holds=holds,
         runs=runs,
         everything=everything,
-        may_hold=may_hold,
+        may_see=may_see,
     )
 
 
@@ -128,6 +130,10 @@ def _why_not(service: Service, person: Caller, found: Hold) -> str:
         return "holds are for others to release"
     if found.asked_by == person.principal.person:
         return "somebody else has to confirm the release that you asked for"
+    try:
+        hold.check_of_others(service, found, service.actor(person))
+    except NotPermitted as error:
+        return str(error)
     return ""
 
 
