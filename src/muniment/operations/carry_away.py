@@ -28,13 +28,20 @@ from muniment.operations.health import MEASUREMENTS
 from muniment.operations.hold import HOLDS
 from muniment.operations.order_removal import REMOVALS
 from muniment.operations.publish import publish_with_stamps
-from muniment.operations.service import Caller, Service, close
+from muniment.operations.service import Caller, Service, close, record_of
 from muniment.oversight.retention import RULE
 
 #: begin the ids of scans of targets, of removals that were ordered, of measurements, and of runs
 _LOOKED: Final = (f"{SCANS}_", f"{REMOVALS}_", f"{MEASUREMENTS}_", f"{RUNS}_")
 #: begin the ids of cases that are about several people
 _ABOUT_OTHERS: Final = (findings.FINDINGS, f"{campaigns.CAMPAIGNS}_", f"{HOLDS}_")
+#: begin cases that are open for as long as somebody needs to know what for
+_NEEDED: Final = (
+    records.HoldPlaced.KIND,
+    records.FindingRaised.KIND,
+    records.CampaignOpened.KIND,
+    records.ReviewOpened.KIND,
+)
 #: sessions that a bundle carries
 MOST_SESSIONS: Final = 100
 
@@ -258,7 +265,8 @@ def _check_not_active(service: Service, entry: Entry) -> None:
 
 def _check_not_open(service: Service, case: str) -> None:
     """What somebody looks into, or holds, is said as long as he does."""
-    first, *_, last = (entries := service.log.read_case(case))[0], entries[-1]
+    entries = service.log.read_case(case)
+    first, last = entries[0], entries[-1]
     if first.header.kind in _NEEDED and last.header.kind != records.CaseClosed.KIND:
         raise Conflict(f"`{case}` is open, and this says what it is for: erase it once it is over")
 
