@@ -7,7 +7,7 @@ What is recorded are counts. That they grew is seen by whoever has the log, and 
 import asyncio
 import base64
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,6 +27,7 @@ from muniment.operations.surveying import bring_up, known, look_at_one, look_for
 from muniment.oversight.carried import MOST_BETWEEN
 from muniment.oversight.detector import SEVERITIES
 from muniment.oversight.health import of_the_log, weaknesses
+from muniment.oversight.population import Line
 from muniment.oversight.weakness import KINDS, Weakness, table
 
 #: begins the ids of the cases of measurements
@@ -71,10 +72,14 @@ class Judged:
     cases: dict[str, deque[Weakness]] = field(default_factory=dict)
 
 
-def judge(service: Service, kept: Surveyed) -> Judged:
-    """All grants that the survey knows: about a second for 100,000."""
-    lines, survey = kept.survey.population.lines, kept.survey
-    around = known(service, kept, lines.values())
+def judge(service: Service, kept: Surveyed, covers: Callable[[Line], bool] | None = None) -> Judged:
+    """All grants that the survey knows, or some of them: about two seconds for 100,000."""
+    survey = kept.survey
+    # of all of them one at a time is unfolded
+    lines: Collection[Line] = survey.population.lines.values()
+    if covers is not None:
+        lines = [line for line in lines if covers(line)]
+    around = known(service, kept, lines)
     judged = Judged(
         size=survey.size,
         at=around.now,
@@ -82,7 +87,7 @@ def judge(service: Service, kept: Surveyed) -> Judged:
         log=tuple(of_the_log(around)),
     )
     since = around.now - timedelta(days=DAYS)
-    for line in lines.values():
+    for line in lines:
         if line.authorized is None:
             continue
         found = weaknesses(line, survey, around)
@@ -147,12 +152,17 @@ def overall(service: Service, caller: Caller) -> dict[str, Any]:
     """
     What would not stand up in all evidence, of which grants, and how that went.
 
+    Whoever acts for somebody in some roles is told of grants of these alone: also in the numbers,
+    and without the trend, which was counted over all.
+
     Raises `NotPermitted`, and `Unavailable` while the log is read.
     """
     permit.require(service, caller, "read")
+    whole = delegation.covers_all(caller)
     with surveyed(service) as kept:
-        judged, trend = judge(service, kept), kept.survey.measured[-SHOWN:]
-        rows = list(_rows(judged, partial(_covers, caller, kept)))
+        judged = judge(service, kept, None if whole else partial(_covers, caller))
+        trend = kept.survey.measured[-SHOWN:] if whole else []
+        rows = list(_rows(judged))
     return {
         "at": moment.text(judged.at),
         "size": judged.size,
@@ -166,17 +176,16 @@ def overall(service: Service, caller: Caller) -> dict[str, Any]:
         "weaknesses": rows,
         "log": [_told(each.kind) for each in judged.log],
         "trend": [_point(at, record) for at, record in trend],
-        "measurements": case_of(service.log.log_id, judged.at.year),
+        "measurements": case_of(service.log.log_id, judged.at.year) if whole else None,
     }
 
 
-def _covers(caller: Caller, kept: Surveyed, case: str) -> bool:
-    """Whoever acts for somebody sees by name what was handed to him."""
-    line = kept.survey.population.lines[case]
+def _covers(caller: Caller, line: Line) -> bool:
+    """Whoever acts for somebody sees what was handed to him."""
     return delegation.covers(caller, line.resource, line.role)
 
 
-def _rows(judged: Judged, covers: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+def _rows(judged: Judged) -> Iterator[dict[str, Any]]:
     """Every kind, also those that there are none of: what was looked for is part of the answer."""
     of_grants = [each for each in KINDS.values() if each.about == "grant"]
     order = sorted(
@@ -191,7 +200,6 @@ def _rows(judged: Judged, covers: Callable[[str], bool]) -> Iterator[dict[str, A
             "cases": [
                 {"case": each.case, "says": each.says}
                 for each in reversed(judged.cases.get(kind.id, ()))
-                if covers(each.case)
             ],
         }
 

@@ -138,3 +138,13 @@ def test_whoever_looks_at_a_case_sees_in_a_line_whether_its_evidence_stands_up(
     service.on("GET", f"/v1/cases/{CASE}", {**shown, "health": None})
     assert run(["show", CASE]) == 0
     assert "evidence is weak" not in capsys.readouterr().out
+
+
+def test_whoever_sees_some_roles_alone_is_told_why_there_is_no_trend(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.on("GET", "/v1/evidence/health", {**ALL, "trend": [], "measurements": None})
+    assert run(["evidence", "health", "--trend"]) == 0
+    out = capsys.readouterr().out
+    assert "about all grants" in out
+    assert "export" not in out

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from delegations import STAGING, Acting
 
 from muniment.access import records
 from muniment.access.records import Record
@@ -671,3 +672,27 @@ async def test_a_measurement_that_is_stopped_reads_no_further(
     monkeypatch.undo()
     await health.measure(scenario.service)
     assert len(overall(scenario)["trend"]) == 1
+
+
+async def test_whoever_acts_in_some_roles_is_told_of_their_grants_alone_in_numbers_too(
+    scenario: Scenario,
+) -> None:
+    acting = Acting(scenario)
+    await acting.enrol("aud")
+    await acting.enrol_agent("bot", "aud")
+    await scenario.granted()
+    staging = await scenario.granted("dan", STAGING)
+    await health.measure(scenario.service)
+    some = await acting.hand_on("aud", "bot", roles=(STAGING,))
+    everything = await acting.hand_on("aud", "bot")
+    aud = scenario.caller("aud")
+    told = health.overall(scenario.service, replace(aud, session=some))
+    assert (told["grants"], told["recent"]["grants"]) == (1, 1)
+    assert told["weak"] == max(each["count"] for each in told["weaknesses"]) == 1
+    named = {case["case"] for each in told["weaknesses"] for case in each["cases"]}
+    assert named == {staging.case.id}
+    assert (told["trend"], told["measurements"]) == ([], None), "they are about all"
+    whole = health.overall(scenario.service, replace(aud, session=everything))
+    assert whole == health.overall(scenario.service, aud)
+    assert whole["grants"] == 2
+    assert whole["trend"]

@@ -147,6 +147,9 @@ def _row(each: Json) -> tuple[str, ...]:
 
 def _trend(answer: Json) -> Iterator[str]:
     points = answer["trend"][-_SHOWN:]
+    if answer["measurements"] is None:
+        yield "what is measured is about all grants, and you see those of some roles"
+        return
     if not points:
         yield "nothing was measured yet: that is done once a day"
         return
