@@ -20,13 +20,14 @@ from typing import Any
 
 from bench.context import FULL, SMOKE, Bench
 from bench.figures import Figure, at_most
+from muniment.access.campaign_grounds import seed_of
 from muniment.access.check import verify
 from muniment.operations import campaigns, sign_review
 from muniment.operations.campaign_population import Made, Past, lay_out, without_collecting
 from muniment.operations.decide_review import MOST, Verdict, decide
 from muniment.operations.open_campaign import record
 from muniment.operations.service import Grounds
-from muniment.oversight.campaigns import Reviewer, grant_drafts, rule_of, seed_of
+from muniment.oversight.campaigns import Reviewer, grant_drafts, rule_of
 from muniment.testing.cast import human
 from muniment.testing.scenario import Scenario
 from muniment.testing.written_year import WrittenYear
@@ -130,7 +131,7 @@ async def _measured(scenario: Scenario, records: Path) -> Taken:
     service = scenario.service
     began = time.perf_counter()
     with without_collecting():
-        made = _made(scenario, records)
+        made, read = _made(scenario, records)
     case = await record(service, rule_of(RULE), made, Grounds())
     campaigns.read(service, case)
     opened = time.perf_counter()
@@ -149,7 +150,7 @@ async def _measured(scenario: Scenario, records: Path) -> Taken:
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Taken(
         items=made.items,
-        records=made.size,
+        records=read,
         opening=opened - began,
         decisions=decided - opened,
         verifying=verified - exported,
@@ -159,8 +160,12 @@ async def _measured(scenario: Scenario, records: Path) -> Taken:
     )
 
 
-def _made(scenario: Scenario, records: Path) -> Made:
-    """The population of the year, its items given to people of this log."""
+def _made(scenario: Scenario, records: Path) -> tuple[Made, int]:
+    """
+    The population of the year, its items given to people of this log, and of how many records.
+
+    It says that it is over this log, as its bundle is: that is proved.
+    """
     past, rule = Past(), rule_of(RULE)
     with records.open("rb") as file:
         for index, line in enumerate(file):
@@ -170,9 +175,10 @@ def _made(scenario: Scenario, records: Path) -> Made:
     reviewers = [Reviewer(principal=each.id, persons=(each.person,)) for each in principals]
     drafts = grant_drafts(rule, past.population, past.enrolled, seed_of(root, rule.name))
     made = lay_out((replace(each, live=False) for each in drafts), reviewers, ())
-    return Made(
-        size=past.tree.size,
-        root=root,
+    shown = scenario.service.log.keys.recognise(scenario.service.log.checkpoint)
+    population = Made(
+        size=shown.size,
+        root=shown.root,
         sheets=made.sheets,
         items=made.items,
         items_root=made.root,
@@ -182,6 +188,7 @@ def _made(scenario: Scenario, records: Path) -> Made:
         seed=None,
         reviewers=_REVIEWERS,
     )
+    return population, past.tree.size
 
 
 async def _decide_all(scenario: Scenario, case: str, login: str) -> None:

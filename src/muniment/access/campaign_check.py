@@ -5,24 +5,26 @@ Steps 11 and 12 folded its headers. Here its sheets are read, and every record i
 the items themselves:
 
 13. the sheets give as many items as were recorded, in lines with the recorded root: none was left
-    out, put in or changed;
+    out, put in or changed; they are of the kind and the resources that the rule reviews; the count
+    against the targets counts them; the root is that of the log at the recorded size, and a sample
+    was drawn by it;
 14. every item has exactly one outcome, from whoever it was given to; nobody decided on what is
     about himself, on what he had approved or what he had enrolled; what reviewers said adds up to
     what their records count, and what was signed and closed counts the same;
-15. every reviewer was an active human in one of the groups that review;
+15. every reviewer was an active human in one of the groups that review; groups, time and what
+    silence means are those of the rule;
 16. somebody who reviewed nothing signed it, in the group that has to;
 17. whatever counts as carried out is seen in records that lie here, of the very case, person and
     role: a grant's removal at its target, a withdrawal and the removal of what was held under it;
     how much was only asked, and seen by the service alone, is counted.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from muniment.access import campaign, records
+from muniment.access import campaign, campaign_grounds, records
 from muniment.access.campaign import Campaign
 from muniment.access.campaign_items import Item, Items
 from muniment.errors import FoldInvalid
@@ -94,8 +96,13 @@ def check(
     case: Sequence[Entry],
     entries: Sequence[Entry],
     documents: Mapping[bytes, bytes],
+    heads: Mapping[int, bytes],
 ) -> list[tuple[int, str]]:
-    """Steps 13 to 17: what was seen, by number. Raises `BundleInvalid`."""
+    """
+    Steps 13 to 17: what was seen, by number. `heads` are proved roots of the log, by size.
+
+    Raises `BundleInvalid`.
+    """
     with failing_as(13):
         opened = records.parse(case[0].header)
         if not isinstance(opened, records.CampaignOpened):
@@ -103,10 +110,17 @@ def check(
         items = Items.read((_document(documents, each) for each in opened.sheets), opened.silence)
     require(13, len(items.items) == opened.items, "there are other items than were recorded")
     require(13, items.root == opened.items_root, "the lines are not those of the root")
+    with failing_as(13):
+        rule = campaign_grounds.rule_of(_document(documents, opened.definition))
+        campaign_grounds.check_log(rule, case[0], opened, heads)
+        sheets = (_document(documents, each) for each in opened.sheets)
+        counted = _document(documents, opened.completeness)
+        campaign_grounds.check_items(rule, opened, sheets, counted)
     with failing_as(14):
         for entry in case[1:]:
             step(items, records.parse(entry.header), entry.header.position, documents)
-    rule = _rule(documents, opened)
+    with failing_as(15):
+        campaign_grounds.check_rule(rule, case[0], opened)
     reviewers = _check_reviewers(case, entries, rule)
     signer = _check_signer(case, entries, rule)
     tallies = ", ".join(f"{count} {word}" for word, count in items.tallies().items() if count)
@@ -247,18 +261,6 @@ def _told(counted: Mapping[str, int]) -> str:
     asked = counted.get("not-allowed", 0)
     only = [f"{asked} not allowed any more, seen by the service alone"] if asked else []
     return ", ".join([*shown, *only]) or "nothing was"
-
-
-def _rule(documents: Mapping[bytes, bytes], opened: records.CampaignOpened) -> Mapping[str, Any]:
-    with failing_as(15):
-        try:
-            rule = json.loads(_document(documents, opened.definition))
-        except (ValueError, RecursionError) as error:
-            raise FoldInvalid("the rule of the campaign cannot be read") from error
-        named = ("reviewers", "fallback", "sign_off")
-        same = isinstance(rule, dict) and all(rule.get(n) == getattr(opened, n) for n in named)
-        _require(same, "the rule of the campaign is another than was recorded")
-        return dict(rule)
 
 
 def _document(documents: Mapping[bytes, bytes], name: bytes) -> bytes:

@@ -121,7 +121,8 @@ def check(proved: Proved) -> Checked:
 
 
 def _more_steps(proved: Proved) -> tuple[Step, ...]:
-    seen = campaign_check.check(proved.case, proved.entries, proved.documents)
+    heads = {head.size: head.root for head in proved.heads}
+    seen = campaign_check.check(proved.case, proved.entries, proved.documents, heads)
     return tuple(Step(number, MORE_STEPS[number], detail) for number, detail in seen)
 
 

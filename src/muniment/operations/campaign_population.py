@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from muniment.access import records
+from muniment.access.campaign_grounds import seed_of
 from muniment.access.campaign_items import write
 from muniment.access.registry import Principal, Registry, Role
 from muniment.errors import LogInvalid, Unavailable
@@ -151,7 +152,7 @@ def made_of(
     """The same of a past that was read already, under this root."""
     if past.newest is None:
         raise Unavailable("a log without records")
-    seed = campaigns.seed_of(root, rule.name) if rule.what == "grants" and rule.sample else None
+    seed = seed_of(root, rule.name) if rule.what == "grants" and rule.sample else None
     listed = Counter[str]()
     drafts = _counted(_drafts(service, past, rule, root, progress), listed)
     made = lay_out(drafts, _of(past, rule.reviewers), _of(past, rule.fallback))
@@ -206,7 +207,7 @@ def _drafts(
     service: Service, past: Past, rule: Rule, root: bytes, progress: Progress
 ) -> Iterator[Draft]:
     if rule.what == "grants":
-        seed = campaigns.seed_of(root, rule.name)
+        seed = seed_of(root, rule.name)
         yield from campaigns.grant_drafts(rule, past.population, past.enrolled, seed)
         return
     bundle = _bundle(service, past.registry)

@@ -432,8 +432,13 @@ def _entry_at(log: Log, index: int, leaf: bytes | None = None) -> Entry:
     return entry
 
 
-def _sizes(log: Log, entries: Iterable[Entry], asked: Iterable[int]) -> tuple[int, ...]:
+def _sizes(log: Log, entries: Sequence[Entry], asked: Iterable[int]) -> tuple[int, ...]:
     """Where each record of the case was first covered by a checkpoint, and what was asked for."""
+    opened = records.parse(entries[0].header)
+    if isinstance(opened, records.CampaignOpened):
+        # its population is that of the log at one size, whose root it names. It may have as many
+        # records as a bundle holds: where each was covered first says nothing of it
+        asked, entries = (*asked, opened.size), (entries[0], entries[-1])
     sizes = set(asked)
     if wrong := sorted(size for size in sizes if not 0 < size <= log.size):
         raise Malformed(f"the log has never had a head of size {wrong[0]}")

@@ -332,11 +332,6 @@ def sampled(cases: Sequence[str], most: int, seed: bytes) -> list[str]:
     return heapq.nsmallest(most, cases, key=lambda case: hmac.digest(seed, case.encode(), sha256))
 
 
-def seed_of(root: bytes, rule: str) -> bytes:
-    """From the root of the log that is looked at: nobody chooses it."""
-    return hmac.digest(root, b"muniment-campaign-sample/v1\0" + rule.encode(), sha256)
-
-
 def _grant(line: Line, provisioned: tuple[str, ...]) -> Draft:
     return Draft(
         what="grant",

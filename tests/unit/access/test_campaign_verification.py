@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from muniment.access import campaign, campaign_check, records
+from muniment.access import campaign, campaign_check, campaign_grounds, records
+from muniment.access.campaign_grounds import seed_of
 from muniment.access.campaign_items import OUTCOMES, write
 from muniment.access.records import Actor, Record
 from muniment.errors import BundleInvalid, FoldInvalid
@@ -18,7 +19,15 @@ from muniment.evidence.store import Entry, entry_of
 
 AT = datetime(2026, 11, 21, 10, 0, 0, tzinfo=UTC)
 CASE = "rev_" + "a" * 26
-RULE: dict[str, Any] = {"reviewers": "team-leads", "fallback": "security", "sign_off": "managers"}
+GROUPS: dict[str, Any] = {
+    "reviewers": "team-leads", "fallback": "security", "sign_off": "managers"
+}  # fmt: skip
+RULE: dict[str, Any] = {
+    **GROUPS, "name": "r", "what": "grants", "days": 1, "silence": "none", "resources": [],
+    "sample": 0,
+}  # fmt: skip
+#: of the log, as it was when the population was made
+ROOT = bytes(range(32))
 
 
 #: a reviewer who stands behind what he reviews
@@ -73,8 +82,15 @@ class File:
     decided: dict[str, Any] = field(default_factory=dict)
     #: of the population: everything before it was seen then
     size: int = 2
+    #: what its first record says besides, and the count against the targets
+    opened: dict[str, Any] = field(default_factory=dict)
+    counted: list[Any] = field(default_factory=list)
+    #: roots of the log that are proved, by size; None: the one of the population
+    heads: dict[int, bytes] | None = None
     #: records of other cases, and what is said to be applied by them
     shown: list[tuple[str, Record]] = field(default_factory=list)
+    #: they were recorded before it was opened
+    before: bool = False
     applied: dict[str, Any] = field(default_factory=dict)
     signer: str = "boss"
     entries: list[Entry] = field(default_factory=list)
@@ -95,29 +111,32 @@ class File:
                 **self.line,
             }
         )
+        leaves = self._show() if self.before else ()
+        counted = canonical.encode(self.counted)
         rule, sheets = canonical.encode(self.rule), write([line])
+        opened: dict[str, Any] = {
+            "rule": "r",
+            "root": ROOT,
+            "targets": len(self.counted),
+            "unseen": 0,
+            "seed": None,
+        }
+        opened |= {"due": AT + timedelta(days=1), "silence": "none", **GROUPS, **self.opened}
         self._add(
             records.CampaignOpened(
                 actor=records.SERVICE,
-                rule="r",
                 definition=sha256(rule).digest(),
                 started="schedule",
                 occasion="today",
                 size=self.size,
-                root=bytes(32),
                 items=1,
                 items_root=merkle.leaf_hash(line),
                 sheets=tuple(sha256(sheet).digest() for sheet in sheets),
-                completeness=sha256(b"[]").digest(),
-                targets=0,
-                unseen=0,
-                seed=None,
-                due=AT + timedelta(days=1),
-                silence="none",
-                **RULE,
+                completeness=sha256(counted).digest(),
+                **opened,
             ),
             rule,
-            b"[]",
+            counted,
             *sheets,
         )
         to = {"to": "less"} if self.verdict == "reduce" else {}
@@ -135,7 +154,7 @@ class File:
         }
         follows = (enrolled["rev"],) if self.follows else ()
         self._add(records.ReviewDecided(**decision), said, follows=follows)
-        leaves = tuple(self._elsewhere(case, record) for case, record in self.shown)
+        leaves = leaves or self._show()
         if self.applied:
             done = records.ReviewApplied(actor=records.SERVICE, items=(0,), **self.applied)
             self._add(done, follows=leaves)
@@ -145,6 +164,9 @@ class File:
         )
         self._add(signed, follows=(enrolled[self.signer],))
         return self
+
+    def _show(self) -> tuple[bytes, ...]:
+        return tuple(self._elsewhere(case, record) for case, record in self.shown)
 
     def _elsewhere(self, case: str, record: Record) -> bytes:
         header = self._header(case, 0, None, record)
@@ -202,7 +224,8 @@ class File:
         )
 
     def check(self) -> list[tuple[int, str]]:
-        return campaign_check.check(self.case, self.entries, self.documents)
+        heads = {self.size: ROOT} if self.heads is None else self.heads
+        return campaign_check.check(self.case, self.entries, self.documents, heads)
 
 
 def test_a_review_as_it_should_be_passes_all_five() -> None:
@@ -272,11 +295,82 @@ def test_what_does_not_hold_fails_by_its_number(step: int, changes: dict[str, An
     assert failed.value.step == step
 
 
+SAMPLE = {**RULE, "sample": 1}
+TARGET: dict[str, Any] = {"resource": "db", "listed": 1, "scan": None}
+#: what the first record of a review may not say: the step by which it fails, and what it says
+UNGROUNDED: list[tuple[int, str, dict[str, Any]]] = [
+    # the log that it is over
+    (13, "another root", {"heads": {2: bytes(32)}}),
+    (13, "nothing here shows the root", {"heads": {}}),
+    (13, "nothing here shows the root", {"heads": {3: ROOT}}),
+    (13, "there was not yet", {"size": 3}),
+    # the sample: by the root and the rule's name, and only where there is one
+    (13, "its sample was drawn", {"opened": {"seed": seed_of(ROOT, "r")}}),
+    (13, "its sample was drawn", {"rule": SAMPLE}),
+    (13, "its sample was drawn", {"rule": SAMPLE, "opened": {"seed": seed_of(ROOT, "other")}}),
+    (13, "its sample was drawn", {"rule": SAMPLE, "opened": {"seed": seed_of(bytes(32), "r")}}),
+    # its items
+    (13, "of another kind", {"rule": {**RULE, "what": "eligibility"}}),
+    (13, "of another kind", {"rule": {**RULE, "what": []}}),
+    (
+        13,
+        "does not name",
+        {"rule": {**RULE, "resources": ["other"]}, "line": {"resource": "db"}},
+    ),
+    # the count against the targets
+    (13, "miscounts its targets", {"opened": {"targets": 1}}),
+    (13, "miscounts its targets", {"counted": [TARGET], "line": {"resource": "db"}}),
+    (13, "other items", {"counted": [{**TARGET, "listed": 2}], "opened": {"unseen": 1}}),
+    (13, "miscounts its targets", {"counted": [TARGET, TARGET], "opened": {"unseen": 2}}),
+    (13, "names no resource", {"counted": [{}], "opened": {"unseen": 1}}),
+    # the rule
+    (13, "is none", {"rule": {**RULE, "resources": None}}),
+    (13, "lacks its numbers", {"rule": {**RULE, "days": True}}),
+    (15, "another than was recorded", {"rule": {**RULE, "name": "other"}}),
+    (15, "another than was recorded", {"rule": {**RULE, "silence": "revoke"}}),
+    (15, "another than was recorded", {"opened": {"silence": "revoke"}}),
+    (15, "another time", {"rule": {**RULE, "days": 10**15}}),
+    (15, "another time", {"opened": {"due": AT + timedelta(days=1, seconds=1)}}),
+]
+
+
+@pytest.mark.parametrize(("step", "why", "changes"), UNGROUNDED)
+def test_no_value_of_the_first_record_is_decoration(
+    step: int, why: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(BundleInvalid, match=why) as failed:
+        File(**changes).build().check()
+    assert failed.value.step == step
+
+
+def test_a_sample_that_is_larger_than_the_rule_has_it_fails_step_13() -> None:
+    lines = [
+        {"item": n, "what": "grant", "glass": n == 0, "findings": ["fnd_a"] if n == 1 else []}
+        for n in range(4)
+    ]
+    file = File(rule=SAMPLE, opened={"seed": seed_of(ROOT, "r")}).build()
+    file.check()
+    opened = records.parse(file.case[0].header)
+    assert isinstance(opened, records.CampaignOpened)
+    sheets = {count: write(map(canonical.encode, lines[:count])) for count in (3, 4)}
+    campaign_grounds.check_items(SAMPLE, opened, sheets[3], b"[]")
+    with pytest.raises(FoldInvalid, match="its sample is larger"):
+        campaign_grounds.check_items(SAMPLE, opened, sheets[4], b"[]")
+
+
+def test_a_review_that_counts_its_targets_rightly_passes() -> None:
+    seen = {**TARGET, "resource": "seen", "listed": 0, "scan": {"accounts": 3}}
+    given: dict[str, Any] = {"counted": [TARGET, seen], "opened": {"unseen": 1}}
+    File(line={"resource": "db"}, **given).build().check()
+
+
 def carried_out(**changes: Any) -> File:
     """A revoked grant that is seen gone, but for what is changed."""
     how = {"how": "ended", "about": (MUN_A,)}
     given: dict[str, Any] = {"line": GRANT, "verdict": "revoke", "shown": [gone()], "applied": how}
-    return File(**{**given, **changes})
+    given |= changes
+    what = "grants" if given["line"] == GRANT else "eligibility"
+    return File(**given, rule={**RULE, "what": what})
 
 
 TAKEN = {"how": "withdrawn", "about": (ELG_A,), "gone": (MUN_A,)}
@@ -310,7 +404,7 @@ WRONG: list[dict[str, Any]] = [
     {"shown": [gone(MUN_B)]},
     {"shown": [gone(MUN_B)], "applied": {"how": "ended", "about": (MUN_B,)}},
     {"shown": []},
-    {"size": 5},
+    {"before": True, "size": 3},
     {"shown": [], "applied": ASKED},
     {"shown": [withdrawn(MUN_A)]},
     # who may ask: another person, resource or role; another case; no withdrawal
@@ -321,7 +415,7 @@ WRONG: list[dict[str, Any]] = [
     {"line": ACCESS, "shown": [withdrawn(ELG_B), gone()], "applied": TAKEN},
     {"line": ACCESS, "shown": [gone()], "applied": TAKEN},
     {"line": ACCESS, "shown": [gone()], "applied": {"how": "ended", "about": (MUN_A,)}},
-    {"line": ACCESS, "shown": [withdrawn(), gone()], "applied": TAKEN, "size": 6},
+    {"line": ACCESS, "shown": [withdrawn(), gone()], "applied": TAKEN, "before": True, "size": 4},
     # and what was held under it is still there
     {"line": ACCESS, "shown": [withdrawn()], "applied": TAKEN},
     {"line": {**ACCESS, "held": [[MUN_A]]}, "shown": [withdrawn(), gone()], "applied": TAKEN},

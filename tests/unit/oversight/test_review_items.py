@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from muniment.access.campaign_grounds import seed_of
 from muniment.errors import Malformed
 from muniment.oversight.campaigns import (
     Draft,
@@ -15,7 +16,6 @@ from muniment.oversight.campaigns import (
     grant_drafts,
     rule_of,
     sampled,
-    seed_of,
     signs,
 )
 from muniment.oversight.population import Line, Population
