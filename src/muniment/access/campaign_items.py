@@ -277,6 +277,10 @@ class Items:
         late = self.over and self.silence == "revoke" and item.said is None
         return late and item.what in TAKEN
 
+    def is_settled(self, item: Item) -> bool:
+        """Whether no other verdict is taken of it, by whomever."""
+        return item.applied or self._is_silenced(item) or self._is_taken(item)
+
     def _is_taken(self, item: Item) -> bool:
         """
         Whether a verdict stands by which the service takes it away.

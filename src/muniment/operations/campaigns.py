@@ -342,6 +342,7 @@ def _told(items: Items, item: Item) -> dict[str, Any]:
         "seconds": None if said is None else said.seconds,
         "applied": item.applied,
         "owed": items.is_owed(item),
+        "settled": items.is_settled(item),
     }
 
 

@@ -90,6 +90,23 @@ async def test_a_reviewer_sees_what_is_his_and_says_what_becomes_of_it(console):
     assert "What you decided" in again
 
 
+async def test_what_was_revoked_stands_beside_what_may_still_be_changed(console):
+    for _ in range(2):
+        await console.scenario.granted("ana")
+    case = await opened(console)
+    browser = await console.signed_in("bo")
+    said = {"verdict-0": "revoke", "reason-0": "over", "verdict-1": "keep"}
+    assert (await answer(browser, case, act="save", **said)).status_code == 303
+    again = await page(browser, f"/reviews/{case}", again="true")
+    assert "Revoke. That stands; it is being carried out." in words(again)
+    assert 'name="verdict-1"' in again
+    assert 'name="verdict-0"' not in again
+    form = {name: fields(again)[name] for name in ("form", "shown", "numbers")}
+    more = {**form, "act": "save", "verdict-1": "abstain", "reason-1": "unsure"}
+    assert (await browser.submit(f"/reviews/{case}", more)).status_code == 303
+    assert outcomes(console, case) == ["revoke", "abstain"]
+
+
 async def test_all_that_is_shown_is_kept_at_a_stroke_and_the_record_says_so(console):
     for _ in range(3):
         await console.scenario.granted("ana")

@@ -65,7 +65,7 @@ async def show(
         person=person,
         found=found,
         items=[_item(service, each) for each in items],
-        numbers=",".join(str(each["item"]) for each in items),
+        numbers=[each["item"] for each in items if not each["settled"]],
         left=left,
         next=mine["next"],
         again=again,
