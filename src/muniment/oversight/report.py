@@ -22,6 +22,7 @@ from muniment.oversight.controls import TESTS
 from muniment.oversight.controls.control_test import (
     EXCEPTIONS,
     NOT_TESTED,
+    PARTLY,
     SATISFIED,
     ByLine,
     ControlTest,
@@ -188,7 +189,13 @@ class _People:
 
 def _control(control: Control, results: Mapping[str, Result]) -> dict[str, Any]:
     states = {results[id_].state for id_ in control.tests}
-    state = next((each for each in (EXCEPTIONS, SATISFIED) if each in states), NOT_TESTED)
+    untested = [id_ for id_ in control.tests if results[id_].state == NOT_TESTED]
+    if EXCEPTIONS in states:
+        state = EXCEPTIONS
+    elif SATISFIED in states:
+        state = PARTLY if untested else SATISFIED
+    else:
+        state = NOT_TESTED
     return {
         "id": control.id,
         "where": control.where,
@@ -196,6 +203,7 @@ def _control(control: Control, results: Mapping[str, Result]) -> dict[str, Any]:
         "covers": control.covers,
         "cannot": control.cannot,
         "tests": list(control.tests),
+        "untested": untested,
         "state": state,
     }
 

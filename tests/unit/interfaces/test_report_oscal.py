@@ -115,6 +115,25 @@ def test_what_was_not_tested_has_no_finding_and_nothing_is_said_to_be_met(
     assert report["statement"] == oscal["metadata"]["remarks"]
 
 
+def test_what_was_tested_in_part_has_no_finding_and_the_remarks_say_what_was_not(
+    folder: Path,
+) -> None:
+    report = json.loads((folder / "report.json").read_bytes())
+    control = next(each for each in report["controls"] if each["state"] == "satisfied")
+    left = control["tests"][:1]
+
+    def results(state: str) -> Any:
+        control.update(state=state, untested=left)
+        return json.loads(assessment_results(report, "0" * 64))["assessment-results"]["results"][0]
+
+    partly = results("partly")
+    assert control["id"] not in {each["title"] for each in partly["findings"]}
+    assert f"{control['id']} (nothing to test: {left[0]})" in partly["remarks"]
+    failed = results("exceptions")
+    (found,) = (each for each in failed["findings"] if each["title"] == control["id"])
+    assert f"nothing to test: {left[0]}." in found["target"]["status"]["remarks"]
+
+
 def test_a_report_that_was_tested_of_nothing_has_no_findings(folder: Path) -> None:
     report = json.loads((folder / "report.json").read_bytes())
     for each in report["controls"]:

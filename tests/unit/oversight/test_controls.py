@@ -1,7 +1,7 @@
 """Every test of controls finds what is planted, and nothing in a year in which nothing is wrong."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 
 import pytest
@@ -292,7 +292,9 @@ def test_of_those_who_leave_each_counts_once_however_much_he_held() -> None:
     seen = examined()
     lines = [each for each in seen.population.lines.values() if each.granted]
     mine = {each.case: replace(each, requester="prn_ana", end=None) for each in lines[:15]}
-    left = [(f"prn_{n}", seen.start, None) for n in range(9)]
+    left: list[tuple[str, datetime, datetime | None]] = [
+        (f"prn_{n}", seen.start, None) for n in range(9)
+    ]
     # twice, and each time he held something
     left += [("prn_ana", seen.start + days * timedelta(days=1), None) for days in (0, 3)]
     found = TESTS["leavers-lose-access"].run(

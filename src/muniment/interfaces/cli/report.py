@@ -378,16 +378,16 @@ def _told(answer: dict[str, Any], made: "Made") -> Iterator[str]:
 
 
 def _states(value: dict[str, Any]) -> Iterator[str]:
-    from muniment.interfaces.cli.report_page import STATES
+    from muniment.interfaces.cli.report_page import came_to
 
-    colours = {"satisfied": "green", "exceptions": "red", "not-tested": "yellow"}
+    colours = {"satisfied": "green", "exceptions": "red"}
     failed = {test["id"]: test["exceptions"] for test in value["tests"]}
     yield from screen.table(
         ("CONTROL", "CAME TO", "EXCEPTIONS", "ASKS"),
         [
             (
                 control["id"],
-                screen.paint(STATES[control["state"]], colours.get(control["state"])),
+                screen.paint(came_to(control), colours.get(control["state"], "yellow")),
                 f"{sum(failed[test] for test in control['tests']):,}",
                 screen.clean(control["words"]),
             )

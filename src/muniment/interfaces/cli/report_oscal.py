@@ -2,12 +2,13 @@
 A report as OSCAL assessment results: for tools of governance, from the report's JSON alone.
 
 Ids are derived, so that the same report gives the same bytes. OSCAL has two states for a finding,
-and neither is "not tested": such controls have no finding, and are named in the remarks.
+and neither is "not tested" or "tested in part": such controls have no finding, and are named in the
+remarks.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -32,7 +33,6 @@ def assessment_results(value: _Value, digest: str) -> bytes:
 
     framework, period = value["framework"], value["period"]
     as_of = _moment(value["as_of"])
-    untested = [each["id"] for each in value["controls"] if each["state"] not in _STATES]
     result = {
         "uuid": id_of("result"),
         "title": f"{framework['title']}: what the evidence shows",
@@ -57,7 +57,7 @@ def assessment_results(value: _Value, digest: str) -> bytes:
             for each in value["controls"]
             if each["state"] in _STATES
         ],
-        "remarks": f"Not tested: {', '.join(untested) or 'none'}.",
+        "remarks": _remarks(value["controls"]),
     }
     if not result["findings"]:
         del result["findings"]
@@ -99,6 +99,20 @@ def token(framework: str, control: str) -> str:
     return f"{framework}_{_ODD.sub('-', control.lower())}"
 
 
+def _remarks(controls: Sequence[_Value]) -> str:
+    """Controls that have no finding: a state of OSCAL would say more of them than was tested."""
+    none = [each["id"] for each in controls if each["state"] == "not-tested"]
+    partly = [
+        f"{each['id']} (nothing to test: {', '.join(each['untested'])})"
+        for each in controls
+        if each["state"] == "partly"
+    ]
+    return (
+        f"Not tested: {', '.join(none) or 'none'}."
+        f" Tested in part, without exception: {'; '.join(partly) or 'none'}."
+    )
+
+
 def _props(value: _Value) -> Iterator[dict[str, str]]:
     for name, said in (
         ("log-origin", value["log"]["origin"]),
@@ -135,6 +149,9 @@ def _observation(test: _Value, as_of: str, id_of: Any) -> dict[str, Any]:
 
 
 def _finding(framework: str, control: _Value, id_of: Any) -> dict[str, Any]:
+    remarks = "This says what the tests came to, and not that the control is met."
+    if control["untested"]:
+        remarks += f" These tests had nothing to test: {', '.join(control['untested'])}."
     return {
         "uuid": id_of("finding", control["id"]),
         "title": control["id"],
@@ -147,7 +164,7 @@ def _finding(framework: str, control: _Value, id_of: Any) -> dict[str, Any]:
             "target-id": token(framework, control["id"]),
             "status": {
                 "state": _STATES[control["state"]],
-                "remarks": "This says what the tests came to, and not that the control is met.",
+                "remarks": remarks,
             },
         },
         "related-observations": [

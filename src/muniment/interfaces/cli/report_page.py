@@ -16,7 +16,7 @@ from muniment.evidence import moment
 from muniment.interfaces.cli.report_style import STYLE
 
 #: what a control came to, in words
-STATES: Final = {
+_STATES: Final = {
     "satisfied": "no exception",
     "exceptions": "exceptions",
     "not-tested": "not tested",
@@ -34,6 +34,14 @@ _WHOLE: Final = 1000
 _SMALL: Final = 10
 _SECOND: Final = 1_000
 _Value = Mapping[str, Any]
+
+
+def came_to(control: _Value) -> str:
+    """What its tests came to, in words: nothing looks tested that was so in part."""
+    if control["state"] != "partly":
+        return _STATES.get(control["state"], str(control["state"]))
+    count = len(control["tests"])
+    return f"no exception in {count - len(control['untested']):,} of {count:,} tests"
 
 
 def digest_line(digest: str) -> str:
@@ -87,6 +95,7 @@ def _summary(value: _Value) -> str:
         for state, words in (
             ("exceptions", "controls with exceptions"),
             ("satisfied", "controls tested without exception"),
+            ("partly", "controls tested in part, without exception"),
             ("not-tested", "controls not tested"),
         )
     )
@@ -94,7 +103,7 @@ def _summary(value: _Value) -> str:
         (
             f'<a href="#{_anchor(control["id"])}">{_t(control["id"])}</a>',
             _t(control["words"]),
-            _badge(control["state"]),
+            _badge(control),
         )
         for control in value["controls"]
     ]
@@ -232,12 +241,18 @@ def _control(control: _Value, tests: Mapping[str, _Value]) -> str:
         if rows
         else "<p>No test of ours speaks to it.</p>"
     )
+    untested, count = len(control["untested"]), len(control["tests"])
+    left = (
+        f"<p>{untested:,} of {count:,} tests had nothing to test: of that it says nothing.</p>"
+        if untested
+        else ""
+    )
     return (
         f'<article id="{_anchor(control["id"])}"><h3>{_t(control["id"])} '
-        f"{_badge(control['state'])}</h3><p>{_t(_sentence(control['words']))}"
+        f"{_badge(control)}</h3><p>{_t(_sentence(control['words']))}"
         f" <small>{_t(control['where'])}</small></p>"
         f"<dl><dt>The evidence covers</dt><dd>{_t(control['covers'])}</dd>"
-        f"<dt>It cannot show</dt><dd>{_t(control['cannot'])}</dd></dl>{table}</article>"
+        f"<dt>It cannot show</dt><dd>{_t(control['cannot'])}</dd></dl>{table}{left}</article>"
     )
 
 
@@ -354,8 +369,8 @@ def _facts(rows: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="facts">{body}</dl>'
 
 
-def _badge(state: str) -> str:
-    return f'<span class="badge {_t(state)}">{_t(STATES.get(state, state))}</span>'
+def _badge(control: _Value) -> str:
+    return f'<span class="badge {_t(control["state"])}">{_t(came_to(control))}</span>'
 
 
 def _anchor(id_: str) -> str:

@@ -12,6 +12,8 @@ from muniment.oversight.population import Found, Line, Population, Reviewed
 SATISFIED: Final = "satisfied"
 EXCEPTIONS: Final = "exceptions"
 NOT_TESTED: Final = "not-tested"
+#: of a control: none of its tests had an exception, and some had nothing to test
+PARTLY: Final = "partly"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
