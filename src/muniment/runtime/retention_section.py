@@ -64,6 +64,15 @@ class ClassSection(BaseModel):
                 raise ValueError(f"`{kind}` is no kind of record with a sealed section")
         return kinds
 
+    @field_validator("sections")
+    @classmethod
+    def _of_some_kind(cls, sections: tuple[str, ...]) -> tuple[str, ...]:
+        there = {name for kind in records.KINDS.values() for name in kind.SECTIONS}
+        for name in sections:
+            if name not in there:
+                raise ValueError(f"no record has a section `{name}`: {', '.join(sorted(there))}")
+        return sections
+
 
 class RetentionSection(BaseModel):
     """What is kept for how long, and what goes. Nothing does unless a class has a ceiling."""

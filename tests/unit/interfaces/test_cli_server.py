@@ -43,3 +43,21 @@ def test_init_without_a_target_writes_no_sql(
     assert run(["init", str(tmp_path / "conf"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sql"] is None
     assert not (tmp_path / "conf/postgresql.sql").exists()
+
+
+def test_check_warns_of_classes_that_keep_nothing_that_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUNIMENT_POSTGRES_PASSWORD", "none")
+    folder = tmp_path / "conf"
+    assert run(["init", str(folder), "--postgres", _DSN]) == 0
+    settings = folder / "muniment.toml"
+    classes = '[retention.classes.kept]\nfloor = "9d"\ndata = ["restriced", "internal"]\n'
+    settings.write_text(f"{settings.read_text('utf-8')}\n{classes}", "utf-8")
+    capsys.readouterr()
+    assert run(["check", "--dir", str(folder), "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    found = [each for each in warnings if each.startswith("retention")]
+    assert found == [
+        "retention.classes.kept: `data` names `restriced`, of which there is nothing here"
+    ]

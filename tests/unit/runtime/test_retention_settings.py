@@ -45,6 +45,7 @@ def test_presets_and_classes_become_rules() -> None:
         ({"classes": {"c": {"floor": "9d", "ceiling": "2d"}}}, "beyond its `ceiling`"),
         ({"classes": {"c": {"ceiling": "2d", "kinds": ["acess:requested"]}}}, "no kind of record"),
         ({"classes": {"c": {"ceiling": "2d", "kinds": ["log:heartbeat"]}}}, "no kind of record"),
+        ({"classes": {"c": {"floor": "2d", "sections": ["resaon"]}}}, "has a section `resaon`"),
         ({"classes": {"c": {"ceiling": "2d", "sources": ["*"], "data": ["x"]}}}, "raw events"),
         ({"classes": {"C c": {"ceiling": "2d"}}}, "pattern"),
         ({"classes": {"c": {"ceiling": "2d", "sectoins": ["x"]}}}, "sectoins"),

@@ -140,6 +140,7 @@ def _warnings(settings: Any) -> list[str]:
         *(["server.public_url is not set: notices hold no link"] if unlinked else []),
         *_undeclared(settings),
         *_unprepared(settings),
+        *_kept_of_nothing(settings),
     ]
 
 
@@ -158,6 +159,24 @@ def _unprepared(settings: Any) -> list[str]:
         "Muniment itself were down, so that its use can be noticed"
         for name, resource in settings.resources.items()
         if resource.emergency_account is None
+    ]
+
+
+def _kept_of_nothing(settings: Any) -> list[str]:
+    """Of what is written differently nothing would be kept, and nobody would know."""
+    resources = settings.resources
+    there = {
+        "resources": set(resources),
+        "environments": {each.environment for each in resources.values()},
+        "data": {each.data for each in resources.values()},
+        "sources": {"*", *settings.sources},
+    }
+    return [
+        f"retention.classes.{name}: `{what}` names `{named}`, of which there is nothing here"
+        for name, section in settings.retention.classes.items()
+        for what, known in there.items()
+        for named in getattr(section, what)
+        if named not in known
     ]
 
 
