@@ -499,16 +499,20 @@ class Retention(RuleBasedStateMachine):
     def what_is_gone_is_in_no_file_and_all_else_is_there(self) -> None:
         data = self.at.data()
         for told in self.told.values():
-            found = told.marker.encode() in data
+            found = self._is_there(told.marker.encode(), data, gone=told.gone)
             assert found != told.gone, f"{told.marker} is {'still' if found else 'not'} there"
         for sent in self.sent.values():
-            found = sent.salt in data
+            found = self._is_there(sent.salt, data, gone=sent.gone)
             assert found != sent.gone, f"event {sent.number} is {'still' if found else 'not'} there"
         for block in self.at.blocks():
             self.blocks.setdefault(block.packed, set(self._in(block)))
         for packed, numbers in self.blocks.items():
             if any(self.sent[number].gone for number in numbers):
                 assert packed not in data, f"what came as events {numbers} is still there"
+
+    def _is_there(self, needle: bytes, data: bytes, *, gone: bool) -> bool:
+        # a server moves what is kept from file to file while these are read one after the other
+        return needle in data or (not gone and needle in self.at.data())
 
     def _in(self, block: Block) -> Iterator[int]:
         """The events that a block shows to whoever opens it: of the others it has no salt."""
@@ -602,4 +606,4 @@ def test_on_postgresql_no_sequence_does_either(tmp_path: Path) -> None:
             home = staticmethod(lambda folder, backups: Server(folder, backups, servers))
 
         whatever_is_restored(OnServers)
-        machine(4, 10, OnServers)
+        machine(3, 8, OnServers)
