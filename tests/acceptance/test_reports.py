@@ -192,6 +192,16 @@ def test_on_paper_no_row_is_torn_and_all_of_it_is_light(
         ".map(each => getComputedStyle(each).display)"
     )
     assert set(heads) == {"table-header-group"}
+    first = page.evaluate(
+        "[...document.querySelectorAll('thead + tbody tr:first-child')]"
+        ".map(each => getComputedStyle(each).breakBefore)"
+    )
+    assert set(first) == {"avoid"}, "a head stands at the end of no page alone"
+    told = page.evaluate(
+        "[...document.querySelectorAll('article > dl')]"
+        ".map(each => getComputedStyle(each).breakInside)"
+    )
+    assert set(told) == {"avoid"}
     path = tmp_path / "report.pdf"
     page.pdf(path=path, prefer_css_page_size=True)
     data = path.read_bytes()

@@ -124,10 +124,9 @@ def _population(value: _Value) -> str:
     by_kind = ", ".join(
         f"{count:,} by {kinds.get(name, name)}" for name, count in people["kinds"].items()
     )
-    shown = (
-        f"{log['shown']:,} entries: all from entry {log['whole_from']:,} on, and of before those"
-        " of cases that were open then"
-    )
+    shown = f"{log['shown']:,} entries: all from entry {log['whole_from']:,} on"
+    if log["hidden"]:
+        shown += ", and of before those of cases that were open then"
     rows = [
         ("Requests", f"{people['requests']:,}: {_t(states)}"),
         ("Asked", _t(by_kind or "by nobody")),
@@ -153,7 +152,8 @@ def _population(value: _Value) -> str:
 
 def _figures(figures: _Value) -> str:
     removed = figures["removed"]
-    unseen = f" {removed['unseen']:,} were never seen gone." if removed["unseen"] else ""
+    were = "was" if removed["unseen"] == 1 else "were"
+    unseen = f" {removed['unseen']:,} {were} never seen gone." if removed["unseen"] else ""
     plots = (
         _spread("From request to credential", figures["lead"], ""),
         _spread("How long access lasted", figures["lasted"], ""),
@@ -262,7 +262,7 @@ def _test_row(test: _Value) -> tuple[str, ...]:
     why = f"<br>Not tested: {_t(test['because'])}" if test["because"] else ""
     name = f"{_t(test['title'])}<br><small>{_t(test['counts'])}{more}</small>{why}"
     if test["exceptions"]:
-        name = f'{name}<br><a href="#{_anchor(test["id"])}">Exceptions</a>'
+        name = f'{name}<span class="to"><br><a href="#{_anchor(test["id"])}">Exceptions</a></span>'
     return name, f"{test['tested']:,}", f"{test['passed']:,}", f"{test['exceptions']:,}"
 
 

@@ -62,9 +62,12 @@ html{font-size:10pt}
 body{padding:0;max-width:none}
 h1{font-size:20pt}h2{font-size:14pt}h3{font-size:11pt}
 h2,h3{break-after:avoid}
-tr,dt,dd,.plot,.tally{break-inside:avoid}
+tr,dt,dd,p,.plot,.tally{break-inside:avoid}
 thead{display:table-header-group}
-article>dl{break-after:avoid}
+thead,thead tr,h3+p{break-after:avoid}
+tbody tr:first-child{break-before:avoid}
+.to{display:none}
+article>dl{break-after:avoid;break-inside:avoid}
 .plots{grid-template-columns:1fr 1fr}
 a{text-decoration:none}}
 """
