@@ -204,11 +204,14 @@ def unzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
     expand = zlib.decompressobj(16 + zlib.MAX_WBITS)
     begin, rest, most = b"", b"", MAX_FIRST
     for piece in pieces:
+        if piece and expand.eof:
+            raise NotCanonical("the file goes on after its end")
         begin += piece[: len(GZIP) - len(begin)]
         if not GZIP.startswith(begin):
             raise NotCanonical("the file is not the gzip of an excerpt")
         given = piece
-        while given:
+        # behind the end of the stream nothing is consumed, and zlib may hand the same out for ever
+        while given and not expand.eof:
             rest += _expanded(expand, given)
             given = expand.unconsumed_tail
             *whole, rest = rest.split(b"\n")

@@ -2,14 +2,16 @@
 
 import gzip
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.errors import BundleInvalid, FoldInvalid
+from muniment.errors import BundleInvalid, FoldInvalid, NotCanonical
 from muniment.evidence import canonical, excerpt, merkle
 from muniment.evidence.checkpoint import Checkpoint, sign
 from muniment.evidence.excerpt import Heading
@@ -279,6 +281,15 @@ def test_nothing_may_come_after_the_end() -> None:
     data = b"".join(excerpt.zipped(lines_of({0})))
     with pytest.raises(BundleInvalid, match="goes on after its end"):
         verify_excerpt([data, data], KEY)
+
+
+@pytest.mark.parametrize("size", [1, 1 << 10, 1 << 30])
+def test_what_comes_after_the_end_of_a_long_file_is_not_read_for_ever(size: int) -> None:
+    data = b"".join(excerpt.zipped([b'{"line":%d}' % each for each in range(9_000)]))
+    more = data + data[: len(data) // 2]
+    read = excerpt.unzipped(more[at : at + size] for at in range(0, len(more), size))
+    with pytest.raises(NotCanonical, match="goes on after its end"):
+        deque(islice(read, 9_001))
 
 
 def test_a_file_that_grows_a_thousandfold_is_stopped_at_its_first_line() -> None:
