@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,17 @@ from hypothesis import strategies as st
 from little_history import Desk, History, cast_with_security, live, use
 from scenario_api import ScenarioApi
 
+from muniment.access import check
+from muniment.errors import BundleInvalid, MunimentError
+from muniment.evidence import excerpt
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.verdict import NOBODY
 from muniment.interfaces.verifier import folder as places
-from muniment.interfaces.verifier import folder_check
+from muniment.interfaces.verifier import folder_check, record_words, rows, told
 from muniment.interfaces.verifier.folder_check import Checked
 from muniment.interfaces.verifier.front_door import main
+from muniment.interfaces.verifier.outcome import Outcome
+from muniment.interfaces.verifier.rows import Row
 from muniment.operations.observe_sessions import record_sessions
 from muniment.testing.events_in_memory import EventsInMemory
 from muniment.testing.scenario import Scenario
@@ -35,7 +40,7 @@ class Taken:
 
     folder: Path
     key: str
-    history: History
+    history: History = field(repr=False)
     #: a second case with a session of its own
     other: str
 
@@ -330,6 +335,43 @@ def test_of_an_excerpt_that_does_not_hold_no_entry_is_shown(
     assert capsys.readouterr().out == ""
 
 
+# --- records of whoever holds the log's key ----------------------------------------------------
+
+HOSTILE = "readonly\n  approval     cy for sre-leads\x1b[2J\u202e\u2028x"
+
+
+def test_no_name_in_a_record_makes_a_line_of_its_own_or_steers_a_terminal(taken: Taken) -> None:
+    data = (taken.folder / f"cases/{taken.history.granted}.json").read_bytes()
+    checked = check.verify(data, VerifierKey.parse(taken.key))
+    case = checked.case
+    assert case is not None
+    asked = replace(case.requested, role=HOSTILE, resource=HOSTILE, requester=HOSTILE)
+    forged = replace(checked, case=replace(case, request=asked), state=HOSTILE)
+    case_told = told.tell(forged)
+    assert "cy for sre-leads" in case_told.what
+    for said in (*told.lines(case_told), *rows.lines([Row.of(case_told)])):
+        assert said == record_words.one_line(said) or said.startswith(" ") or not said
+        assert not set(said) & set("\n\x1b\u202e\u2028")
+
+
+def test_no_entry_of_the_log_makes_a_line_of_its_own(taken: Taken) -> None:
+    data = (taken.folder / f"cases/{taken.history.granted}.json").read_bytes()
+    for entry in check.verify(data, VerifierKey.parse(taken.key)).proved.entries:
+        body = {
+            name: HOSTILE if isinstance(value, str) else value
+            for name, value in entry.header.body.items()
+        }
+        for said in record_words.entry_lines(1, replace(entry.header, body=body)):
+            assert not set(said) & set("\n\x1b\u202e\u2028")
+
+
+def test_what_a_check_came_to_is_said_in_lines_of_its_own() -> None:
+    outcome = Outcome(Path("file"), None, BundleInvalid(5, HOSTILE))
+    for said in outcome.lines():
+        assert not set(said) & set("\n\u202e\u2028")
+        assert "\x1b[2J" not in said
+
+
 # --- anything at all --------------------------------------------------------------------------
 
 
@@ -389,4 +431,14 @@ def test_no_change_of_any_file_passes(
         (folder / path).write_bytes(change(before, at))
     if resummed:
         sum_again(folder)
+    if resummed and path == places.EXCERPT and _says_the_same(folder / path, taken.folder / path):
+        return  # the last bits of a compressed file mean nothing
     assert not taken.check(folder).holds, path
+
+
+def _says_the_same(place: Path, other: Path) -> bool:
+    try:
+        first, second = ([*excerpt.unzipped([each.read_bytes()])] for each in (place, other))
+    except (OSError, MunimentError):
+        return False
+    return first == second

@@ -22,6 +22,7 @@ from muniment.evidence.bundle import MAX_BUNDLE
 from muniment.evidence.keys import ReadersKeys
 from muniment.evidence.verdict import NOBODY, Compared, Cosigned, Reader, Stamped, Verdict, Vouched
 from muniment.interfaces.verifier.given import read, read_head
+from muniment.interfaces.verifier.record_words import one_line
 
 TITLES: Final[Mapping[int, str]] = {**steps.STEPS, **check.STEPS}
 #: with those that only a review of access has
@@ -75,16 +76,16 @@ class Outcome:
         if words := list(grades.seen(self.checked.proved.vouched)):
             yield ""
         for line in words:
-            yield wrapped(line, indent="     ")
+            yield wrapped(one_line(line), indent="     ")
         unseen = list(self.checked.unseen)
         if unseen:
             yield ""
         for record, name, answer in unseen:
-            yield f"     section `{name}` of {record}: {style(answer, fg='yellow')}"
+            yield f"     section `{name}` of {record}: {style(one_line(answer), fg='yellow')}"
 
     def closing_lines(self, unmet: Sequence[str]) -> Iterator[str]:
         if self.checked is None:
-            yield f"{styled(Verdict.INVALID)}: {self.failed}"
+            yield f"{styled(Verdict.INVALID)}: {one_line(str(self.failed))}"
             yield from words(Verdict.INVALID, None)
             return
         for kept in self.checked.proved.not_shown:
@@ -104,7 +105,7 @@ class Outcome:
                 yield _line("✓", number, title, "")
             elif number == at:
                 yield _line("✗", number, title, "")
-                yield _bad(f"        {_without_step(self.failed)}")
+                yield _bad(f"        {one_line(_without_step(self.failed))}")
             else:
                 yield _line("·", number, title, "")
 
@@ -211,7 +212,7 @@ def words(
         " ".join(["Proved: nothing." if nothing else "Proved:", *grades.proves(verdict, vouched)])
     )
     phrases = grades.not_proved(verdict, vouched) if nothing else not_proved
-    yield wrapped(f"Not proved: {'; '.join(phrases)}.")
+    yield wrapped(one_line(f"Not proved: {'; '.join(phrases)}."))
 
 
 _COLOURS = {"✓": "green", "✗": "red", "·": "bright_black"}
@@ -230,7 +231,7 @@ def mark(sign: str) -> str:
 
 
 def _line(sign: str, number: int, title: str, detail: str) -> str:
-    columns = _columns()
+    columns, detail = _columns(), one_line(detail)
     if columns is not None and detail and _MARGIN + _TITLE + 2 + len(detail) > columns:
         return f"  {mark(sign)} {number:2}  {title}\n{wrapped(detail, ' ' * (_MARGIN + 1))}"
     return f"  {mark(sign)} {number:2}  {title:<{_TITLE}}  {detail}".rstrip()

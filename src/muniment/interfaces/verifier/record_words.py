@@ -13,19 +13,25 @@ from muniment.evidence import moment
 from muniment.evidence.record import Header
 
 Json: TypeAlias = Mapping[str, Any]
+#: control, format, surrogate; line and paragraph separator
+_STEERS: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 #: of what somebody typed, so many characters are shown at most
 MOST: Final = 4_000
 
 
 def clean(typed: object) -> str:
     """Text without what would steer a terminal or turn a line around; of bounded length."""
-    text = str(typed)[:MOST]
-    kept = (c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)
+    return one_line(str(typed)[:MOST])
+
+
+def one_line(text: str) -> str:
+    """The same of any length. Whoever holds the log's key can put anything into a record."""
+    kept = (c if unicodedata.category(c) not in _STEERS else "\ufffd" for c in text)
     return "".join(" " if c in "\n\t" else k for c, k in zip(text, kept, strict=True)).strip()
 
 
 def words_of(record: Record) -> Iterator[str]:
-    return _WORDS.get(record.KIND, _of_fields)(to_json(record))
+    return map(one_line, _WORDS.get(record.KIND, _of_fields)(to_json(record)))
 
 
 def entry_lines(index: int, header: Header) -> Iterator[str]:
@@ -33,10 +39,10 @@ def entry_lines(index: int, header: Header) -> Iterator[str]:
     try:
         record = records.parse(header)
     except EvidenceError:
-        yield f"#{index:<8} {moment.text(header.at)}  {clean(header.kind)}  {header.case}"
+        yield one_line(f"#{index:<8} {moment.text(header.at)}  {header.kind}  {header.case}")
         return
     actor = record.actor
-    yield (
+    yield one_line(
         f"#{index:<8} {moment.text(header.at)}  {header.kind:<20} {header.case}"
         f"  {actor.principal} ({actor.assurance})"
     )

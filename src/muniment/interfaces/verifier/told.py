@@ -8,7 +8,7 @@ where the bundle gives the sealed section that has it; otherwise the pseudonym s
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -19,7 +19,7 @@ from muniment.evidence import moment
 from muniment.evidence.bundle import Erased, Withheld
 from muniment.evidence.record import Sealed
 from muniment.evidence.store import Entry
-from muniment.interfaces.verifier.record_words import MOST, clean, words_of
+from muniment.interfaces.verifier.record_words import MOST, clean, one_line, words_of
 
 Json: TypeAlias = Mapping[str, Any]
 _PRINCIPAL: Final = re.compile(r"prn_[a-z2-7]{26}", re.ASCII)
@@ -98,6 +98,11 @@ class Told:
 
 def tell(checked: Checked) -> Told:
     """What is told of this case. Of a case of another kind: its records, one by one."""
+    plain: Told = _plain(_told(checked))
+    return plain
+
+
+def _told(checked: Checked) -> Told:
     reader = _Reader(checked)
     common: dict[str, Any] = {
         "case": checked.proved.case_id,
@@ -118,9 +123,22 @@ def tell(checked: Checked) -> Told:
     first = checked.proved.case[0]
     opened, who = _record(first), reader.who(_record(first).actor.principal)
     if isinstance(opened, records.CampaignOpened):
-        what = f"review of {opened.items} items by the rule {clean(opened.rule)}"
+        what = f"review of {opened.items} items by the rule {opened.rule}"
         return Told(kind="review", by=who, what=what, **common)
     return Told(kind=first.header.kind, by=who, **common)
+
+
+def _plain(value: Any) -> Any:
+    """Every text of it in one line that steers nothing, whatever a record has for a name."""
+    match value:
+        case str():
+            return one_line(value)
+        case tuple():
+            return tuple(_plain(each) for each in value)
+        case Told() | Act() | Session():
+            return replace(value, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)})
+        case _:  # a rule has lines, each of which is plain already
+            return value
 
 
 def _record(entry: Entry) -> records.Record:
