@@ -16,6 +16,7 @@ from typing import Any, Final
 from muniment.access import records
 from muniment.access.campaign_items import NOT_REVIEWED, OUTCOMES, VERDICTS
 from muniment.access.case import replace
+from muniment.access.folding import move, require
 from muniment.errors import FoldInvalid
 from muniment.evidence.record import Header
 
@@ -84,10 +85,7 @@ def fold(entries: Iterable[tuple[Header, bytes]]) -> Campaign:
 def advance(campaign: Campaign, header: Header, leaf: bytes) -> Campaign:
     """One record further. Raises `FoldInvalid` if the table or an invariant forbids it."""
     record = records.parse(header)
-    _check_place(campaign, header)
-    moves = TRANSITIONS.get((campaign.state, header.kind))
-    if moves is None:
-        raise FoldInvalid(f"`{header.kind}` cannot follow in state `{campaign.state or 'none'}`")
+    moves = move(TRANSITIONS, campaign, header, "campaign")
     return replace(
         moves(campaign, header, record),
         id=header.case,
@@ -98,60 +96,46 @@ def advance(campaign: Campaign, header: Header, leaf: bytes) -> Campaign:
     )
 
 
-def _check_place(campaign: Campaign, header: Header) -> None:
-    if header.position != campaign.length or (campaign.length and header.case != campaign.id):
-        raise FoldInvalid(f"`{header.id}` is not record {campaign.length} of this campaign")
-    if campaign.changed_at is not None and header.at < campaign.changed_at:
-        raise FoldInvalid(f"`{header.id}` is earlier than the record before it")
-    if campaign.closed:
-        raise FoldInvalid(f"`{header.id}` follows `case:closed`")
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise FoldInvalid(otherwise)
-
-
 # --- one function for each kind ---------------------------------------------------------------
 
 
 def _opened(campaign: Campaign, header: Header, record: records.CampaignOpened) -> Campaign:
     named = {record.definition, record.completeness, *record.sheets}
-    _require(named == {*header.documents}, "a campaign with other documents than it names")
-    _require(record.size > 0 and record.items >= 0, "a campaign over no log")
-    _require(record.due > header.at, "a campaign without time")
-    _require(record.silence in SILENCES, f"`{record.silence}` on silence")
-    _require(record.started in STARTED, f"`{record.started}` as what started it")
-    _require(bool(record.occasion) == (record.started != "person"), "started by nothing, or two")
-    _require(0 <= record.unseen <= record.targets, "more targets unseen than there are")
+    require(named == {*header.documents}, "a campaign with other documents than it names")
+    require(record.size > 0 and record.items >= 0, "a campaign over no log")
+    require(record.due > header.at, "a campaign without time")
+    require(record.silence in SILENCES, f"`{record.silence}` on silence")
+    require(record.started in STARTED, f"`{record.started}` as what started it")
+    require(bool(record.occasion) == (record.started != "person"), "started by nothing, or two")
+    require(0 <= record.unseen <= record.targets, "more targets unseen than there are")
     return replace(campaign, state="open", record=record)
 
 
 def _reassigned(campaign: Campaign, header: Header, record: records.ReviewReassigned) -> Campaign:
-    _require(record.actor.type == "human", "reassigned by nobody")
-    _require({record.lines} == {*header.documents}, "reassigned without saying what")
-    _require(0 < record.items <= campaign.opened.items, "more items than there are")
+    require(record.actor.type == "human", "reassigned by nobody")
+    require({record.lines} == {*header.documents}, "reassigned without saying what")
+    require(0 < record.items <= campaign.opened.items, "more items than there are")
     return campaign
 
 
 def _escalated(campaign: Campaign, header: Header, record: records.ReviewEscalated) -> Campaign:
-    _require(record.share in SHARES and record.share > campaign.share, "said twice")
-    _require(record.share < SHARES[-1] or header.at >= campaign.opened.due, "over before its time")
-    _require(0 <= record.open <= campaign.opened.items, "more items than there are")
+    require(record.share in SHARES and record.share > campaign.share, "said twice")
+    require(record.share < SHARES[-1] or header.at >= campaign.opened.due, "over before its time")
+    require(0 <= record.open <= campaign.opened.items, "more items than there are")
     return replace(campaign, share=record.share)
 
 
 def _decided(campaign: Campaign, header: Header, record: records.ReviewDecided) -> Campaign:
     actor = record.actor
-    _require(actor.type == "human", "decided by nobody")
-    _require(
+    require(actor.type == "human", "decided by nobody")
+    require(
         (record.reviewer, (record.person,)) == (actor.principal, actor.persons[:1]),
         "decided in the name of somebody else",
     )
-    _require({record.lines} == {*header.documents}, "decided without saying what")
-    _require(record.tallies.keys() <= {*VERDICTS}, "a verdict that there is not")
-    _require(sum(record.tallies.values()) == record.items > 0, "verdicts that are miscounted")
-    _require(record.items <= campaign.opened.items and record.seconds >= 0, "impossible numbers")
+    require({record.lines} == {*header.documents}, "decided without saying what")
+    require(record.tallies.keys() <= {*VERDICTS}, "a verdict that there is not")
+    require(sum(record.tallies.values()) == record.items > 0, "verdicts that are miscounted")
+    require(record.items <= campaign.opened.items and record.seconds >= 0, "impossible numbers")
     return replace(
         campaign,
         deciders=campaign.deciders | {*actor.persons},
@@ -160,21 +144,21 @@ def _decided(campaign: Campaign, header: Header, record: records.ReviewDecided) 
 
 
 def _applied(campaign: Campaign, _header: Header, record: records.ReviewApplied) -> Campaign:
-    _require(record.how in _HOW, f"`{record.how}` as how it was applied")
-    _require(len(record.items) == len(record.about) > 0, "applied without saying what")
+    require(record.how in _HOW, f"`{record.how}` as how it was applied")
+    require(len(record.items) == len(record.about) > 0, "applied without saying what")
     asked = record.how == "not-allowed"
-    _require(all(bool(each) != asked for each in record.about), "applied without what shows it")
-    _require(record.how == "withdrawn" or not record.gone, "something else is gone than was said")
-    _require(len({*record.items}) == len(record.items), "an item is applied twice")
-    _require(not campaign.applied & {*record.items}, "an item is applied twice")
+    require(all(bool(each) != asked for each in record.about), "applied without what shows it")
+    require(record.how == "withdrawn" or not record.gone, "something else is gone than was said")
+    require(len({*record.items}) == len(record.items), "an item is applied twice")
+    require(not campaign.applied & {*record.items}, "an item is applied twice")
     return replace(campaign, applied=campaign.applied | {*record.items})
 
 
 def _signed(campaign: Campaign, _header: Header, record: records.CampaignSigned) -> Campaign:
-    _require(campaign.may_be_signed_by(record.actor), "signed by a reviewer of it, or by nobody")
-    _require(record.person in record.actor.persons, "signed in the name of somebody else")
+    require(campaign.may_be_signed_by(record.actor), "signed by a reviewer of it, or by nobody")
+    require(record.person in record.actor.persons, "signed in the name of somebody else")
     _check_tallies(campaign, record.tallies)
-    _require(
+    require(
         campaign.over or not record.tallies[NOT_REVIEWED],
         "signed before its time is over, with items that nobody looked at",
     )
@@ -182,26 +166,24 @@ def _signed(campaign: Campaign, _header: Header, record: records.CampaignSigned)
 
 
 def _ended(campaign: Campaign, _header: Header, record: records.CampaignClosed) -> Campaign:
-    _require(record.actor.type == "human", "closed by nobody")
-    _require(record.person in record.actor.persons, "closed in the name of somebody else")
+    require(record.actor.type == "human", "closed by nobody")
+    require(record.person in record.actor.persons, "closed in the name of somebody else")
     signed = campaign.signed
-    _require(
-        signed is not None and signed.tallies == record.tallies, "closed otherwise than signed"
-    )
-    _require(record.applied == len(campaign.applied), "miscounts what was applied")
-    _require(record.outstanding >= 0, "less than nothing outstanding")
+    require(signed is not None and signed.tallies == record.tallies, "closed otherwise than signed")
+    require(record.applied == len(campaign.applied), "miscounts what was applied")
+    require(record.outstanding >= 0, "less than nothing outstanding")
     return replace(campaign, state="closed", ended=record)
 
 
 def _closed(campaign: Campaign, header: Header, record: records.CaseClosed) -> Campaign:
-    _require(record.records == header.position + 1, f"`{header.id}` miscounts its campaign")
+    require(record.records == header.position + 1, f"`{header.id}` miscounts its campaign")
     return replace(campaign, closed=True)
 
 
 def _check_tallies(campaign: Campaign, tallies: Mapping[str, int]) -> None:
-    _require(tallies.keys() == {*OUTCOMES}, "other outcomes than there are")
-    _require(min(tallies.values()) >= 0, "less than none")
-    _require(sum(tallies.values()) == campaign.opened.items, "not every item has one outcome")
+    require(tallies.keys() == {*OUTCOMES}, "other outcomes than there are")
+    require(min(tallies.values()) >= 0, "less than none")
+    require(sum(tallies.values()) == campaign.opened.items, "not every item has one outcome")
 
 
 _Move = Callable[[Campaign, Header, Any], Campaign]

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from muniment.access import records
 from muniment.access.case import replace
+from muniment.access.folding import move, require
 from muniment.access.records import Record
 from muniment.errors import FoldInvalid
 from muniment.evidence.record import Header
@@ -85,10 +86,7 @@ def fold(entries: Iterable[tuple[Header, bytes]]) -> Finding:
 def advance(finding: Finding, header: Header, leaf: bytes) -> Finding:
     """One record further. Raises `FoldInvalid` if the table or an invariant forbids it."""
     record = records.parse(header)
-    _check_place(finding, header)
-    moves = TRANSITIONS.get((finding.state, header.kind))
-    if moves is None:
-        raise FoldInvalid(f"`{header.kind}` cannot follow in state `{finding.state or 'none'}`")
+    moves = move(TRANSITIONS, finding, header, "finding")
     return replace(
         moves(finding, header, record),
         id=header.case,
@@ -99,34 +97,20 @@ def advance(finding: Finding, header: Header, leaf: bytes) -> Finding:
     )
 
 
-def _check_place(finding: Finding, header: Header) -> None:
-    if header.position != finding.length or (finding.length and header.case != finding.id):
-        raise FoldInvalid(f"`{header.id}` is not record {finding.length} of this finding")
-    if finding.changed_at is not None and header.at < finding.changed_at:
-        raise FoldInvalid(f"`{header.id}` is earlier than the record before it")
-    if finding.closed:
-        raise FoldInvalid(f"`{header.id}` follows `case:closed`")
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise FoldInvalid(otherwise)
-
-
 # --- one function for each kind ---------------------------------------------------------------
 
 
 def _raised(finding: Finding, header: Header, record: records.FindingRaised) -> Finding:
-    _require(record.severity in _SEVERITIES, f"`{record.severity}` as a severity")
-    _require(record.nature in _NATURES, f"`{record.nature}` as a nature")
-    _require(record.definition in header.documents, "a finding without its rule")
+    require(record.severity in _SEVERITIES, f"`{record.severity}` as a severity")
+    require(record.nature in _NATURES, f"`{record.nature}` as a nature")
+    require(record.definition in header.documents, "a finding without its rule")
     return _seen_so(replace(finding, state="open", record=record), header, record, 1)
 
 
 def _seen(finding: Finding, header: Header, record: records.FindingSeen) -> Finding:
-    _require(record.count >= 0, "seen less often than never")
+    require(record.count >= 0, "seen less often than never")
     named = {*finding.about, *finding.subjects}
-    _require(not named & {*record.about, *record.subjects}, "somebody or something named twice")
+    require(not named & {*record.about, *record.subjects}, "somebody or something named twice")
     return _seen_so(finding, header, record, record.count)
 
 
@@ -137,9 +121,9 @@ def _seen_so(
     count: int,
 ) -> Finding:
     about = (*finding.about, *record.about)
-    _require(len({*about}) == len(about), "a case named twice")
-    _require({*record.ends} <= {*about} - {*finding.ends}, "an end that is not for it to bring")
-    _require(bool(record.ends) != bool(record.why), "an end without a reason, or no end without")
+    require(len({*about}) == len(about), "a case named twice")
+    require({*record.ends} <= {*about} - {*finding.ends}, "an end that is not for it to bring")
+    require(bool(record.ends) != bool(record.why), "an end without a reason, or no end without")
     return replace(
         finding,
         count=finding.count + count,
@@ -159,28 +143,28 @@ def _acknowledged(finding: Finding, _header: Header, record: Record) -> Finding:
 
 def _assigned(finding: Finding, _header: Header, record: records.FindingAssigned) -> Finding:
     _check_answerer(finding, record)
-    _require(bool(record.to) and record.to != finding.assigned, "assigned to nobody else")
+    require(bool(record.to) and record.to != finding.assigned, "assigned to nobody else")
     return replace(finding, state="assigned", assigned=record.to)
 
 
 def _answered(finding: Finding, header: Header, record: records.FindingClosed) -> Finding:
     _check_answerer(finding, record)
-    _require(record.person in record.actor.persons, "closed in the name of somebody else")
-    _require(record.resolution in RESOLUTIONS, f"`{record.resolution}` as a resolution")
-    _require((record.resolution == "adopted") == bool(record.owner), "adopted means by somebody")
+    require(record.person in record.actor.persons, "closed in the name of somebody else")
+    require(record.resolution in RESOLUTIONS, f"`{record.resolution}` as a resolution")
+    require((record.resolution == "adopted") == bool(record.owner), "adopted means by somebody")
     if record.until is not None:
-        _require(record.resolution != "remedied", "what was remedied is not to come again")
-        _require(header.at < record.until <= header.at + LONGEST, "silenced for no possible time")
+        require(record.resolution != "remedied", "what was remedied is not to come again")
+        require(header.at < record.until <= header.at + LONGEST, "silenced for no possible time")
     return replace(finding, state="closed", answer=record)
 
 
 def _closed(finding: Finding, header: Header, record: records.CaseClosed) -> Finding:
-    _require(record.records == header.position + 1, f"`{header.id}` miscounts its finding")
+    require(record.records == header.position + 1, f"`{header.id}` miscounts its finding")
     return replace(finding, closed=True)
 
 
 def _check_answerer(finding: Finding, record: Record) -> None:
-    _require(
+    require(
         finding.may_be_answered_by(record.actor),
         "a finding is answered by a human whom it is not about",
     )

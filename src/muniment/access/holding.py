@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from muniment.access import records
 from muniment.access.case import replace
+from muniment.access.folding import move, require
 from muniment.errors import FoldInvalid
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
@@ -139,9 +140,8 @@ class Holding:
 def advance_hold(hold: Hold, entry: Entry) -> Hold:
     """One record further. Raises `FoldInvalid` if the table or an invariant forbids it."""
     header = entry.header
-    moves = _HOLD.get((hold.state, header.kind))
-    _check_place(header, hold.length, closed=hold.closed, allowed=moves is not None)
-    moved: Hold = (moves or _never)(hold, header, records.parse(header))
+    moves = move(_HOLD, hold, header, "hold")
+    moved: Hold = moves(hold, header, records.parse(header))
     return replace(
         moved,
         id=header.case,
@@ -157,9 +157,8 @@ def advance_hold(hold: Hold, entry: Entry) -> Hold:
 def advance_run(run: Run, entry: Entry) -> Run:
     """One record further. Raises `FoldInvalid` if the table or an invariant forbids it."""
     header = entry.header
-    moves = _RUN.get((run.state, header.kind))
-    _check_place(header, run.length, closed=run.closed, allowed=moves is not None)
-    moved: Run = (moves or _never)(run, header, records.parse(header))
+    moves = move(_RUN, run, header, "run")
+    moved: Run = moves(run, header, records.parse(header))
     return replace(
         moved,
         id=header.case,
@@ -187,21 +186,6 @@ def fold_runs(entries: Iterable[Entry]) -> Run:
     return run
 
 
-def _check_place(header: Header, length: int, *, closed: bool, allowed: bool) -> None:
-    _require(header.position == length, f"`{header.id}` is not record {length} of its case")
-    _require(not closed, f"`{header.id}` follows `case:closed`")
-    _require(allowed, f"`{header.kind}` cannot stand there: `{header.id}`")
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise FoldInvalid(otherwise)
-
-
-def _never(_before: Any, header: Header, _record: Any) -> Any:
-    raise FoldInvalid(f"`{header.kind}` cannot stand there: `{header.id}`")
-
-
 # --- holds --------------------------------------------------------------------------------------
 
 
@@ -209,9 +193,9 @@ def _placed(hold: Hold, _: Header, record: records.HoldPlaced) -> Hold:
     _check_human(record, record.person)
     period = (record.since, record.until)
     scope = (*record.cases, *record.persons, *record.resources)
-    _require(bool(scope) or period != (None, None), "a hold of nothing")
+    require(bool(scope) or period != (None, None), "a hold of nothing")
     if record.since is not None and record.until is not None:
-        _require(record.since <= record.until, "a period that ends before it begins")
+        require(record.since <= record.until, "a period that ends before it begins")
     return replace(hold, state="placed", record=record)
 
 
@@ -224,12 +208,12 @@ def _asked(hold: Hold, _: Header, record: records.HoldReleaseRequested) -> Hold:
 def _released(hold: Hold, _: Header, record: records.HoldReleased) -> Hold:
     _check_human(record, record.person)
     _check_of_others(hold, record)
-    _require(record.person != hold.asked_by, "a hold is released by two")
+    require(record.person != hold.asked_by, "a hold is released by two")
     return replace(hold, state="released")
 
 
 def _hold_closed(hold: Hold, header: Header, record: records.CaseClosed) -> Hold:
-    _require(record.records == header.position + 1, f"`{header.id}` miscounts its hold")
+    require(record.records == header.position + 1, f"`{header.id}` miscounts its hold")
     return replace(hold, closed=True)
 
 
@@ -237,8 +221,8 @@ def _hold_closed(hold: Hold, header: Header, record: records.CaseClosed) -> Hold
 
 
 def _proposed(run: Run, _: Header, record: records.ErasureProposed) -> Run:
-    _require(record.sections >= 0 and record.batches >= 0, "fewer than nothing to erase")
-    _require(record.people >= 0, "wanted by fewer than nobody")
+    require(record.sections >= 0 and record.batches >= 0, "fewer than nothing to erase")
+    require(record.people >= 0, "wanted by fewer than nobody")
     wants = record.actor.persons if record.actor.type == "human" else ()
     begun = len(wants) >= record.people
     return replace(run, state="begun" if begun else "proposed", record=record, persons=wants)
@@ -246,7 +230,7 @@ def _proposed(run: Run, _: Header, record: records.ErasureProposed) -> Run:
 
 def _approved(run: Run, _: Header, record: records.ErasureApproved) -> Run:
     _check_human(record, record.person)
-    _require(record.person not in run.persons, "somebody who wants it already")
+    require(record.person not in run.persons, "somebody who wants it already")
     persons = (*run.persons, record.person)
     begun = len(persons) >= run.proposed.people
     return replace(run, state="begun" if begun else "proposed", persons=persons)
@@ -257,23 +241,23 @@ def _erased(run: Run, _: Header, _record: records.RecordErased) -> Run:
 
 
 def _events_erased(run: Run, _: Header, record: records.EventsErased) -> Run:
-    _require(0 <= record.kept <= record.count, "more events kept than there were")
+    require(0 <= record.kept <= record.count, "more events kept than there were")
     return replace(run, events=run.events + record.count - record.kept)
 
 
 def _run_closed(run: Run, header: Header, record: records.CaseClosed) -> Run:
-    _require(record.records == header.position + 1, f"`{header.id}` miscounts its run")
+    require(record.records == header.position + 1, f"`{header.id}` miscounts its run")
     return replace(run, state="closed", closed=True)
 
 
 def _check_human(record: records.Record, person: str) -> None:
     by = record.actor
-    _require(by.type == "human" and person in by.persons, "said by nobody who is a person")
+    require(by.type == "human" and person in by.persons, "said by nobody who is a person")
 
 
 def _check_of_others(hold: Hold, record: records.Record) -> None:
     about = set(hold.placed.persons) & set(record.actor.persons)
-    _require(not about, "released by somebody whom it is about")
+    require(not about, "released by somebody whom it is about")
 
 
 _Move = Callable[[Any, Header, Any], Any]

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from muniment.access import holding, records
+from muniment.access.folding import require
 from muniment.access.holding import Hold, Run
 from muniment.errors import FoldInvalid
 from muniment.evidence.store import Entry
@@ -47,11 +48,11 @@ def _check_by_whom(entry: Entry, shown: Mapping[bytes, Entry]) -> None:
             record.actor.principal
         ):
             person = record.person if isinstance(record, _BY_PEOPLE) else known.person
-            _require(
+            require(
                 known.type == "human" and known.active and known.person == person,
                 f"`{entry.header.id}` was said by nobody who was enrolled as an active human",
             )
-            _require(
+            require(
                 known.person in record.actor.persons,
                 f"`{entry.header.id}` hides who said it",
             )
@@ -66,7 +67,7 @@ def _check_erased(case: Iterable[Entry], run: Run, shown: Mapping[bytes, Entry])
         match records.parse(entry.header):
             case records.RecordErased(record=record, section=section):
                 _check_named(entry, record, section, shown)
-                _require((record, section) not in gone, f"`{entry.header.id}` erases it again")
+                require((record, section) not in gone, f"`{entry.header.id}` erases it again")
                 gone.add((record, section))
             case records.EventsErased(batch=batch):
                 _check_named(entry, batch, "", shown)
@@ -74,7 +75,7 @@ def _check_erased(case: Iterable[Entry], run: Run, shown: Mapping[bytes, Entry])
             case _:
                 pass
     proposed = run.proposed
-    _require(
+    require(
         len(gone) <= proposed.sections and len(batches) <= proposed.batches,
         "more was erased than was proposed",
     )
@@ -82,7 +83,7 @@ def _check_erased(case: Iterable[Entry], run: Run, shown: Mapping[bytes, Entry])
 
 def _check_named(entry: Entry, id_: str, section: str, shown: Mapping[bytes, Entry]) -> None:
     found = [each.header for each in _followed(entry, shown) if each.header.id == id_]
-    _require(
+    require(
         bool(found) and (not section or section in found[0].sections),
         f"`{entry.header.id}` does not follow what it erases",
     )
@@ -129,8 +130,3 @@ _STATES: Final = {
 def _followed(entry: Entry, shown: Mapping[bytes, Entry]) -> Iterator[Entry]:
     for leaf in entry.header.follows:
         yield shown[leaf]
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise FoldInvalid(otherwise)
