@@ -16,8 +16,8 @@ from muniment.evidence import canonical
 from muniment.operations.erase import EVENTS
 from muniment.operations.remaining_events import RemainingEvents, is_in, kept_by
 from muniment.operations.service import Service
+from muniment.oversight.erasure_plan import GoingBatch
 from muniment.oversight.event_store import EventStore
-from muniment.oversight.retained import GoingBatch
 
 #: events that are looked at together
 _AT_ONCE = 1000

@@ -33,7 +33,7 @@ from muniment.operations.erase_events import (
     record_of,
 )
 from muniment.operations.service import Caller, Service, close
-from muniment.oversight.retained import Going, GoingBatch, Plan
+from muniment.oversight.erasure_plan import Going, GoingBatch, Plan
 from muniment.oversight.retention import RULE
 
 #: sections that are recorded together, and whose bytes are erased together

@@ -19,7 +19,8 @@ from muniment.evidence.record import digest
 from muniment.evidence.store import Entry, entry_of
 from muniment.operations import permit, reading
 from muniment.operations.service import Caller, Service
-from muniment.oversight.retained import Kept, Plan, Retained, holding, plan
+from muniment.oversight.erasure_plan import Plan, plan
+from muniment.oversight.retained import Kept, Retained, holding
 from muniment.oversight.retention import Class
 
 T = TypeVar("T")

@@ -1,17 +1,16 @@
 """
 All that is kept of a log, a line for each sealed section and each batch of raw events: since when
-its time runs, what it has to do with, and so what has come to its end.
+its time runs, and what it has to do with.
 
 Made from headers, and from the sheets of reviews of many, in the order of the log, each seen once:
 whoever has the same log, the same classes and the same moment finds the same list.
 """
 
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
 from muniment.access import records
@@ -22,18 +21,9 @@ from muniment.evidence import moment
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
 from muniment.evidence.verify import ERASED
-from muniment.oversight.retention import Rules, Thing
+from muniment.oversight.finding_moments import FindingMoments
+from muniment.oversight.retention import Thing
 
-#: what these say of a case is evidence of it
-_TELLS: Final = frozenset(
-    (
-        records.SessionObserved.KIND,
-        records.FindingRaised.KIND,
-        records.FindingSeen.KIND,
-        records.FindingClosed.KIND,
-        records.ReviewAnswered.KIND,
-    )
-)
 #: the time of these runs once another has taken their place, in their case or everywhere
 _IN_CASE: Final = frozenset((records.PrincipalEnrolled.KIND, records.GroupDefined.KIND))
 _EVERYWHERE: Final = frozenset((records.ConfigChanged.KIND, records.PolicyActivated.KIND))
@@ -145,6 +135,7 @@ class Retained:
     _observed: list[tuple[str, str, int, int]] = field(default_factory=list)
     _left: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     _looking: Looking = field(default_factory=Looking)
+    _moments: FindingMoments = field(default_factory=FindingMoments)
     #: what `grants_of` looks up, and how much of the log it is of
     _near: _Near | None = None
     _latest: datetime = _EARLIEST
@@ -160,6 +151,7 @@ class Retained:
         case.last = header.at
         self._learn(case, header, body)
         self._looking.take(header)
+        self._moments.take(header)
         if header.sections or header.kind in _REPLACED:
             self._seal(_Section(header, entry.index, entry.leaf))
         match header.kind:
@@ -342,6 +334,12 @@ class Retained:
                     found.add(id_)
         return found
 
+    def findings_of(self, batch: KeptBatch) -> Iterator[tuple[bool, Concern]]:
+        """Those that may rest on events of a batch: whether each is open, and what it concerns."""
+        for id_ in self._moments.near(batch.concern):
+            case = self._cases[id_]
+            yield case.closed is None, self._concern(id_, case)
+
     def _observed_in(self) -> dict[int, set[str]]:
         """By index of the batch. A session names some of its batches: all between count."""
         found: dict[int, set[str]] = defaultdict(set)
@@ -392,107 +390,6 @@ def _earlier(one: datetime | None, other: datetime) -> datetime:
 
 def _end_of_day(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0) + _DAY
-
-
-# --- what has come to its end -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Going:
-    """A section that has come to its end."""
-
-    kept: Kept
-    rule: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoingBatch:
-    """Raw events that have come to their end, but for those of these grants."""
-
-    kept: KeptBatch
-    rule: str
-    #: access cases whose evidence is kept
-    grants: tuple[str, ...]
-
-    @property
-    def digest(self) -> bytes:
-        """What a record says of the grants."""
-        return sha256("\n".join(self.grants).encode()).digest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What goes, as of one moment and one size of the log."""
-
-    as_of: datetime
-    size: int
-    sections: tuple[Going, ...]
-    batches: tuple[GoingBatch, ...]
-    #: what would have gone, but is held: how many, by hold
-    held: Mapping[str, int]
-    #: what is kept for longer than it may be: how many, by the two classes
-    conflicts: Mapping[tuple[str, str], int]
-
-    def __len__(self) -> int:
-        return len(self.sections) + len(self.batches)
-
-    @property
-    def rules(self) -> dict[str, int]:
-        """How much goes under each rule."""
-        found = Counter(each.rule for each in self.sections)
-        found.update(each.rule for each in self.batches)
-        return dict(sorted(found.items()))
-
-    @property
-    def listed(self) -> bytes:
-        """SHA-256 over the sorted list: two who found the same have the same."""
-        lines = [f"{each.kept.record} {each.kept.section} {each.rule}" for each in self.sections]
-        lines += [f"{b.kept.record} events {b.rule} {b.digest.hex()}" for b in self.batches]
-        return sha256("\n".join(sorted(lines)).encode()).digest()
-
-
-def plan(retained: Retained, rules: Rules, holds: Iterable[Hold], as_of: datetime) -> Plan:
-    """What has come to its end, is needed by nobody, and is not held."""
-    standing, held = list(holds), Counter[str]()
-    conflicts: Counter[tuple[str, str]] = Counter()
-    #: access cases of which something is left, or that are held though nothing is
-    stays = set(retained.held(standing))
-    sections: list[Going] = []
-    for kept in retained.sections():
-        ruling = rules.ruling(kept.thing)
-        if ruling.conflict:
-            conflicts[ruling.kept_by, ruling.goes_by] += 1
-        if ruling.has_gone(kept.since, as_of):
-            by = holding(standing, kept.concern)
-            if by is None:
-                sections.append(Going(kept=kept, rule=ruling.rule))
-                continue
-            held[by.id] += 1
-        stays |= kept.concern.cases if kept.kind in _TELLS else {kept.case}
-    batches: list[GoingBatch] = []
-    for batch in retained.batches():
-        ruling = rules.ruling(batch.thing)
-        if ruling.conflict:
-            conflicts[ruling.kept_by, ruling.goes_by] += 1
-        if batch.left == 0 or not ruling.has_gone(batch.since, as_of):
-            continue
-        left = tuple(sorted(retained.grants_of(batch) & stays))
-        going = GoingBatch(kept=batch, rule=ruling.rule, grants=left)
-        if batch.left is not None and batch.left_for == going.digest:
-            continue  # all that can go is gone
-        by = holding(standing, batch.concern)
-        if by is None:
-            batches.append(going)
-        else:
-            held[by.id] += 1
-    return Plan(
-        as_of=as_of,
-        size=retained.size,
-        sections=tuple(sections),
-        batches=tuple(batches),
-        held=dict(held),
-        conflicts=dict(conflicts),
-    )
 
 
 def holding(holds: Iterable[Hold], concern: Concern) -> Hold | None:

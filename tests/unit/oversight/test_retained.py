@@ -14,7 +14,8 @@ from muniment.access.records import SERVICE, Actor, Record
 from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
-from muniment.oversight.retained import Kept, Retained, plan
+from muniment.oversight.erasure_plan import plan
+from muniment.oversight.retained import Kept, Retained
 from muniment.oversight.retention import Class, Rules
 
 AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -301,3 +302,63 @@ def test_a_hold_reaches_what_reviewers_wrote(scope: dict[str, Any], holds: bool)
     found = plan(written.retained, rules, (hold(**scope),), AT + 50 * DAY)
     assert [each.kept.section for each in found.sections] == ([] if holds else ["reasons"])
     assert found.held == ({case("h", "hld"): 1} if holds else {})
+
+
+# --- raw events of findings ----------------------------------------------------------------------
+
+#: of access that nobody was given
+NOBODYS = replace(RAISED, about=(), seen=AT + DAY)
+
+
+def events(written: Written, resource: str = "orders") -> None:
+    """A batch of the day on which it is added, which says that it speaks of a resource."""
+    at = AT + written.size * DAY
+    received = records.EventsReceived(
+        actor=SERVICE, source=f"{resource}-log", resource=resource, start=0, count=3,
+        root=bytes(32), rejected=0, first=at, last=at,
+    )  # fmt: skip
+    written.add(case("s", "src"), received)
+
+
+def gone(written: Written, *holds: Hold) -> list[int]:
+    """Indexes of the batches that have come to their end."""
+    rules = Rules(classes=(Class(name="logs", sources=frozenset(["*"]), ceiling=DAY),))
+    return [each.kept.index for each in plan(written.retained, rules, holds, AT + 90 * DAY).batches]
+
+
+@pytest.mark.parametrize(
+    ("resource", "seen", "kept"),
+    [("orders", 0, True), ("orders", 1, True), ("orders", 3, False), ("other", 1, False)],
+)
+def test_the_events_of_a_finding_stay_while_it_is_open(
+    resource: str, seen: int, *, kept: bool
+) -> None:
+    written = Written()
+    events(written)
+    raised = replace(NOBODYS, resource=resource, seen=AT + seen * DAY)
+    written.add(case("f", "fnd"), raised, "detail")
+    assert gone(written) == ([] if kept else [0])
+    written.close(case("f", "fnd"))
+    assert gone(written) == [0]
+
+
+def test_the_events_of_when_it_was_last_seen_stay_as_those_of_the_first_time() -> None:
+    written = Written()
+    written.add(case("f", "fnd"), replace(NOBODYS, seen=AT), "detail")
+    for _ in range(9):
+        events(written)
+    again = records.FindingSeen(
+        actor=SERVICE, count=1, seen=AT + 8 * DAY, about=(), subjects=(), ends=(), why="x"
+    )
+    written.add(case("f", "fnd"), again, "detail")
+    assert gone(written) == [2, 3, 4, 5, 6]
+
+
+def test_a_hold_on_a_finding_holds_its_events_after_it_was_closed() -> None:
+    written = Written()
+    events(written)
+    written.add(case("f", "fnd"), NOBODYS, "detail")
+    written.close(case("f", "fnd"))
+    assert gone(written, hold(cases=(case("f", "fnd"),))) == []
+    assert gone(written, hold(persons=(case("a", "per"),))) == []
+    assert gone(written, hold(cases=(case("x"),))) == [0]
