@@ -26,6 +26,8 @@ def clean(typed: object) -> str:
 
 def one_line(text: str) -> str:
     """The same of any length. Whoever holds the log's key can put anything into a record."""
+    if text.isprintable():
+        return text.strip()
     kept = (c if unicodedata.category(c) not in _STEERS else "\ufffd" for c in text)
     return "".join(" " if c in "\n\t" else k for c, k in zip(text, kept, strict=True)).strip()
 
