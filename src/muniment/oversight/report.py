@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from muniment.access import records
 from muniment.errors import LogInvalid
 from muniment.evidence import moment
 from muniment.evidence.excerpt_proof import ProvedExcerpt
@@ -42,6 +43,8 @@ SLACK: Final = timedelta(minutes=1)
 #: shown of the log before the period, beside what was open then: see `carried`
 BEFORE: Final = frozenset((*KEY_KINDS, "policy:activated", *STANDING, SILENT))
 
+_MEASURED: Final = records.EvidenceMeasured.KIND
+
 #: what every report says of itself
 STATEMENT: Final = (
     "This report says what was tested and what came of it. It certifies nothing: whether a control"
@@ -71,7 +74,13 @@ class Counting:
         self.population.take(index, header)
         self.history.take(index, header)
         self.open.take(index, header)
-        self.documents.update(header.documents)
+        # which cases were open is made again from the records: that lies beside no report
+        if header.kind == _MEASURED and isinstance(
+            record := records.parse(header), records.EvidenceMeasured
+        ):
+            self.documents.add(record.definition)
+        else:
+            self.documents.update(header.documents)
 
     def begins(self, proved: ProvedExcerpt) -> datetime | None:
         """From when on every record is shown; None: from the beginning of the log."""

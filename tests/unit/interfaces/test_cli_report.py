@@ -160,6 +160,14 @@ def test_what_the_documents_are_lies_beside_it(place: Place) -> None:
     assert value["documents_missing"] == 0
 
 
+def test_what_the_log_says_of_its_open_cases_is_made_again_and_lies_beside_no_report(
+    place: Place,
+) -> None:
+    texts = [each.read_bytes() for each in (place.report / "documents").iterdir()]
+    assert texts
+    assert not [each for each in texts if b"muniment-open-cases" in each]
+
+
 def test_a_document_that_is_not_at_hand_is_said_to_be_missing(place: Place, tmp_path: Path) -> None:
     mirror, out = tmp_path / "mirror", tmp_path / "out"
     shutil.copytree(place.mirror, mirror)
