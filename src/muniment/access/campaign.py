@@ -4,8 +4,9 @@ The life of a campaign: a fold over its records, by one table of allowed transit
     open ─→ signed ─→ closed
 
 While it is open people decide, items change hands, and it is said how much of the time is over.
-What was decided is applied until it is closed. Headers are enough for all this; what stands in the
-lines of items is held to it by `campaign_items`.
+What was decided is applied until it is closed. One that has no item is closed as soon as it is
+opened. Headers are enough for all this; what stands in the lines of items is held to it by
+`campaign_items`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -180,6 +181,11 @@ def _closed(campaign: Campaign, header: Header, record: records.CaseClosed) -> C
     return replace(campaign, closed=True)
 
 
+def _of_nothing(campaign: Campaign, header: Header, record: records.CaseClosed) -> Campaign:
+    require(not campaign.opened.items, "closed before anybody looked at its items")
+    return replace(_closed(campaign, header, record), state="closed")
+
+
 def _check_tallies(campaign: Campaign, tallies: Mapping[str, int]) -> None:
     require(tallies.keys() == {*OUTCOMES}, "other outcomes than there are")
     require(min(tallies.values()) >= 0, "less than none")
@@ -196,6 +202,7 @@ TRANSITIONS: Final[dict[tuple[str, str], _Move]] = {
     ("open", "review:applied"): _applied,
     ("signed", "review:applied"): _applied,
     ("open", "campaign:signed"): _signed,
+    ("open", "case:closed"): _of_nothing,
     ("signed", "campaign:closed"): _ended,
     ("closed", "case:closed"): _closed,
 }

@@ -159,7 +159,9 @@ def _check_signer(case: Sequence[Entry], entries: Sequence[Entry], rule: Mapping
             require(16, in_group, "whoever signed is not in the group that signs")
             require(16, enrolled.person == record.person, "whoever signed is somebody else")
             return f"`{record.actor.principal}`, by {record.actor.assurance}"
-    return "nobody has yet"
+    opened = records.parse(case[0].header)
+    empty = isinstance(opened, records.CampaignOpened) and not opened.items
+    return "nobody: there was nothing to review" if empty else "nobody has yet"
 
 
 def _enrolled(

@@ -48,6 +48,7 @@ def check_rule(rule: Mapping[str, Any], entry: Entry, opened: records.CampaignOp
     same = rule.get("name") == opened.rule and all(
         rule.get(name) == getattr(opened, name) for name in named
     )
+    same = same and tuple(rule["resources"]) == opened.resources
     _require(same, "the rule of the campaign is another than was recorded")
     given = (opened.due - entry.header.at) / timedelta(days=1)
     _require(given == rule["days"], "people had another time than the rule gives")

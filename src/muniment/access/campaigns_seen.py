@@ -80,7 +80,8 @@ class Campaigns:
 
 def _opened(registry: "Registry", entry: Entry, record: records.CampaignOpened) -> None:
     campaigns, case = registry.campaigns, entry.header.case
-    campaigns.open[case] = OpenCampaign(case=case, at=entry.header.at, record=record)
+    if record.items:  # one of nothing is closed in the next record
+        campaigns.open[case] = OpenCampaign(case=case, at=entry.header.at, record=record)
     campaigns.covered[record.rule] = max(record.size, campaigns.covered.get(record.rule, 0))
     if record.occasion:
         campaigns.started[record.rule, record.occasion] = case

@@ -13,7 +13,7 @@ from muniment.errors import Conflict, Stale
 from muniment.evidence.append import Proposal
 from muniment.operations import campaigns, permit
 from muniment.operations.campaign_population import Made, Progress, make
-from muniment.operations.service import Caller, Grounds, Service
+from muniment.operations.service import Caller, Grounds, Service, close
 from muniment.oversight.campaigns import Rule, rule_of
 
 
@@ -28,7 +28,7 @@ async def open_campaign(
     A person opens it; returns its case id.
 
     Raises `NotFound`, `NotPermitted`, `FoldInvalid` for more items than a campaign can hold, and
-    `Conflict` where nobody is there who could review.
+    `Conflict` where nobody is there who could review, or nothing that could be.
     """
     permit.require(service, caller, "review")
     rule = campaigns.rule(service, name)
@@ -41,7 +41,8 @@ async def open_by_itself(service: Service, rule: Rule, started: str, occasion: s
     """
     By the worker: a schedule, a finding or broken glass started it. Once for each occasion.
 
-    None where it was opened before.
+    None where it was opened before. Where there is nothing to review it is closed in the same
+    breath: that it came, and was of nothing, is recorded, and it does not come again.
     """
     if (rule.name, occasion) in service.registry.campaigns.started:
         return None
@@ -69,7 +70,10 @@ async def record(
     occasion: str = "",
 ) -> str:
     """That it is open: the first record of its case. Returns the case id."""
-    if not made.reviewers:
+    if not made.items and caller is not None:
+        where = f" on {', '.join(rule.resources)}" if rule.resources else ""
+        raise Conflict(f"there is nothing to review by `{rule.name}`{where}")
+    if made.items and not made.reviewers:
         raise Conflict(f"nobody active is in `{rule.reviewers}`, who are to review `{rule.name}`")
     case, now, document = service.new_case(campaigns.CAMPAIGNS), service.now(), rule.document()
     opened = records.CampaignOpened(
@@ -92,18 +96,20 @@ async def record(
         reviewers=rule.reviewers,
         fallback=rule.fallback,
         sign_off=rule.sign_off,
+        resources=rule.resources,
     ).draft(
         case,
         now,
         follows=() if caller is None else (caller.principal.leaf,),
         documents=(document, made.completeness, *made.sheets),
     )
+    drafts = (opened,) if made.items else tuple(close([opened], case, 0, now))
     reads: dict[str, bytes | None] = {**grounds.reads, case: None}
     if occasion:
         reads[campaign_counter(rule.name, occasion)] = None
     await service.append(
         Proposal(
-            drafts=(opened,),
+            drafts=drafts,
             reads=reads,
             gives=False,
             companions=lambda placed: campaigns.companions(service, Campaign(), placed),

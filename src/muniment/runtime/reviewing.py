@@ -65,7 +65,10 @@ class Reviewing:
             self._not_before[rule.name] = self.service.log.clock.elapsed() + REST
             return
         failing.pop(name, None)
-        _log.info("the review `%s` is open: %s", rule.name, case)
+        if case in self.service.registry.campaigns.open:
+            _log.info("the review `%s` is open: %s", rule.name, case)
+        elif case is not None:
+            _log.warning("the review `%s` had nothing to review: %s", rule.name, case)
 
     def _due(self) -> Iterator[tuple[Rule, str, str]]:
         """One occasion of each rule at the most; for what happened, when no other of it is open."""

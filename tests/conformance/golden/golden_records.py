@@ -423,6 +423,7 @@ RECORDS: tuple[Record, ...] = (
         seed=digest("seed"),
         due=LATER,
         silence="revoke",
+        resources=("orders-prod",),
         reviewers="team-leads",
         fallback="sre-leads",
         sign_off="security",

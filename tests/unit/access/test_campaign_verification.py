@@ -329,6 +329,7 @@ UNGROUNDED: list[tuple[int, str, dict[str, Any]]] = [
     (15, "another than was recorded", {"rule": {**RULE, "name": "other"}}),
     (15, "another than was recorded", {"rule": {**RULE, "silence": "revoke"}}),
     (15, "another than was recorded", {"opened": {"silence": "revoke"}}),
+    (15, "another than was recorded", {"opened": {"resources": ("other",)}}),
     (15, "another time", {"rule": {**RULE, "days": 10**15}}),
     (15, "another time", {"opened": {"due": AT + timedelta(days=1, seconds=1)}}),
 ]

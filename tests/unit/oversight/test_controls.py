@@ -338,6 +338,55 @@ def test_what_was_open_before_the_period_counts_in_it(fault: str, test: str) -> 
     assert not TESTS[test].run(later(examined(), 5)).faults
 
 
+REVIEWS = ("reviews-held", "reviews-complete", "reviews-applied")
+
+
+def test_a_review_of_nothing_counts_as_none() -> None:
+    seen = examined()
+    ((case, held),) = seen.history.campaigns.items()
+    empty = replace(held, items=0, due=held.opened, unreviewed=2, outstanding=1)
+    for test in REVIEWS:
+        history = replace(seen.history, campaigns={case: empty})
+        found = TESTS[test].run(replace(seen, history=history))
+        assert (found.state, found.not_applicable) == (NOT_TESTED, 1)
+        assert found.because.startswith("there was nothing to review")
+        history = replace(seen.history, campaigns={case: held, "rev_b": empty})
+        found = TESTS[test].run(replace(seen, history=history))
+        assert (found.tested, found.not_applicable, found.state) == (1, 1, SATISFIED)
+
+
+def test_a_review_of_nothing_is_over_as_soon_as_it_is_opened() -> None:
+    year, counting = WrittenYear(grants=1, days=5), Counting()
+    for index, data in enumerate(year.entries()):
+        header = Header.parse(data)
+        if header.kind == "campaign:opened":
+            header = replace(header, body={**header.body, "items": 0})
+        counting.history.take(index, header)
+        if header.kind == "campaign:opened":
+            break
+    (campaign,) = counting.history.campaigns.values()
+    assert campaign.closed == campaign.opened
+
+
+@pytest.mark.parametrize(
+    ("on", "asked", "counts"),
+    [
+        ((), RESOURCES[:1], True),
+        (RESOURCES[:2], RESOURCES[:1], True),
+        (RESOURCES[1:], RESOURCES[:1], False),
+        (RESOURCES[1:], (), True),
+    ],
+)
+def test_a_review_of_other_resources_is_left_out_where_one_is_asked_for(
+    on: tuple[str, ...], asked: tuple[str, ...], *, counts: bool
+) -> None:
+    seen = examined("review-late", resources=frozenset(asked))
+    ((case, held),) = seen.history.campaigns.items()
+    history = replace(seen.history, campaigns={case: replace(held, resources=on)})
+    found = TESTS["reviews-held"].run(replace(seen, history=history))
+    assert (found.tested, len(found.faults)) == ((1, 1) if counts else (0, 0))
+
+
 @pytest.mark.parametrize(
     ("fault", "test"),
     [("finding-own", "findings-closed-by-others"), ("glass-own-review", "break-glass-reviewed")],

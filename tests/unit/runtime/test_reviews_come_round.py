@@ -23,7 +23,7 @@ from muniment.testing.scenario import Scenario
 
 RULE: dict[str, Any] = {
     "name": "quarterly",
-    "what": "grants",
+    "what": "eligibility",
     "reviewers": "sre-leads",
     "fallback": "security",
     "sign_off": "managers",

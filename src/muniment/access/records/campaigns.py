@@ -48,6 +48,8 @@ class CampaignOpened(Record):
     reviewers: str
     fallback: str
     sign_off: str
+    #: on which it is; empty: on every one
+    resources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

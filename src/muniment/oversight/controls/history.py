@@ -73,6 +73,8 @@ class Campaign:
     opened: datetime
     due: datetime
     items: int
+    #: on which it is; empty: on every one
+    resources: tuple[str, ...] = ()
     closed: datetime | None = None
     #: items that nobody looked at, and what had to be done and did not come to pass
     unreviewed: int = 0
@@ -307,7 +309,14 @@ class History:
         self.gaps.append(gap)
 
     def _campaign(self, header: Header, record: CampaignOpened) -> None:
-        self.campaigns[header.case] = Campaign(opened=header.at, due=record.due, items=record.items)
+        self.campaigns[header.case] = Campaign(
+            opened=header.at,
+            due=record.due,
+            items=record.items,
+            resources=record.resources,
+            # one of nothing is over at once
+            closed=None if record.items else header.at,
+        )
 
     def _reviewed(self, header: Header, record: CampaignClosed) -> None:
         if (known := self.campaigns.get(header.case)) is not None:

@@ -13,6 +13,7 @@ from muniment.oversight.controls.control_test import (
 from muniment.oversight.controls.history import Campaign
 
 _NONE: Final = "no review of many was due in this period"
+_EMPTY: Final = "there was nothing to review: every review of many was of no items"
 
 
 @control_test(
@@ -60,17 +61,23 @@ def reviews_applied(examined: Examined) -> Result:
 
 
 def _over(examined: Examined, judge: Callable[[Campaign], str | None]) -> Result:
-    tested = skipped = 0
+    tested = skipped = empty = 0
     faults: list[Fault] = []
     for case, campaign in examined.history.campaigns.items():
-        if not examined.overlaps(campaign.opened, campaign.closed):
+        on = campaign.resources
+        if not examined.overlaps(campaign.opened, campaign.closed) or not (
+            not on or any(examined.is_on(each) for each in on)
+        ):
             continue
-        why = judge(campaign)
+        # one of nothing counts as none
+        why = judge(campaign) if campaign.items else SKIP
+        empty += not campaign.items
         if why is SKIP:
             skipped += 1
             continue
         tested += 1
         if why is not None:
             faults.append(Fault(case, why))
-    because = "" if tested else _NONE
+    none = _EMPTY if empty and empty == skipped else _NONE
+    because = "" if tested else none
     return Result(tested=tested, faults=tuple(faults), not_applicable=skipped, because=because)
