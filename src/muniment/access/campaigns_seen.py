@@ -1,5 +1,6 @@
 """What the log knows of campaigns now: which are open, what started them, what they took away."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,8 +55,10 @@ class Campaigns:
     happened: dict[str, Happened] = field(default_factory=dict)
     #: by principal, resource and role
     withdrawn: dict[tuple[str, str, str], Withdrawn] = field(default_factory=dict)
-    #: by case id: what was made of the documents, and is only made again for what is new
+    #: by case id: what was made of its records, and is only made again for what is new
     read: dict[str, Any] = field(default_factory=dict)
+    #: by case id, of those that somebody reads: its records since
+    heard: dict[str, deque[Entry]] = field(default_factory=dict)
     #: the rules of the configuration with this digest, as they were read last
     rules: tuple[bytes, Any] = (b"", None)
     #: by rule: how far the making of its population has come, of how much
@@ -95,6 +98,7 @@ def _glass(registry: "Registry", entry: Entry, record: records.ReviewOpened) -> 
 def _ended(registry: "Registry", entry: Entry, _record: Any) -> None:
     registry.campaigns.open.pop(entry.header.case, None)
     registry.campaigns.read.pop(entry.header.case, None)
+    registry.campaigns.heard.pop(entry.header.case, None)
 
 
 def _withdrawn(registry: "Registry", entry: Entry, record: records.EligibilityWithdrawn) -> None:
@@ -115,16 +119,22 @@ def _restored(registry: "Registry", entry: Entry, _record: Any) -> None:
             del taken[place]
 
 
-def _named(_registry: "Registry", _entry: Entry, _record: Any) -> None:
-    """Others follow it: where it lies is all that is kept."""
+def _went_on(registry: "Registry", entry: Entry, _record: Any) -> None:
+    """Whoever has read it goes on from there."""
+    heard = registry.campaigns.heard.get(entry.header.case)
+    if heard is not None:
+        heard.append(entry)
 
 
 MOVES: Final[Mapping[str, Callable[["Registry", Entry, Any], None]]] = {
     records.ReviewOpened.KIND: _glass,
     records.CampaignOpened.KIND: _opened,
     records.CampaignClosed.KIND: _ended,
-    records.ReviewDecided.KIND: _named,
-    records.ReviewEscalated.KIND: _named,
+    records.ReviewDecided.KIND: _went_on,
+    records.ReviewReassigned.KIND: _went_on,
+    records.ReviewEscalated.KIND: _went_on,
+    records.ReviewApplied.KIND: _went_on,
+    records.CampaignSigned.KIND: _went_on,
     records.EligibilityWithdrawn.KIND: _withdrawn,
     records.EligibilityRestored.KIND: _restored,
 }

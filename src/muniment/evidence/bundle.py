@@ -111,7 +111,9 @@ class Bundle:
     stamps: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
-        """The bytes of the file. Raises `NotCanonical` if it would be too large."""
+        """The bytes of the file. Raises `NotCanonical` if it would be too large to be read."""
+        if len(self.records) > MAX_RECORDS or len(self.heads) > MAX_HEADS:
+            raise NotCanonical(f"a bundle of {len(self.records)} records, {len(self.heads)} heads")
         value: dict[str, Any] = {
             "format": FORMAT,
             "checkpoint": self.checkpoint.decode("utf-8"),

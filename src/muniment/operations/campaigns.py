@@ -1,7 +1,7 @@
 """Campaigns: their rules and their state from the log, their line in the lists, looking at them."""
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -57,44 +57,76 @@ def rule(service: Service, name: str) -> Rule:
 
 @dataclass(kw_only=True)
 class _Read:
-    """What was made of a campaign's documents, and of how many of its records."""
+    """What was made of a campaign's records, and they themselves."""
 
     items: Items
-    length: int
-    #: as of the newest of them
+    entries: list[Entry] = field(default_factory=list)
     campaign: Campaign = field(default_factory=Campaign)
+
+    def take(self, service: Service, entry: Entry) -> None:
+        """One record further. Raises `FoldInvalid`."""
+        self.campaign = life.advance(self.campaign, entry.header, entry.leaf)
+        if self.entries:
+            record = records.parse(entry.header)
+            documents = {each: service.document(each) for each in entry.header.documents}
+            campaign_check.step(self.items, record, entry.header.position, documents)
+        self.entries.append(entry)
 
 
 def read(service: Service, case: str) -> tuple[Replayed, list[Entry]]:
     """
-    A campaign, folded from records that were just proved to be in the log, with its items.
+    A campaign, folded from records that were proved to be in the log when they were read.
 
-    The items are read once and then followed: whoever gets them changes nothing.
+    While it is open it is read once, and then followed by what the log hears of it: a review has
+    thousands of records. Whoever gets its items changes nothing.
     """
-    entries = service.log.read_case(case)
-    if not entries or entries[0].header.kind != records.CampaignOpened.KIND:
-        raise NotFound(f"there is no campaign `{case}`")
-    campaign = fold(entries)
-    kept: _Read | None = service.registry.campaigns.read.get(case)
-    if kept is None or kept.length > len(entries):
-        kept = _Read(items=_items(service, campaign.opened), length=1)
-    for entry in entries[kept.length :]:
-        record = records.parse(entry.header)
-        documents = {each: service.document(each) for each in entry.header.documents}
-        campaign_check.step(kept.items, record, entry.header.position, documents)
-        kept.length += 1
-    kept.campaign = campaign
-    if not campaign.closed:
-        service.registry.campaigns.read[case] = kept
-    return Replayed(campaign=campaign, items=kept.items), entries
+    kept = _read(service, case)
+    return Replayed(campaign=kept.campaign, items=kept.items), [*kept.entries]
 
 
 def glance(service: Service, case: str) -> Replayed:
-    """The same without its records: nothing is proved again while nothing was appended to it."""
-    kept: _Read | None = service.registry.campaigns.read.get(case)
-    if kept is not None and kept.campaign.head == service.log.head(case):
-        return Replayed(campaign=kept.campaign, items=kept.items)
-    return read(service, case)[0]
+    """The same without its records."""
+    kept = _read(service, case)
+    return Replayed(campaign=kept.campaign, items=kept.items)
+
+
+def _read(service: Service, case: str) -> _Read:
+    known = service.registry.campaigns
+    kept: _Read | None = known.read.pop(case, None)
+    # whatever cannot be followed is read anew: what is kept is put back when it is right
+    if kept is None or not _follow(service, case, kept):
+        kept = _read_anew(service, case)
+    if case in known.open:
+        known.read[case] = kept
+    return kept
+
+
+def _read_anew(service: Service, case: str) -> _Read:
+    known = service.registry.campaigns
+    if case in known.open:
+        known.heard.setdefault(case, deque())  # first, so that nothing is missed meanwhile
+    entries = service.log.read_case(case)
+    if not entries or entries[0].header.kind != records.CampaignOpened.KIND:
+        raise NotFound(f"there is no campaign `{case}`")
+    kept = _Read(items=_items(service, fold(entries[:1]).opened))
+    for entry in entries:
+        kept.take(service, entry)
+    return kept
+
+
+def _follow(service: Service, case: str, kept: _Read) -> bool:
+    """Take what the log heard since; False where that does not lead to its head."""
+    head, heard = service.log.head(case), service.registry.campaigns.heard.get(case, deque())
+    due = [each for each in [*heard] if each.header.position >= kept.campaign.length]
+    for entry in due if kept.campaign.head != head else ():
+        if entry.header.prev != kept.campaign.head:
+            return False
+        kept.take(service, entry)
+        if entry.leaf == head:
+            break  # what is above it is not signed yet
+    while heard and heard[0].header.position < kept.campaign.length:
+        heard.popleft()
+    return kept.campaign.head == head
 
 
 def _items(service: Service, opened: records.CampaignOpened) -> Items:

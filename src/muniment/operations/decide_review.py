@@ -15,7 +15,7 @@ from muniment.evidence import canonical
 from muniment.evidence.append import Proposal
 from muniment.evidence.record import MAX_SECTION
 from muniment.evidence.store import Entry
-from muniment.operations import campaigns, permit
+from muniment.operations import campaigns, permit, review_room
 from muniment.operations.attempts import until_it_stands
 from muniment.operations.request import check_text
 from muniment.operations.review_time import seconds_looked
@@ -86,6 +86,10 @@ async def _decide(
     principal = service.registry.principals[caller.principal.id]
     _check_reviews(service, principal, found.campaign.opened)
     numbers, since = [each.item for each in verdicts], _last_answer(principal, entries)
+    review_room.check_handed_in(found, principal.id, numbers)
+    revoked = [each.item for each in verdicts if each.verdict == "revoke"]
+    if revoked:
+        review_room.check_taken(found, revoked)
     seconds = seconds_looked(service, caller, case, numbers, shown, since)
     lines = _lines(verdicts, seconds)
     _check_reductions(service, found.items, verdicts)
@@ -233,6 +237,7 @@ async def _reassign(
         permit.require(service, caller, "review")
     opened = found.campaign.opened
     _check_reviews(service, service.registry.principals[whom.id], opened)
+    review_room.check_handed_on(found, items)
     lines = canonical.encode(sorted({*items}))
     actor = service.actor(caller)
     try:

@@ -26,6 +26,8 @@ from muniment.errors import (
 )
 from muniment.evidence import merkle
 from muniment.evidence.bundle import (
+    MAX_BUNDLE,
+    MAX_HEADS,
     MAX_RECORDS,
     MAX_STAMPS,
     Bundle,
@@ -41,7 +43,7 @@ from muniment.evidence.keys import only
 from muniment.evidence.log import Log
 from muniment.evidence.merkle import leaf_hash
 from muniment.evidence.note import MAX_SIGNATURES, KeyType, Signature, VerifierKey, parse_note
-from muniment.evidence.record import Header
+from muniment.evidence.record import Header, Sealed
 from muniment.evidence.stamp import open_token
 from muniment.evidence.store import LOST, Entry, Published, Stamp
 from muniment.evidence.witness_policy import WitnessPolicy
@@ -53,6 +55,8 @@ COVER_SECONDS: Final = 10.0
 Publish: TypeAlias = Callable[[int], Awaitable[Published | None]]
 #: a scan and the ends of all the removals that it saw done stand within so many entries
 _NEAR: Final = 1000
+#: bytes of a hash in a bundle, and of what is not known before the export is recorded
+_HEX, _REST = 67, 1 << 19
 _log = logging.getLogger(__name__)
 
 #: Whether this reader may see this section of this record.
@@ -116,7 +120,8 @@ def plan(
     `follows` are further records that the export shall rest on and carry (who exported, a review of
     the case); `sizes` are those of heads that the reader keeps; `witness_policy` is the file that
     names the log's witnesses. Raises `NotFound` for an unknown
-    case and `Malformed` for a size that the log never had.
+    case, `Malformed` for a size that the log never had, and `Conflict` for more than a bundle
+    holds: nobody would record that he carried away what cannot be carried.
     """
     entries = log.read_case(case)
     if not entries:
@@ -141,16 +146,39 @@ def plan(
             raise Conflict(f"this takes more than the {MAX_RECORDS:,} records that a bundle holds")
         followed = _followed(log, registry, entry, erased_in)
         waiting += [each for each in followed if each.index not in included]
+    shown = _sizes(log, entries, sizes)
+    _check_room(log, included, sections, shown)
     return Plan(
         case=case,
         entries=tuple(entries),
         included=included,
         sections=sections,
-        sizes=_sizes(log, entries, sizes),
+        sizes=shown,
         follows=tuple(rests_on),
         rule_of=erasures.rule_of,
         witness_policy=witness_policy,
     )
+
+
+def _check_room(
+    log: Log,
+    included: Mapping[int, Entry],
+    sections: Mapping[tuple[str, str], Section],
+    sizes: Sequence[int],
+) -> None:
+    """As large as it will be, but for proofs of unknown length: they are reckoned in full."""
+    if len(sizes) > MAX_HEADS:
+        raise Conflict(f"this takes more than the {MAX_HEADS:,} heads that a bundle holds")
+    names = {name for entry in included.values() for name in entry.header.documents}
+    contents = [each.content for each in sections.values() if isinstance(each, Sealed)]
+    sealed = [len(content) for content in contents] + [len(_document(log, name)) for name in names]
+    proof = _HEX * log.size.bit_length()
+    room = MAX_BUNDLE - _REST - sum(_HEX * 4 + length * 4 // 3 for length in sealed)
+    room -= (len(included) + len(sizes)) * (proof + _HEX)
+    room -= sum(len(entry.data) + entry.data.count(b'"') for entry in included.values())
+    if room < 0:
+        most = MAX_BUNDLE // (1 << 20)
+        raise Conflict(f"this takes more than the {most} MiB that a bundle holds")
 
 
 async def cover(publish: Publish, size: int) -> None:

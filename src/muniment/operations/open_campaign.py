@@ -11,7 +11,7 @@ from muniment.access.campaign import Campaign
 from muniment.access.counters import campaign_counter
 from muniment.errors import Conflict, Stale
 from muniment.evidence.append import Proposal
-from muniment.operations import campaigns, permit
+from muniment.operations import campaigns, permit, review_room
 from muniment.operations.campaign_population import Made, Progress, make
 from muniment.operations.service import Caller, Grounds, Service, close
 from muniment.oversight.campaigns import Rule, rule_of
@@ -56,7 +56,10 @@ async def open_by_itself(service: Service, rule: Rule, started: str, occasion: s
 async def population(service: Service, rule: Rule, progress: Progress) -> Made:
     """What it is over, at this moment. In a thread: others are served meanwhile."""
     shown = service.log.keys.recognise(service.log.checkpoint)
-    return await asyncio.to_thread(make, service, rule, shown.size, shown.root, progress)
+    made = await asyncio.to_thread(make, service, rule, shown.size, shown.root, progress)
+    if rule.silence == "revoke":
+        await asyncio.to_thread(review_room.check_silence, made.sheets)
+    return made
 
 
 async def record(

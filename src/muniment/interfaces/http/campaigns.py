@@ -188,10 +188,10 @@ async def restore(service: ServiceDep, caller: CallerDep, body: Restoration) -> 
 
 
 def _state(service: Service, case: str) -> dict[str, Any]:
-    return named(service, campaigns.summary(campaigns.read(service, case)[0]))
+    return named(service, campaigns.summary(campaigns.glance(service, case)))
 
 
 def _left(service: Service, caller: Caller, case: str) -> dict[str, int]:
-    found, _ = campaigns.read(service, case)
+    found = campaigns.glance(service, case)
     mine = [each for each in found.items.items if each.reviewer == caller.principal.id]
     return {"mine": len(mine), "waiting": sum(each.said is None for each in mine)}
