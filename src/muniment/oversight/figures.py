@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ REMOVED: Final = (
     (1_000, "under 1 s"), (5_000, "1 to 5 s"), (_MINUTE, "5 s to 1 min"),
     (15 * _MINUTE, "1 to 15 min"), (_HOUR, "15 min to 1 h"),
 )  # fmt: skip
+_MONTHLY: Final = ("requests", "grants", "findings")
 SEVERITIES: Final = ("critical", "high", "medium", "low", "info")
 
 
@@ -59,6 +60,7 @@ class Figures:
         raised: Counter[str] = Counter()
         closed: Counter[str] = Counter()
         before: Counter[str] = Counter()
+        nothing: Counter[str] = Counter()
         for found in examined.findings():
             closed[found.severity] += found.closed is not None
             if not examined.is_inside(found.raised):
@@ -82,11 +84,24 @@ class Figures:
             "months": [
                 {
                     "month": name,
-                    **{what: count[what] for what in ("requests", "grants", "findings")},
+                    **{what: self.months.get(name, nothing)[what] for what in _MONTHLY},
                 }
-                for name, count in sorted(self.months.items())
+                for name in _without_gaps(sorted(self.months))
             ],
         }
+
+
+def _without_gaps(months: Sequence[str]) -> Iterator[str]:
+    """Also those between the first and the last of which there is nothing to say."""
+    if months:
+        for number in range(_number(months[0]), _number(months[-1]) + 1):
+            yield f"{number // 12:04}-{number % 12 + 1:02}"
+
+
+def _number(month: str) -> int:
+    """Counted from the beginning of the calendar."""
+    year, _, of_year = month.partition("-")
+    return 12 * int(year) + int(of_year) - 1
 
 
 def _between(first: Any, second: Any) -> int:
