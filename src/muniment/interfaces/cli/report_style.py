@@ -41,6 +41,7 @@ padding:.6rem .8rem;border-radius:.2rem}
 .badge.exceptions{color:var(--bad)}
 .badge.satisfied::before{content:"\\2713\\a0"}
 .badge.exceptions::before{content:"!\\a0"}
+.badge.partly{white-space:normal}
 .badge.partly::before{content:"~\\a0"}
 .badge.not-tested::before{content:"\\2013\\a0"}
 .plots{display:grid;gap:1rem 2rem;
