@@ -31,24 +31,8 @@ from muniment.connectors.postgresql import settings as postgresql
 from muniment.evidence import record as envelope
 from muniment.evidence import verdict, verify
 from muniment.interfaces.cli import main as cli
-from muniment.interfaces.console import approvals
-from muniment.interfaces.console import findings as finding_pages
-from muniment.interfaces.console import sign_in as sign_in_pages
-from muniment.interfaces.http import (
-    authzen,
-    case_index,
-    cases,
-    drift,
-    event_evidence,
-    events,
-    evidence,
-    findings,
-    log,
-    problems,
-    sign_in,
-    stories,
-    system,
-)
+from muniment.interfaces.http import problems
+from muniment.interfaces.http.app import ROUTED
 from muniment.interfaces.http.authzen import profile
 from muniment.policy import bundle, obligations, questions, starter
 from muniment.runtime import settings
@@ -644,11 +628,7 @@ def http_page() -> Iterator[str]:
     yield "`/access/v1` and refused under `/v1`."
     yield "Case ids may be shortened to a unique beginning under `/v1/cases`."
     yield ""
-    modules = (
-        authzen, cases, stories, findings, drift, events, evidence, case_index, event_evidence,
-        log, sign_in, system, approvals, finding_pages, sign_in_pages,
-    )  # fmt: skip
-    for module in modules:
+    for module in ROUTED:
         yield f"## {_title(module)}"
         yield ""
         yield from table(

@@ -3,11 +3,14 @@
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from fastapi.routing import APIRoute
 
 from muniment.access import records
+from muniment.interfaces.http.app import make_app
 from muniment.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +58,16 @@ def test_every_route_says_what_it_does(reference: ModuleType) -> None:
     page = reference.pages()["http.md"]
     rows = [row for row in page.splitlines() if row.startswith("| `")]
     assert [row for row in rows if not row.removesuffix(" |").endswith((".", "`."))] == []
+
+
+def test_every_route_of_the_application_stands_in_its_page(
+    reference: ModuleType, tmp_path: Path
+) -> None:
+    page = reference.pages()["http.md"]
+    opened = SimpleNamespace(shared=False, settings=SimpleNamespace(store=None))
+    app = make_app(cast("Any", opened), tmp_path, work=False)
+    paths = {route.path for route in app.router.routes if isinstance(route, APIRoute)}
+    assert {path for path in paths if f" {path}`" not in page} == set()
 
 
 def test_every_setting_stands_in_its_page(reference: ModuleType) -> None:

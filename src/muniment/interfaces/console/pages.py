@@ -78,6 +78,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/static/{name}")
 async def static(name: str) -> Response:
+    """Style and mark of the pages, under a name that changes with what is in them."""
     if name not in STATIC:
         raise NotFound("there is no such file")
     content, media_type = STATIC[name]

@@ -67,6 +67,36 @@ MAX_BODY = 64 * 1024
 #: how much of a client's own request id goes into our log
 MAX_LOGGED_ID = 200
 _log = logging.getLogger("muniment.http")
+#: what answers: the API, then the pages of people
+ROUTED: Final = (
+    authzen,
+    cases,
+    stories,
+    campaigns,
+    findings,
+    drift,
+    events,
+    holds,
+    retention,
+    reports,
+    archives,
+    evidence,
+    evidence_health,
+    case_index,
+    event_evidence,
+    log,
+    sign_in,
+    token,
+    signals,
+    system,
+    approvals,
+    pages,
+    campaign_pages,
+    finding_pages,
+    health_pages,
+    hold_pages,
+    sign_in_pages,
+)
 
 
 def make_app(opened: Opened, folder: Path, *, work: bool = True, role: Role = "all") -> FastAPI:
@@ -111,35 +141,7 @@ def _answer_everything(app: FastAPI) -> None:
     app.router.routes.append(
         Route("/access/v1/requests", authzen.submit_directly, methods=["POST"])
     )
-    for module in (
-        archives,
-        campaigns,
-        authzen,
-        case_index,
-        cases,
-        drift,
-        event_evidence,
-        events,
-        evidence,
-        evidence_health,
-        findings,
-        holds,
-        log,
-        reports,
-        retention,
-        sign_in,
-        system,
-        approvals,
-        campaign_pages,
-        finding_pages,
-        health_pages,
-        hold_pages,
-        sign_in_pages,
-        pages,
-        signals,
-        stories,
-        token,
-    ):
+    for module in ROUTED:
         # as they are: routes of an included router are made anew, while the first who asks waits
         app.router.routes.extend(module.router.routes)
     app.router.routes.append(Mount(scim.PATH, scim.application))
