@@ -110,7 +110,7 @@ def page_of_a_year(tmp_path_factory: pytest.TempPathFactory) -> Path:
     key.write_text(year.key.verifier.vkey)
     subprocess.run(
         [
-            PROGRAM, "report", "--framework", "pci", "--period", "2026", "-o", str(out),
+            PROGRAM, "report", "--framework", "iso27001", "--period", "2026", "-o", str(out),
             "--log", str(mirror), "--log-key", str(key),
         ],
         check=True,
