@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from muniment.access.records import SERVICE, RecordErased
 from muniment.errors import LogInvalid, LogUnavailable, Stale
 from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.log import FOLLOW_SECONDS, LOOK_BACK_EVERY
@@ -112,8 +113,8 @@ def test_a_start_beside_an_erasure_does_not_take_the_log_for_an_older_copy(
     other.listen = erasures.take
     other.reopen()
     (entry,) = one.fill(1, sections={"note": b"x"})
-    body = {"record": entry.header.id, "rule": "R1", "section": "note"}
-    one.append(one.draft(new_case("ers"), kind="record:erased", body=body))
+    erased = RecordErased(actor=SERVICE, record=entry.header.id, section="note", rule="R1")
+    one.append(one.draft(new_case("ers"), kind=erased.KIND, body=erased.body()))
     ledger.add(entry.header.id, "note", "R1")
     assert finish(other.log, ledger, erasures) == 1
     ledger.add(entry.header.id, "another", "R1")

@@ -13,8 +13,9 @@ import pytest
 from muniment.access import records
 from muniment.access.check import verify
 from muniment.access.finding import Finding
-from muniment.errors import NotPermitted
+from muniment.errors import Conflict, NotPermitted
 from muniment.operations import findings
+from muniment.operations.answer_finding import close_finding
 from muniment.operations.pace import REMEMBERED
 from muniment.operations.raise_finding import NAMED, raise_finding, record_counted
 from muniment.operations.take_in import ProposedPrincipal
@@ -265,6 +266,11 @@ async def test_nobody_erases_what_was_found_about_him(scenario: Scenario) -> Non
     with pytest.raises(NotPermitted, match="found about him"):
         await scenario.erase("pia", f"{case}/0", "detail")
     other = await found(scenario, hit(scenario, "else"))
+    with pytest.raises(Conflict, match="is open"):
+        await scenario.erase("pia", f"{other}/0", "detail")
+    await close_finding(
+        scenario.service, scenario.caller("aud"), other, "false-alarm", "a rehearsal"
+    )
     await scenario.erase("pia", f"{other}/0", "detail")
     assert findings.show(scenario.service, scenario.caller("aud"), other)["timeline"][0][
         "sections"
