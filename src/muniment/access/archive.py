@@ -6,17 +6,18 @@ its last record) and `records` (SHA-256 over the leaf hashes of its records up t
 lie in as many documents as it takes; the record of the archive has their digest.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final
 
+from muniment.access.records.campaigns import CampaignOpened
 from muniment.access.records.carried_away import ArchiveExported
 from muniment.errors import NotCanonical
 from muniment.evidence import canonical
 from muniment.evidence.bundle import records_digest
-from muniment.evidence.record import MAX_DOCUMENT, check_case_id
+from muniment.evidence.record import MAX_DOCUMENT, Header, check_case_id
 
 #: more than these have no room in one bundle: a third of a million cases
 MAX_PARTS: Final = 40
@@ -43,6 +44,30 @@ class Listed:
     def goes_on_in(self, leaves: Sequence[bytes]) -> bool:
         """Whether a case with these records is this one, as far as it went then or further."""
         return records_digest(leaves[: self.last + 1]) == self.records and self.last < len(leaves)
+
+
+def is_of(resources: Collection[str], opening: Header) -> bool:
+    """
+    Whether a case that begins with this is about these resources; of none given: every case is.
+
+    A review of many is, where it is about nothing else. A finding that names no resource is not.
+    """
+    if not resources:
+        return True
+    if opening.kind != CampaignOpened.KIND:
+        return opening.body.get("resource") in resources
+    named = opening.body.get("resources")
+    return isinstance(named, list) and bool(named) and all(each in resources for each in named)
+
+
+def concerns(resources: Collection[str], opening: Header) -> bool:
+    """Whether a review or a finding may be about them, and is not of them alone."""
+    if is_of(resources, opening):
+        return False
+    if opening.kind != CampaignOpened.KIND:
+        return not opening.body.get("resource")
+    named = opening.body.get("resources")
+    return not isinstance(named, list) or not named or any(each in resources for each in named)
 
 
 def documents(listed: Iterable[Listed]) -> tuple[bytes, ...]:

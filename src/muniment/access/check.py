@@ -240,6 +240,10 @@ class _Bench:
                 _require(
                     count == entry.header.position + 1, f"`{entry.header.id}` miscounts its case"
                 )
+            case records.ArchiveExported(size=size) | records.ReportIssued(size=size):
+                _require(
+                    0 < size <= entry.index, f"`{entry.header.id}` is of a log that was not there"
+                )
             case _:
                 pass
 

@@ -7,7 +7,7 @@ then, so that whoever holds the archive can show that it is all of it.
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -41,6 +41,8 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9999, 1, 2, tzinfo=UTC)
 #: entries of other nodes may be that much out of the order of their times
 _SKEW: Final = timedelta(minutes=10)
+#: a list that took no longer is of now
+_SOON: Final = timedelta(minutes=1)
 _PAGE: Final = 500
 
 
@@ -75,8 +77,7 @@ async def open_archive(service: Service, caller: Caller, wanted: Wanted) -> Open
 
     Raises `NotFound` where there is nothing that he may take.
     """
-    size = service.log.size
-    found = await asyncio.to_thread(_list, service, caller, wanted, size)
+    found, size = await asyncio.to_thread(_list_all, service, caller, wanted)
     if not found.listed:
         raise NotFound("there is nothing in this period that you may take away")
     parts = await asyncio.to_thread(archive.documents, found.listed)
@@ -192,21 +193,43 @@ class _Found:
     listed: list[Listed] = field(default_factory=list)
     observed: list[str] = field(default_factory=list)
     beyond: int = 0
+    #: case ids of all of them
+    seen: set[str] = field(default_factory=set)
 
 
-def _list(service: Service, caller: Caller, wanted: Wanted, size: int) -> _Found:
-    found, everything = _Found(), _may_all(service, caller)
+def _list_all(service: Service, caller: Caller, wanted: Wanted) -> tuple[_Found, int]:
+    """
+    Every case of the period, and the size of the log as of which that is all.
+
+    A long list takes its time: what was opened meanwhile is added, until hardly any time is left.
+    """
+    found, asked = _Found(), wanted
+    while True:
+        size, began = service.log.size, service.now()
+        _list(service, caller, asked, size, found)
+        if service.now() - began <= _SOON:
+            return found, size
+        since = max(wanted.since, began - _SKEW)
+        if since >= wanted.until:
+            return found, service.log.size  # nothing more is opened in the past
+        asked = replace(wanted, since=since)
+
+
+def _list(service: Service, caller: Caller, wanted: Wanted, size: int, found: _Found) -> None:
+    everything = _may_all(service, caller)
     for row in chain.from_iterable(_rows(service, kind, wanted) for kind in KINDS):
+        if row.case in found.seen:
+            continue
         entries = [each for each in service.log.read_case(row.case) if each.index < size]
-        if not entries:
-            continue  # it came after the list was begun
+        if not entries or not archive.is_of(wanted.resources, entries[0].header):
+            continue  # it came after the list was begun, or is about something else
+        found.seen.add(row.case)
         if not _may(service, caller, row, everything=everything):
             found.beyond += 1
             continue
         found.listed.append(Listed.of(row.case, [entry.leaf for entry in entries]))
         if row.kind == "access" and _observed(service, row.case):
             found.observed.append(row.case)
-    return found
 
 
 def _rows(service: Service, kind: str, wanted: Wanted) -> Iterator[CaseRow]:
@@ -217,7 +240,9 @@ def _rows(service: Service, kind: str, wanted: Wanted) -> Iterator[CaseRow]:
         for row in rows:
             if row.opened_at < since:
                 return
-            if row.opened_at < until and row.resource in (wanted.resources or (row.resource,)):
+            # what its resources are a review says itself
+            named = row.kind == "campaign" or row.resource in wanted.resources
+            if row.opened_at < until and (named or not wanted.resources):
                 yield row
         if len(rows) < _PAGE:
             return

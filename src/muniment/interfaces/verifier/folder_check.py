@@ -16,7 +16,6 @@ standing there: it has to be one that an archive with these cases has.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -28,7 +27,6 @@ from muniment.evidence import verdict as grades
 from muniment.evidence.event_evidence import MAX_EVIDENCE
 from muniment.evidence.excerpt_proof import verify_excerpt
 from muniment.evidence.keys import ReadersKeys
-from muniment.evidence.record import Header
 from muniment.evidence.verdict import Reader, Verdict, Vouched
 from muniment.interfaces.verifier import folder as places
 from muniment.interfaces.verifier import linked_events, pages, rows, told
@@ -36,6 +34,7 @@ from muniment.interfaces.verifier.folder import Opened, invalid
 from muniment.interfaces.verifier.given import read_head
 from muniment.interfaces.verifier.linked_events import Runs
 from muniment.interfaces.verifier.outcome import Outcome, examine, mark, meets, style
+from muniment.interfaces.verifier.period_shown import PeriodShown
 from muniment.interfaces.verifier.readme import missing, readme
 from muniment.interfaces.verifier.record_words import clean
 from muniment.interfaces.verifier.rows import Row
@@ -58,7 +57,6 @@ _CSV, _PEOPLE = "cases.csv", "people.csv"
 _LISTS: Final = (_CSV, _PEOPLE, pages.STYLE)
 #: what each step shows of what does not hold
 _MOST: Final = 20
-_OPENING: Final = ("access:requested", "finding:raised", "campaign:opened")
 #: is told how many cases of how many were gone through
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -88,6 +86,8 @@ class Checked:
     verifier: str = ""
     #: heads were kept, and not every bundle shows that it extends them
     apart: bool = False
+    #: what of the period is not here
+    left_out: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -144,6 +144,7 @@ class Checked:
             yield f"what `{places.VERIFIER}` is that lies here (sha256:{self.verifier})"
         if beyond := self.opened.record.beyond:
             yield f"anything of the {beyond:,} cases that whoever took it may not read"
+        yield from self.left_out
         yield "that decisions follow from the policy: they were NOT replayed"
 
     def json(self) -> dict[str, Any]:
@@ -363,7 +364,7 @@ def _check_log(
         found.undone[_LOG] = "no excerpt of the log is here"
         return
     wrong = found.wrong.setdefault(_LOG, [])
-    period, own = _Period(opened), opened.checked.proved
+    period, own = PeriodShown(opened), opened.checked.proved
     try:
         proved = verify_excerpt(
             places.pieces_in(found.folder, places.EXCERPT),
@@ -382,61 +383,8 @@ def _check_log(
     if unmet := _unmet(proved.verdict, proved.vouched, required):
         wrong.append(f"required, and does not hold: {', '.join(unmet)}")
     wrong += period.wrong()
-    found.details[_LOG] = f"{proved.shown:,} entries shown, {period.opened:,} cases opened in them"
-
-
-class _Period:
-    """Goes through what an excerpt shows, and holds it against the list."""
-
-    def __init__(self, archive: Opened) -> None:
-        self._record = archive.record
-        self._listed = {each.case for each in archive.listed}
-        self._own = archive.index, archive.checked.proved.case[0].header
-        self._recorded = False
-        self._missing = 0
-        self.opened = 0
-        self._size = archive.record.size
-        self._run: tuple[int, datetime] | None = None
-        self._last = -2
-        self._whole = False
-
-    def see(self, index: int, header: Header) -> None:
-        record = self._record
-        self._recorded = self._recorded or (index, header) == self._own
-        self._follow(index, header)
-        if header.kind not in _OPENING or header.position or index >= self._size:
-            return
-        if not record.since <= header.at < record.until:
-            return
-        if record.resources and header.body.get("resource") not in record.resources:
-            return
-        self.opened += 1
-        self._missing += header.case not in self._listed
-        self._listed.discard(header.case)
-
-    def _follow(self, index: int, header: Header) -> None:
-        """Whether entries stand in one row from before the period until behind it."""
-        if index != self._last + 1 or self._run is None:
-            self._run = (index, header.at)
-        self._last = index
-        first, began = self._run
-        if (first == 0 or began < self._record.since) and (
-            header.at >= self._record.until or index + 1 >= self._size
-        ):
-            self._whole = True
-
-    def wrong(self) -> Iterator[str]:
-        if not self._recorded:
-            yield "the excerpt does not show the record of this archive"
-        if not self._whole:
-            yield "the excerpt leaves entries of the period out"
-        if self._missing != self._record.beyond:
-            yield (
-                f"{self._missing:,} cases of the period are not in the list, and the record says "
-                f"{self._record.beyond:,}"
-            )
-        if self._listed:
-            yield f"{len(self._listed):,} listed cases were not opened in the period"
+    found.details[_LOG] = f"{proved.shown:,} entries shown, {period.told()}"
+    found.left_out = [*period.left_out()]
 
 
 def _kept(found: Checked, opened: Opened) -> Iterator[str]:

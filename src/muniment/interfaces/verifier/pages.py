@@ -18,6 +18,11 @@ from muniment.interfaces.verifier.told import Act, Rule, Told, facts
 
 #: rows of one page
 PER_PAGE: Final = 500
+#: what an archive of some resources has, beside their access cases
+OF_RESOURCES: Final = (
+    "Of reviews and findings it has those that name these resources: reviews of many that are of "
+    "these resources alone, and findings that are about one of them. Others are not in it."
+)
 #: of what stands out, so many rows on the first page
 MOST_WORRIES: Final = 100
 STYLE: Final = "style.css"
@@ -127,6 +132,8 @@ def case_page(told: Told, *, events: bool) -> bytes:
 def _first(cover: Cover, rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     yield f"<h1>Evidence of <code>{_text(cover.origin)}</code></h1>"
     yield f"<p>{_when(cover.since)} to {_when(cover.until)} (UTC), {_of(cover.resources)}.</p>"
+    if cover.resources:
+        yield f'<p class="note">{_text(OF_RESOURCES)}</p>'
     if cover.beyond:
         yield (
             f'<p class="note loud"><strong>{cover.beyond:,} more cases</strong> were opened in this'

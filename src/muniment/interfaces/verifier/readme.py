@@ -9,7 +9,7 @@ from typing import Final
 
 from muniment import __version__
 from muniment.interfaces.verifier.folder import EXCERPT
-from muniment.interfaces.verifier.pages import Cover, events_path
+from muniment.interfaces.verifier.pages import OF_RESOURCES, Cover, events_path
 from muniment.interfaces.verifier.rows import Row
 
 _TEXT: Final = """\
@@ -67,6 +67,7 @@ called so.
 def readme(cover: Cover, verifier: str, notes: Iterable[str]) -> bytes:
     """`verifier` is the SHA-256 of the program that lies there, `notes` what `missing` says."""
     beyond = f", and {cover.beyond:,} more that the reader may not see" if cover.beyond else ""
+    notes = [*([OF_RESOURCES] if cover.resources else []), *notes]
     said = "".join(f"\nNOTE: {note}\n" for note in notes)
     return _TEXT.format(
         origin=cover.origin,
