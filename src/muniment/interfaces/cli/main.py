@@ -9,6 +9,7 @@ import click
 
 from muniment import __version__
 from muniment.errors import Malformed, MunimentError, Unavailable
+from muniment.interfaces.verifier import needed
 
 #: 0 done, 1 refused or does not hold, 2 usage, 3 unreachable
 REFUSED, USAGE, UNREACHABLE = 1, 2, 3
@@ -76,7 +77,13 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"muniment.interfaces.cli.{COMMANDS[cmd_name][0]}")
+        try:
+            module = import_module(f"muniment.interfaces.cli.{COMMANDS[cmd_name][0]}")
+        except ImportError as error:
+            wrong = needed.lacking()
+            if wrong is None:
+                raise
+            raise Malformed(wrong) from error
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from muniment import __version__
 from muniment.interfaces.verifier.folder import EXCERPT
+from muniment.interfaces.verifier.needed import HOW, NEEDED
 from muniment.interfaces.verifier.pages import OF_RESOURCES, Cover, events_path
 from muniment.interfaces.verifier.rows import Row
 
@@ -20,9 +21,12 @@ EVIDENCE OF {origin}
 as {archive}.
 
 WHAT YOU NEED
-Python 3.11 or newer with the package `cryptography`; nothing of Muniment. And, from somebody whom
-you trust and not from this folder: the public key of the log, called KEY below. If you know
-witnesses of this log, their policy file, called WITNESSES (otherwise leave that option out).
+Python 3.11 or newer with {needed}; nothing of Muniment. What a
+system brings along is often older. This makes a Python that has it, to be called v/bin/python:
+    {how}
+And, from somebody whom you trust and not from this folder: the public key of the log, called KEY
+below. If you know witnesses of this log, their policy file, called WITNESSES (otherwise leave that
+option out).
 
 CHECK IT
     sha256sum -c --quiet SHA256SUMS
@@ -81,6 +85,8 @@ def readme(cover: Cover, verifier: str, notes: Iterable[str]) -> bytes:
         archive=cover.archive,
         verifier=verifier,
         version=__version__,
+        needed=NEEDED,
+        how=HOW,
         notes=said,
     ).encode()
 

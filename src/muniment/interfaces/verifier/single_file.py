@@ -24,12 +24,19 @@ _MAIN: Final = b'''"""Where Python begins in this file."""
 
 import sys
 
+
+def leave(wrong):
+    sys.stderr.write("muniment-verify: " + wrong + "\\n")
+    sys.exit(2)
+
+
 if sys.version_info < (3, 11):
-    sys.exit("muniment-verify needs Python 3.11 or newer; this is " + sys.version.split()[0])
-try:
-    import cryptography  # noqa: F401
-except ImportError:
-    sys.exit("muniment-verify needs the package `cryptography` (pip install cryptography)")
+    leave("it needs Python 3.11 or newer, and this is " + sys.version.split()[0])
+
+from muniment.interfaces.verifier.needed import lacking
+
+if lacking():
+    leave(lacking())
 
 from muniment.interfaces.verifier.front_door import main
 
