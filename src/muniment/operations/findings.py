@@ -4,7 +4,7 @@ import base64
 import hmac
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -138,6 +138,21 @@ class Wanted:
         )
 
 
+def meant(service: Service, caller: Caller, wanted: Wanted) -> Wanted:
+    """
+    With the whole id of the access case: of one that is in the lists a unique beginning will do.
+
+    Raises `NotFound`, and `NotPermitted` for whoever may not know whether there is such a case.
+    """
+    if not wanted.about or service.log.head(wanted.about) is not None:
+        return wanted
+    try:
+        return replace(wanted, about=service.find_case(wanted.about))
+    except NotFound:
+        permit.require(service, caller, "read")
+        raise
+
+
 def listed(
     service: Service, caller: Caller, wanted: Wanted, before: str | None = None
 ) -> tuple[list[dict[str, Any]], str | None]:
@@ -145,7 +160,8 @@ def listed(
     Those that are wanted, newest first, and the `before` of the next page.
 
     A page is short, or empty, where many others lie between them. Whoever may not read everything
-    has those about cases that he may read. Raises `NotPermitted` where there is none of these.
+    has those about cases that he may read. Raises `NotPermitted` where there is none of these, and
+    `NotFound` for a resource that nobody ever heard of: that nothing was found there says nothing.
     """
     whole, first, looked = scope.is_whole(service, caller), before is None, 0
     found: list[dict[str, Any]] = []
@@ -162,15 +178,16 @@ def listed(
                 found.append(_listed(row))
             # a rule is asked about each, unless he may read them all
             if len(found) == PAGE or (not whole and looked == scope.MOST_LOOKED_AT):
-                return _told(service, caller, found, before, first=first)
+                return _told(service, caller, wanted, found, before, first=first)
         if len(rows) < LINES:
-            return _told(service, caller, found, None, first=first)
-    return _told(service, caller, found, before, first=first)
+            return _told(service, caller, wanted, found, None, first=first)
+    return _told(service, caller, wanted, found, before, first=first)
 
 
 def _told(
     service: Service,
     caller: Caller,
+    wanted: Wanted,
     found: list[dict[str, Any]],
     more: str | None,
     *,
@@ -178,6 +195,10 @@ def _told(
 ) -> tuple[list[dict[str, Any]], str | None]:
     if not found and first and more is None:
         permit.require(service, caller, "read")  # says why
+    # events may name one that is none of ours: then a finding about it is there
+    ever = {"", *(resource for resource, _ in list(service.registry.roles))}
+    if not found and first and wanted.resource not in ever:
+        raise NotFound(f"there never was a resource `{wanted.resource:.80}`")
     return found, more
 
 

@@ -70,6 +70,27 @@ async def test_findings_are_listed_with_filters_and_the_logins_behind_ids(api: A
     assert (await api.get("sec", rule="x" * 200)).status_code == 422
 
 
+async def test_findings_about_a_case_are_found_by_a_beginning_of_its_id(api: Api) -> None:
+    case = (await api.scenario.ask("ana")).case.id
+    one = await api.found(cases=(case,))
+    await api.found(key="other")
+    for about in (case, case[:12]):
+        rows = (await api.get("sec", about=about)).json()["findings"]
+        assert [row["finding"] for row in rows] == [one]
+
+
+@pytest.mark.parametrize("wanted", [{"about": "mun_zzzz"}, {"resource": "nope"}])
+async def test_a_case_or_a_resource_that_never_was_is_not_said_to_be_without_findings(
+    api: Api, wanted: dict[str, str]
+) -> None:
+    answer = await api.get("sec", **wanted)
+    assert answer.status_code == 404
+    assert next(iter(wanted.values())) in answer.json()["detail"]
+    assert (await api.get("ana", **wanted)).status_code == 403
+    known = api.scenario.service.registry.roles
+    assert (await api.get("sec", resource=next(iter(known))[0])).json()["findings"] == []
+
+
 async def test_a_finding_tells_its_rule_and_its_history(api: Api) -> None:
     case = await api.found("ana", detail="DROP TABLE orders")
     answer = (await api.get("sec", f"/{case[:9]}")).json()

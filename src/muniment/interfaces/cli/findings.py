@@ -35,7 +35,7 @@ _WHY = {
 )
 @click.option("--rule", default="", help="Of this detector.")
 @click.option("--resource", default="", help="About this resource.")
-@click.option("--about", default="", metavar="CASE", help="About this access case: its whole id.")
+@click.option("--about", metavar="CASE", callback=screen.beginning, help="About this access case.")
 @click.option("--limit", type=click.IntRange(1), default=LISTED, show_default=True)
 @json_option
 @click.pass_context
@@ -48,7 +48,7 @@ def findings_command(
     severities: tuple[str, ...],
     limit: int,
     as_json: bool,
-    **wanted: str,
+    **wanted: str | None,
 ) -> None:
     """What detectors say should worry somebody, the newest first."""
     if ctx.invoked_subcommand is not None:

@@ -48,17 +48,22 @@ async def list_findings(
     about: _Text = "",
     before: _Text | None = None,
 ) -> dict[str, Any]:
-    """Newest first; `about` is an access case. `next` is the `before` of the next page."""
-    wanted = findings.Wanted(
+    """
+    Newest first; `about` is an access case, or a unique beginning of its id.
+
+    `next` is the `before` of the next page.
+    """
+    asked = findings.Wanted(
         states=state, severities=severity, rule=rule, resource=resource, about=about
     )
+    wanted = findings.meant(service, caller, asked)
     rows, more = findings.listed(service, caller, wanted, before)
     query = {
         "state": " ".join(state),
         "severity": " ".join(severity),
         "rule": rule,
         "resource": resource,
-        "about": about,
+        "about": wanted.about,
     }
     await reading.note(service, caller, "findings", query=query, count=len(rows))
     return named(service, {"findings": rows, "next": more})

@@ -64,6 +64,7 @@ _OF_ROUTE: dict[str, dict[str, str]] = {
     "/v1/sign-in/exchange": {"401": "the code is unknown, used, too old or another program's"},
     "/v1/whois": {"404": _NOT_FOUND},
     "/v1/drift": {"404": _NOT_FOUND},
+    "/v1/findings": {"404": _NOT_FOUND},
     "/v1/holds": {"404": _NOT_FOUND},
     "/v1/stories": {"404": _NOT_FOUND},
     "/v1/evidence/events": {"404": _NOT_FOUND},
