@@ -22,10 +22,11 @@ from scenario_api import ScenarioApi
 from muniment.access import check
 from muniment.errors import BundleInvalid, MunimentError
 from muniment.evidence import excerpt
+from muniment.evidence.bundle import Withheld
 from muniment.evidence.note import VerifierKey
 from muniment.evidence.verdict import NOBODY
 from muniment.interfaces.verifier import folder as places
-from muniment.interfaces.verifier import folder_check, record_words, rows, told
+from muniment.interfaces.verifier import folder_check, linked_events, record_words, rows, told
 from muniment.interfaces.verifier.folder_check import Checked
 from muniment.interfaces.verifier.front_door import main
 from muniment.interfaces.verifier.outcome import Outcome
@@ -322,7 +323,33 @@ def test_events_that_were_taken_out_are_counted(taken: Taken, copy: Path) -> Non
     sum_again(copy)
     found = taken.check(copy)
     assert found.absent == 3
+    assert found.details[4] == "3 events of 1 cases, and none of 1 that had some"
     assert not found.holds, "the pages and the manifest say that they are here"
+
+
+def test_whoever_requires_events_is_told_that_they_are_not_here(taken: Taken, copy: Path) -> None:
+    keys = [VerifierKey.parse(taken.key)]
+
+    def wrong() -> list[str]:
+        found = folder_check.check(copy, keys, NOBODY, required=["events"], without_pages=True)
+        return [each for step in (3, 4) for each in found.wrong[step]]
+
+    assert wrong() == []
+    shutil.rmtree(copy / "events")
+    sum_again(copy)
+    assert wrong() == ["required, and not here: 6 events that sessions have"]
+
+
+def test_events_count_as_missing_where_what_was_sealed_of_their_session_is_not_given(
+    taken: Taken, monkeypatch: pytest.MonkeyPatch, copy: Path
+) -> None:
+    """The record itself says how many there were."""
+    monkeypatch.setattr(linked_events, "Sealed", Withheld)
+    shutil.rmtree(copy / "events")
+    sum_again(copy)
+    found = taken.check(copy)
+    assert found.runs == {}
+    assert found.absent == 6
 
 
 def test_what_the_reader_demands_holds_of_the_list_and_the_log_as_well(taken: Taken) -> None:

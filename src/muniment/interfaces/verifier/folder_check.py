@@ -48,6 +48,8 @@ STEPS: Final[Mapping[int, str]] = {
     6: "keys and policies are those that the records name",
     7: "the pages say what the bundles say",
 }
+#: what a reader may require of an archive besides: that all events of its sessions are here
+EVENTS: Final = "events"
 _LOG: Final = 5
 _PAGES: Final = 7
 #: folders of which everything follows from records, and files that are shown to people
@@ -76,12 +78,14 @@ class Checked:
     #: how many bundles have which grade
     verdicts: dict[str, int] = field(default_factory=dict)
     #: events that hold; those of them that no recorded session of their case names; and those that
-    #: one names, and that are not here
+    #: one names or counts, and that are not here
     events: int = 0
     unlinked: int = 0
     absent: int = 0
     #: which events the sessions of each case name
     runs: dict[str, Runs] = field(default_factory=dict, repr=False)
+    #: by case: how many more they only count
+    untold: dict[str, int] = field(default_factory=dict, repr=False)
     #: SHA-256 of the program that lies there, which vouches for nobody and least for itself
     verifier: str = ""
     #: heads were kept, and not every bundle shows that it extends them
@@ -138,7 +142,7 @@ class Checked:
             yield "that what cases did after they were listed continues the heads that you kept"
         if self.unlinked:
             yield f"to whose access {self.unlinked:,} events belong"
-        named = f" ({self.absent:,} are that sessions name)" if self.absent else ""
+        named = f" ({self.absent:,} are that sessions have)" if self.absent else ""
         yield f"that no events are left out{named}"
         if self.verifier:
             yield f"what `{places.VERIFIER}` is that lies here (sha256:{self.verifier})"
@@ -203,7 +207,7 @@ def check(
         found.wrong[1].append(invalid(error))
     _check_version(found, without_pages=without_pages)
     _check_cases(found, opened, keys, reader, heads, required, progress)
-    _check_events(found, opened, keys)
+    _check_events(found, opened, keys, required)
     _check_log(found, opened, keys, reader, notes, required)
     found.wrong[6] = [*_kept(found, opened)]
     found.details[6] = f"{sum(1 for _ in opened.policies())} policies"
@@ -290,6 +294,8 @@ def _check_cases(
         found.apart = found.apart or bool(outcome.checked.proved.not_shown)
         if runs := linked_events.runs_of(outcome.checked):
             found.runs[listed.case] = runs
+        if untold := linked_events.untold(outcome.checked):
+            found.untold[listed.case] = untold
         case = told.tell(outcome.checked)
         found.rows.append(Row.of(case))
         if same:
@@ -323,16 +329,20 @@ def _why_not(outcome: Outcome, opened: Opened, listed: Listed, required: Sequenc
         return f"it is of another case, `{proved.case_id}`"
     if not listed.goes_on_in([entry.leaf for entry in proved.case]):
         return "it has fewer records, or others, than were listed"
-    unmet = [name for name in required if not meets(outcome, name, lambda _: False)]
+    asked = [name for name in required if name != EVENTS]
+    unmet = [name for name in asked if not meets(outcome, name, lambda _: False)]
     return f"required, and does not hold: {', '.join(unmet)}" if unmet else ""
 
 
-def _check_events(found: Checked, opened: Opened, keys: ReadersKeys) -> None:
-    wrong, files = found.wrong.setdefault(4, []), 0
+def _check_events(
+    found: Checked, opened: Opened, keys: ReadersKeys, required: Sequence[str]
+) -> None:
+    wrong, files, without = found.wrong.setdefault(4, []), 0, 0
     for listed in opened.listed:
         path, runs = pages.events_path(listed.case), found.runs.get(listed.case, {})
         if not _has_events(found, listed.case):
-            found.absent += linked_events.count(runs)
+            absent = linked_events.count(runs) + found.untold.get(listed.case, 0)
+            found.absent, without = found.absent + absent, without + bool(absent)
             continue
         files += 1
         try:
@@ -349,7 +359,10 @@ def _check_events(found: Checked, opened: Opened, keys: ReadersKeys) -> None:
             wrong.append(f"{path}: it is of another log than the archive")
         if runs and not linked:
             wrong.append(f"{path}: it has none of the events of the sessions of its case")
-    found.details[4] = f"{found.events:,} events of {files:,} cases"
+    if EVENTS in required and found.absent:
+        wrong.append(f"required, and not here: {found.absent:,} events that sessions have")
+    none = f", and none of {without:,} that had some" if without else ""
+    found.details[4] = f"{found.events:,} events of {files:,} cases{none}"
 
 
 def _check_log(

@@ -44,7 +44,7 @@ NO_REPLAY: Final = (
     "(`muniment replay FILE` recomputes them)"
 )
 _VERIFY: Final = "Verify bundles, or a whole archive, against the log's key."
-_REQUIRABLE: Final = (*grades.REQUIRABLE, "complete")
+_REQUIRABLE: Final = (*grades.REQUIRABLE, "complete", folder_check.EVENTS)
 _COLOUR: Final = re.compile("\x1b\\[[0-9]+m", re.ASCII)
 
 
@@ -83,6 +83,8 @@ def _verify(asked: argparse.Namespace) -> int:
     reader = _reader(asked, keys)
     if any(path.is_dir() for path in asked.path):
         return _verify_folder(asked, keys, reader)
+    if folder_check.EVENTS in asked.require:
+        raise Malformed("`--require events` is for a folder: a bundle has none")
     held = True
     values: list[dict[str, Any]] = []
     for number, path in enumerate(asked.path):

@@ -2,11 +2,12 @@
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from muniment.access import records
 from muniment.access.check import Checked
+from muniment.evidence.bundle import Section
 from muniment.evidence.event_evidence import ShownEvent
 from muniment.evidence.record import Sealed
 
@@ -17,13 +18,24 @@ Runs: TypeAlias = Mapping[str, tuple[tuple[int, int], ...]]
 def runs_of(checked: Checked) -> Runs:
     """Of the sessions of this case, as far as the bundle gives what was sealed of them."""
     found: dict[str, list[tuple[int, int]]] = {}
+    for record, section in _sessions(checked):
+        if isinstance(section, Sealed):
+            found.setdefault(record.source, []).extend(_runs(section.content))
+    return {source: tuple(_joined(runs)) for source, runs in found.items()}
+
+
+def untold(checked: Checked) -> int:
+    """How many events the other sessions have: what is not given of them says which."""
+    return sum(
+        record.events for record, section in _sessions(checked) if not isinstance(section, Sealed)
+    )
+
+
+def _sessions(checked: Checked) -> Iterator[tuple[records.SessionObserved, Section | None]]:
     for entry in checked.proved.entries:
         record = records.parse(entry.header)
         if isinstance(record, records.SessionObserved) and record.about == checked.proved.case_id:
-            section = checked.proved.sections.get((entry.header.id, "session"))
-            if isinstance(section, Sealed):
-                found.setdefault(record.source, []).extend(_runs(section.content))
-    return {source: tuple(_joined(runs)) for source, runs in found.items()}
+            yield record, checked.proved.sections.get((entry.header.id, "session"))
 
 
 def is_linked(runs: Runs, event: ShownEvent) -> bool:
