@@ -50,6 +50,10 @@ class Looking:
         """Whether anybody is looking at this case."""
         return bool(self._by.get(case))
 
+    def who(self, case: str) -> frozenset[str]:
+        """The open cases that look at this one."""
+        return frozenset(self._by.get(case, ()))
+
     def _close(self, case: str) -> None:
         for named in self._open.pop(case):
             self._by[named].discard(case)

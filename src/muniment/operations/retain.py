@@ -26,6 +26,8 @@ from muniment.oversight.retention import Class
 T = TypeVar("T")
 #: lines of a plan that are shown
 SHOWN = 1000
+#: open cases that are named where they keep something
+_NAMED = 3
 
 
 async def walk(service: Service, work: Callable[..., T], *given: Any) -> T:
@@ -144,9 +146,20 @@ def check_may_go(service: Service, kept: Kept) -> None:
     ruling = service.erasures.rules.ruling(kept.thing)
     since = None if is_looked_at(service, kept) else kept.since
     if ruling.keeps(since, service.now()):
-        until = "" if since is None else f"until {moment.text(since + ruling.floor)}"
-        why = until or "its case is open, or somebody is looking into it"
+        until = f"until {moment.text(since + ruling.floor)}" if since is not None else ""
+        why = until or _why_needed(service, kept)
         raise Conflict(f"class `{ruling.kept_by}` keeps this: {why}")
+
+
+def _why_needed(service: Service, kept: Kept) -> str:
+    """What has to be over before its time runs."""
+    looking = service.erasures.looking
+    who = sorted(frozenset().union(*map(looking.who, kept.concern.cases)))
+    if not who:
+        return "its case, or one that it is about, is open, or what it says is in force"
+    named = ", ".join(f"`{each}`" for each in who[:_NAMED])
+    more = f" and {len(who) - _NAMED} more" if len(who) > _NAMED else ""
+    return f"somebody is looking into it, until {named}{more} is closed"
 
 
 # --- looking ------------------------------------------------------------------------------------

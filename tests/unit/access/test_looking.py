@@ -18,6 +18,8 @@ def test_it_is_looked_at_until_all_that_look_are_closed() -> None:
     looking.take(header("review:opened", "rev_a", about="mun_x"))
     looking.take(header("finding:raised", "fnd_a", about=["mun_x", "mun_y/3"]))
     assert [looking.at(each) for each in ("mun_x", "mun_y", "mun_z")] == [True, True, False]
+    assert looking.who("mun_x") == {"rev_a", "fnd_a"}
+    assert looking.who("mun_z") == set()
     looking.take(header("case:closed", "rev_a", 1))
     assert looking.at("mun_x")
     looking.take(header("case:closed", "fnd_a", 1))

@@ -185,8 +185,9 @@ async def test_no_floor_runs_out_while_somebody_is_looking_into_it(scenario: Sce
     scenario.service.erasures.rules = Rules(classes=(FLOOR,))
     scenario.clock.advance(2 * DAY)
     hit = of_findings(case, scenario.service.now())
-    await raise_finding(scenario.service, RULE, {}, hit)
-    with pytest.raises(Conflict, match="somebody is looking into it"):
+    finding = await raise_finding(scenario.service, RULE, {}, hit)
+    looking = f"somebody is looking into it, until `{finding}` is closed"
+    with pytest.raises(Conflict, match=looking):
         await erase(scenario.service, scenario.caller("pia"), case)
     # what no class keeps is for his own word to erase
     scenario.service.erasures.rules = Rules()
