@@ -61,3 +61,56 @@ def test_check_warns_of_classes_that_keep_nothing_that_there_is(
     assert found == [
         "retention.classes.kept: `data` names `restriced`, of which there is nothing here"
     ]
+
+
+_CAMPAIGN = """
+[people.lead]
+groups = ["team-leads"]
+[people.sec]
+groups = ["security"]
+[people.boss]
+groups = ["managers"]
+active = false
+[[campaigns]]
+name = "who-may-ask"
+what = "eligibility"
+reviewers = "teamleads"
+fallback = "security"
+sign_off = "managers"
+resources = ["orders"]
+"""
+_FROM_ELSEWHERE = """
+[providers.corp]
+kind = "people"
+issuer = "https://idp.example"
+audience = "muniment"
+groups = "claim"
+"""
+
+
+def reviews_warned_of(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> list[str]:
+    capsys.readouterr()
+    assert run(["check", "--dir", str(folder), "--json", *more]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    return [each for each in warnings if each.startswith("campaigns")]
+
+
+def test_check_warns_of_reviews_of_which_nobody_does_a_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "conf"
+    assert run(["init", str(folder)]) == 0
+    settings = folder / "muniment.toml"
+    empty = settings.read_text("utf-8")
+    settings.write_text(f"{empty}\n{_CAMPAIGN}", "utf-8")
+    nobody = "and nobody active is in that"
+    expected = [
+        f"campaigns.who-may-ask: `reviewers` is `teamleads`, {nobody}: it cannot be opened",
+        f"campaigns.who-may-ask: `sign_off` is `managers`, {nobody}: nobody can sign it",
+    ]
+    unknown = "campaigns.who-may-ask: `resources` names `orders`, which is not here"
+    assert reviews_warned_of(folder, capsys) == [unknown, *expected]
+    # where people's groups come from elsewhere, only the log says who is in which
+    settings.write_text(f"{empty}\n{_CAMPAIGN}\n{_FROM_ELSEWHERE}", "utf-8")
+    assert reviews_warned_of(folder, capsys) == [unknown]
+    assert reviews_warned_of(folder, capsys, "--diff") == [unknown, *expected]

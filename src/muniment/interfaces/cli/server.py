@@ -121,8 +121,12 @@ def check_command(folder: Path, diff: bool, targets: bool, as_json: bool) -> int
     check_certificate(settings.server, folder)
     bundle.load(proposed.policy)  # which groups there are is the log's to say: `--diff`
     report: dict[str, Any] = {"valid": True, "warnings": _warnings(settings)}
+    manned = _groups_here(settings)
     if diff:
-        report["changes"] = _diff(folder)
+        report["changes"], elsewhere = _diff(folder)
+        manned |= elsewhere
+    if diff or not _groups_come_from_elsewhere(settings):
+        report["warnings"] += _reviewed_by_nobody(settings, manned)
     if targets:
         report["missing"] = asyncio.run(_missing(proposed.connectors))
         report["others"] = asyncio.run(remembering.look(settings, folder))
@@ -141,6 +145,7 @@ def _warnings(settings: Any) -> list[str]:
         *_undeclared(settings),
         *_unprepared(settings),
         *_kept_of_nothing(settings),
+        *_reviews_of_nothing(settings),
     ]
 
 
@@ -180,7 +185,42 @@ def _kept_of_nothing(settings: Any) -> list[str]:
     ]
 
 
-def _diff(folder: Path) -> list[str]:
+def _reviews_of_nothing(settings: Any) -> list[str]:
+    return [
+        f"campaigns.{section.name}: `resources` names `{named}`, which is not here"
+        for section in settings.campaigns
+        for named in section.resources
+        if named not in settings.resources
+    ]
+
+
+def _groups_here(settings: Any) -> set[str]:
+    people = settings.people.values()
+    return {group for person in people if person.active for group in person.groups}
+
+
+def _groups_come_from_elsewhere(settings: Any) -> bool:
+    """Then who is in which is the log's to say: `--diff`."""
+    return any(provider.groups != "file" for provider in settings.providers.values())
+
+
+def _reviewed_by_nobody(settings: Any, manned: set[str]) -> list[str]:
+    """A review without people goes its way all the same, and may take everybody's access."""
+    meaning = {
+        "reviewers": "it cannot be opened",
+        "fallback": "what no reviewer may look at stays with nobody",
+        "sign_off": "nobody can sign it",
+    }
+    return [
+        f"campaigns.{section.name}: `{what}` is `{group}`, and nobody active is in that: {then}"
+        for section in settings.campaigns
+        for what, then in meaning.items()
+        if (group := getattr(section, what)) not in manned
+    ]
+
+
+def _diff(folder: Path) -> tuple[list[str], set[str]]:
+    """What a reload would record; and the groups in which another directory has somebody."""
     from muniment.access import records
     from muniment.operations.take_in import differences
     from muniment.runtime.wiring import open_service
@@ -188,7 +228,10 @@ def _diff(folder: Path) -> list[str]:
     opened = open_service(folder, looking=True)
     try:
         changes = differences(opened.service, opened.proposed, records.SERVICE)
-        return [change.text for change in changes]
+        known = list(opened.service.registry.principals.values())
+        people = (each for each in known if each.type == "human" and each.active)
+        groups = {name for each in people if each.source != "file" for name in each.groups}
+        return [change.text for change in changes], groups
     finally:
         asyncio.run(opened.close())
 
