@@ -31,6 +31,11 @@ def test_a_moment_of_another_day_has_its_day() -> None:
     assert screen.moment("2026-11-22T12:34:56.000Z", NOW) == "22 Nov 12:34 UTC"
 
 
+def test_a_moment_of_another_year_has_its_year() -> None:
+    assert screen.until("2027-11-21T10:00:00.000Z", NOW) == "21 Nov 2027 10:00 UTC (in 365d)"
+    assert screen.moment("2025-12-31T23:59:00.000Z", NOW) == "31 Dec 2025 23:59 UTC"
+
+
 def test_typed_text_cannot_steer_the_terminal() -> None:
     typed = "fix\x1b[2J\x9b31m \u202egnihtemos\u202c\nnext\tline"
     assert screen.clean(typed) == "fix�[2J�31m �gnihtemos� next line"

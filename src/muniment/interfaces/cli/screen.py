@@ -145,11 +145,12 @@ def groups(counts: Mapping[str, int]) -> str:
 
 
 def moment(at: str | None, now: datetime) -> str:
-    """`14:02 UTC`, with its day where that is not today."""
+    """`14:02 UTC`, with its day where that is not today, and its year where not this one."""
     if at is None:
         return ""
     then = datetime.fromisoformat(at)
-    day = "" if then.date() == now.date() else f"{then:%d %b} "
+    year = "" if then.year == now.year else f"{then.year} "
+    day = "" if then.date() == now.date() else f"{then:%d %b} {year}"
     return f"{day}{then:%H:%M} UTC"
 
 
