@@ -163,7 +163,7 @@ def objection(service: Service, caller: Caller, finding: Finding) -> str:
     """Why this caller does not answer this finding; empty where he may."""
     decision = permit.ask_on_finding(service, caller, "review", finding)
     if decision.outcome != "permit":
-        return f"you may not `review` this finding: {'; '.join(decision.why)}"
+        return f"you may not `review` this finding: {permit.refusal(decision)}"
     persons = set(service.registry.persons(caller.principal))
     if caller.principal.type != "human" or concerned(service, finding) & persons:
         return "somebody whom it is not about has to answer this finding"

@@ -89,7 +89,7 @@ def check_may_export(service: Service, caller: Caller, case: str) -> None:
     decision = permit.ask_on_finding(service, caller, "export", finding)
     if decision.outcome != "permit":
         service.count("not-permitted")
-        raise NotPermitted(f"you may not `export` this finding: {'; '.join(decision.why)}")
+        raise NotPermitted(f"you may not `export` this finding: {permit.refusal(decision)}")
 
 
 async def _export(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -> bytes:

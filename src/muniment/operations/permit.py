@@ -36,6 +36,17 @@ def ask_on_finding(service: Service, caller: Caller, operation: str, finding: Fi
     return _ask(service, caller, operation, about)
 
 
+def refusal(decision: Decision) -> str:
+    """Why it is not permitted, for whoever asked: the policy's own words, where a rule said so."""
+    if not any(step.rules or step.errors for step in decision.steps):
+        return (
+            "no rule of the policy permits it to you; ask whoever answers for the policy "
+            "(`muniment whoami` shows your groups)"
+        )
+    # who may not do what was said before
+    return "; ".join(each.partition(" may not operate: ")[2] or each for each in decision.why)
+
+
 def _handed(caller: Caller, case: AccessCase) -> bool:
     return delegation.covers(caller, case.requested.resource, case.requested.role)
 
@@ -58,5 +69,5 @@ def require(
         if operation == "read" and case is not None:
             raise NotFound(f"there is no access case `{case.id}` that you may see")
         where = "" if case is None else " on this case"
-        why = "; ".join(decision.why) if handed else "it is about what was not delegated to you"
+        why = refusal(decision) if handed else "it is about what was not delegated to you"
         raise NotPermitted(f"you may not `{operation}`{where}: {why}")

@@ -101,7 +101,7 @@ def _check_permitted(service: Service, caller: Caller, case: str | None) -> None
     if case is None:
         service.count("not-permitted")
         raise NotPermitted(
-            f"you may not `audit`: {'; '.join(decision.why)}; name the case that the event is "
+            f"you may not `audit`: {permit.refusal(decision)}; name the case that the event is "
             "linked to, if you may export that"
         )
     state, _ = service.read(case)
