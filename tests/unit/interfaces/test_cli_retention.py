@@ -133,6 +133,21 @@ def test_what_was_given_away_is_named_and_what_has_no_section(
     assert "mirrors" in said
 
 
+def test_the_period_of_a_hold_is_typed_as_days_or_moments(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.on("POST", "/v1/holds", hold())
+    period = ["--since", "2026-06-01", "--until", "2026-07-01T08:00+02:00"]
+    assert run(["holds", "place", "--person", "bo", "--matter", "m", *period]) == 0
+    [(_, _, body)] = service.asked
+    assert body["since"] == "2026-06-01T00:00:00+00:00"
+    assert body["until"] == "2026-07-01T08:00:00+02:00"
+    for wrong in ("2026-13-01", "7 July", ""):
+        assert run(["holds", "place", "--matter", "m", "--since", wrong]) == 2
+        assert "write 2026-06-01 or 2026-06-01T08:00Z" in capsys.readouterr().err
+    assert len(service.asked) == 1
+
+
 def test_a_hold_is_placed_listed_released_and_confirmed(
     service: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:

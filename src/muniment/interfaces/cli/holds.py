@@ -1,15 +1,28 @@
 """Holds: keep records from erasure, and let go of them by two."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
+from muniment.errors import Malformed
 from muniment.interfaces.cli import screen
 from muniment.interfaces.cli.client import asking, now, reason_option
+from muniment.interfaces.cli.period import a_moment
 from muniment.interfaces.cli.screen import json_option
 
 _hold_argument = click.argument("hold", metavar="HOLD", callback=screen.beginning)
+
+
+def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else a_moment(value)
+    except Malformed as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _moment_option(name: str, help: str) -> Callable[[Any], Any]:
+    return click.option(name, metavar="MOMENT", callback=_moment, help=help)
 
 
 @click.group("holds")
@@ -35,11 +48,11 @@ def holds_list(*, everything: bool, as_json: bool) -> None:
 
 
 @holds_command.command("place")
-@click.option("--case", "cases", multiple=True, metavar="CASE", help="A case, by its whole id.")
+@click.option("--case", "cases", multiple=True, metavar="CASE", help="A case.")
 @click.option("--person", "people", multiple=True, metavar="LOGIN", help="Whatever is about him.")
 @click.option("--resource", "resources", multiple=True, help="Whatever is about it.")
-@click.option("--since", metavar="MOMENT", help="Only what lies after, as in 2026-01-01T00:00:00Z.")
-@click.option("--until", metavar="MOMENT", help="Only what lies before.")
+@_moment_option("--since", "Only what lies after: 2026-01-01, or 2026-01-01T08:00Z.")
+@_moment_option("--until", "Only what lies before; of a day its beginning, in UTC.")
 @click.option("--matter", required=True, help="What it is for; sealed, as the reason is.")
 @click.option("--reason", default="", help="Why, for whoever reads it later.")
 @json_option

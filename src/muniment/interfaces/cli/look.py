@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +12,7 @@ from muniment.access.window import seconds
 from muniment.errors import Malformed
 from muniment.interfaces.cli import health, screen, story
 from muniment.interfaces.cli.client import asking, now
+from muniment.interfaces.cli.period import a_moment
 from muniment.interfaces.cli.screen import json_option
 
 if TYPE_CHECKING:
@@ -147,12 +148,9 @@ def _since(typed: str | None) -> str | None:
     except Malformed:
         pass
     try:
-        at = datetime.fromisoformat(typed)
-    except ValueError:
-        raise click.UsageError(
-            f"--since: `{typed}` is no moment; write 2026-11-01, 2026-11-01T08:00Z, or 7d"
-        ) from None
-    return (at if at.tzinfo is not None else at.replace(tzinfo=timezone.utc)).isoformat()
+        return a_moment(typed)
+    except Malformed as error:
+        raise click.UsageError(f"--since: {error}, or how long ago it was, as in 7d") from None
 
 
 def _stories(api: "Api", limit: int, **wanted: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A period, as somebody types it: whole days, in UTC."""
+"""A period, or a moment, as somebody types it: whole days are those of UTC."""
 
 from datetime import date, datetime, timedelta, timezone
 
@@ -32,6 +32,19 @@ def whole_days(text: str) -> tuple[datetime, datetime]:
     if stop <= start:
         raise Malformed(f"the period `{text:.40}` ends before it begins")
     return _midnight(start), _midnight(stop)
+
+
+def a_moment(text: str) -> str:
+    """
+    Of `2026-06-01`, where that day begins in UTC, or of `2026-06-01T08:00Z`.
+
+    As the service reads it. Raises `Malformed` with an example.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Malformed(f"no moment: `{text:.40}`; write 2026-06-01 or 2026-06-01T08:00Z") from None
+    return (at if at.tzinfo is not None else at.replace(tzinfo=timezone.utc)).isoformat()
 
 
 def _month_after(first: date, months: int) -> date:
