@@ -43,8 +43,8 @@ async def issue(service: Service, caller: Caller, issued: Issued) -> str:
     """
     The case in which it stands from now on.
 
-    Raises `NotPermitted` for who may not audit, and `Malformed` for a framework that there is not,
-    for a log size that never was, and for no period.
+    Raises `NotPermitted` for who may not audit, and `Malformed` for a framework or a resource that
+    there is not, for a log size that never was, and for a period that is none or has not begun.
     """
     permit.require(service, caller, "audit")
     _check(service, issued)
@@ -158,5 +158,10 @@ def _check(service: Service, issued: Issued) -> None:
         raise Malformed("a moment beyond all calendars") from None
     if not timedelta(0) < issued.until - issued.since <= _LONGEST:
         raise Malformed("a period ends after it began, and within twenty years")
+    if issued.since > service.now():
+        raise Malformed("the period has not begun")
+    ever = {resource for resource, _ in list(service.registry.roles)}
+    if unheard := sorted(set(issued.resources) - ever):
+        raise Malformed(f"there never was a resource `{unheard[0]:.80}`")
     if not 0 < issued.size <= service.log.size:
         raise Malformed(f"the log has never had {issued.size} entries")

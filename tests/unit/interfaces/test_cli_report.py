@@ -207,6 +207,28 @@ def test_a_report_may_be_about_some_resources(place: Place, tmp_path: Path) -> N
     assert check(place, out).exit_code == 0
 
 
+def test_a_resource_that_never_was_has_no_report(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = ask(
+        "--framework", "soc2", "--period", "2026", "-o", out, "--log", place.mirror,
+        "--resource", "stock-prod", "--resource", "stok-prod", "--log-key", place.key,
+    )  # fmt: skip
+    assert isinstance(made.exception, Malformed)
+    assert str(made.exception) == "there never was a resource `stok-prod`"
+    assert not out.exists()
+
+
+def test_a_period_that_has_not_begun_has_no_report(place: Place, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = ask(
+        "--framework", "soc2", "--period", "9000", "-o", out, "--log", place.mirror,
+        "--log-key", place.key,
+    )  # fmt: skip
+    assert isinstance(made.exception, Malformed)
+    assert str(made.exception) == "the period `9000` has not begun"
+    assert not out.exists()
+
+
 def test_a_period_in_which_nothing_was_written_is_reported_and_tested_of_nothing(
     place: Place, tmp_path: Path
 ) -> None:

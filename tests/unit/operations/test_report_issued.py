@@ -53,6 +53,8 @@ async def test_who_may_not_audit_issues_none_and_gets_no_document(scenario: Scen
         {"until": SINCE + timedelta(days=30_000)},
         {"size": 0},
         {"size": 10**9},
+        {"resources": ("orders-prod", "order-prod")},
+        {"since": SINCE + timedelta(days=360), "until": SINCE + timedelta(days=365)},
     ],
 )
 async def test_what_cannot_be_is_not_recorded(scenario: Scenario, change: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from cryptography.x509 import Certificate
 
-from muniment.errors import BundleInvalid, NoteInvalid, NotFound
+from muniment.errors import BundleInvalid, Malformed, NoteInvalid, NotFound
 from muniment.evidence import verdict as grades
 from muniment.evidence.checkpoint import from_decimal
 from muniment.evidence.keys import named
@@ -168,9 +168,12 @@ def report_command(
         raise click.UsageError("--log needs --log-key")
     vouching = (*(witnesses.witness_keys if witnesses is not None else ()), *own_witnesses)
     from muniment.interfaces.cli import report_making
+    from muniment.interfaces.cli.client import now
     from muniment.interfaces.cli.period import whole_days
 
     start, stop = whole_days(period)
+    if start > now():
+        raise Malformed(f"the period `{period:.40}` has not begun")
     asked = report_making.Asked(
         framework=framework,
         start=start,

@@ -9,6 +9,7 @@ whoever makes a report reads back what he wrote.
 import contextlib
 import gc
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -94,6 +95,10 @@ class Making:
             raise Conflict(f"`{self.folder}` exists already; choose another folder") from error
         except OSError as error:
             raise Malformed(f"`{self.folder}` cannot be made: {error.strerror}") from error
+
+    def undo(self) -> None:
+        """Nothing was there before."""
+        shutil.rmtree(self.folder)
 
     def attach(self, name: str, pieces: Iterable[bytes]) -> None:
         """A file that the report names with its digest."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from muniment.access.records import RoleDefined
 from muniment.errors import Malformed, MunimentError, Refused
 from muniment.evidence import excerpt
 from muniment.evidence.keys import ReadersKeys, named
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 #: shown before the period, so that it is seen where it begins
 MARGIN: Final = timedelta(hours=3)
 _OFTEN: Final = 1 << 12
+_DEFINED: Final = f'"kind":"{RoleDefined.KIND}"'.encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,8 @@ def make(
     """
     Fill a new folder. With a service the bundles of what did not pass are fetched from it.
 
-    Raises `Conflict` for a folder that exists, `LogInvalid` for a log that does not hold.
+    Raises `Conflict` for a folder that exists, `LogInvalid` for a log that does not hold, and
+    `Malformed` for a resource of which it never heard: then there is no folder either.
     """
     known = control_map.parse(asked.map_data, TESTS)
     if asked.framework not in known.frameworks:
@@ -79,7 +82,7 @@ def make(
     making = Making(folder=folder, key=keys)
     making.begin()
     try:
-        shown = _shown(log, asked.start, bar("reading the log"))
+        shown = _shown(log, asked, bar("reading the log"))
         making.attach(
             report_files.EXCERPT, excerpt.write(heading, checkpoint.size, shown, log.node)
         )
@@ -94,29 +97,48 @@ def make(
         missing = _documents(making, log, counting.documents)
         refused = _bundles(making, value, asked.bundles, api)
         data = making.finish(value, missing=missing, oscal=asked.oscal)
+    except _Unheard:
+        making.undo()
+        raise
     except MunimentError:
         click.echo(f"{folder} is not whole", err=True)
         raise
     return Made(value=value, digest=sha256(data).hexdigest(), refused=refused)
 
 
+class _Unheard(Malformed):
+    """A report is asked for on a resource of which the log never heard."""
+
+
 def _shown(
-    log: LogAsRead, start: datetime, progress: report_files.Progress
+    log: LogAsRead, asked: Asked, progress: report_files.Progress
 ) -> Iterator[tuple[int, bytes]]:
     """All from a little before the period on; before that what it cannot be judged without."""
     # one more, however old: by it is seen that nothing of the period stands before
-    first = _stated(log, max(0, log.first_since(start - MARGIN) - 1))
-    before = CarriedOver(always=report.BEFORE)
+    first = _stated(log, max(0, log.first_since(asked.start - MARGIN) - 1))
+    before, unheard = CarriedOver(always=report.BEFORE), set(asked.resources)
     for index, data in log.entries(0, first):
         before.take(index, data)
+        _hear(unheard, data)
         if index % _OFTEN == 0:
             progress(index, log.size)
     yield from before.picked()
     for index, data in log.entries(first, log.size):
         yield index, data
+        _hear(unheard, data)
         if index % _OFTEN == 0:
             progress(index, log.size)
     progress(log.size, log.size)
+    if unheard:
+        raise _Unheard(f"there never was a resource `{min(unheard):.80}`")
+
+
+def _hear(unheard: set[str], data: bytes) -> None:
+    """A resource is there from the first of its roles on, and was there for ever."""
+    if unheard and _DEFINED in data:
+        header = Header.parse(data)
+        if header.kind == RoleDefined.KIND:
+            unheard.discard(str(header.body.get("resource")))
 
 
 def _stated(log: LogAsRead, before: int) -> int:
