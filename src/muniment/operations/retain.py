@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from muniment.access import records
 from muniment.access.counters import HOLDS, LOOKS
 from muniment.access.fields import to_json
-from muniment.errors import Conflict, LogInvalid, NotFound
+from muniment.errors import Conflict, LogInvalid
 from muniment.evidence import moment
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.merkle import Frontier
@@ -250,9 +250,12 @@ async def reach(service: Service, caller: Caller, case: str) -> dict[str, Any]:
     """
     What was given away of a case before something of it was erased: that is out of our reach.
 
-    Bundles of it, what was told of a person as his own copy, and where copies of the log lie.
+    Bundles of it, what was told of a person as his own copy, and where copies of the log lie. Of a
+    case that is in the lists a unique beginning of its id will do. Raises `NotFound`.
     """
     permit.require(service, caller, "audit")
+    if service.log.head(case) is None:
+        case = service.find_case(case)
     found = await walk(service, _reach, case)
     await reading.note(service, caller, "reads", about=case, count=len(found["given"]))
     return found
@@ -279,6 +282,4 @@ def _reach(service: Service, case: str) -> dict[str, Any]:
             what = to_json(records.parse(header))
             given.append({"record": header.id, "kind": header.kind, "at": moment.text(header.at),
                           "by": body["actor"]["principal"], "what": what})  # fmt: skip
-    if service.log.head(case) is None:
-        raise NotFound(f"there is no case `{case:.80}`: name it by its whole id")
     return {"case": case, "erased": erased, "given": given}

@@ -347,7 +347,7 @@ class Service:
         found = self.projections.case_ids(beginning)
         if len(found) != 1:
             why = "no case begins" if not found else "more than one case begins"
-            raise NotFound(f"{why} with `{beginning}`")
+            raise NotFound(f"{why} with `{beginning:.80}`")
         return found[0]
 
     def read(self, case: str) -> tuple[AccessCase, list[Entry]]:

@@ -68,6 +68,10 @@ async def test_a_run_is_proposed_by_one_approved_by_another_and_seen_through(
     assert [each["run"] for each in runs] == [run]
     reached = (await get(api, "aud", f"/v1/retention/reach/{case}")).json()
     assert reached["erased"][0]["rule"] == "retention:text"
+    begins = (await get(api, "aud", f"/v1/retention/reach/{case[:12]}")).json()
+    assert (begins["case"], begins["erased"]) == (case, reached["erased"])
+    unknown = await get(api, "aud", "/v1/retention/reach/mun_" + "z" * 3000)
+    assert (unknown.status_code, len(unknown.text) < 500) == (404, True)
 
 
 @pytest.mark.parametrize(

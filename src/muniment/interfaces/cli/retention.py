@@ -197,7 +197,11 @@ def retention_runs(*, as_json: bool) -> None:
 @click.argument("case", metavar="CASE")
 @json_option
 def retention_reach(case: str, *, as_json: bool) -> None:
-    """What was given away of CASE, which no erasure reaches: CASE is a whole id."""
+    """
+    What was given away of CASE, which no erasure reaches.
+
+    CASE is a case, or a principal by its whole id.
+    """
     with asking() as api:
         answer = api.get(f"/v1/retention/reach/{case}")
 
