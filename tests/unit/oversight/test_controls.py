@@ -338,6 +338,49 @@ def test_what_was_open_before_the_period_counts_in_it(fault: str, test: str) -> 
     assert not TESTS[test].run(later(examined(), 5)).faults
 
 
+def test_what_is_still_open_is_not_said_to_be_nothing() -> None:
+    seen = examined()
+    population, history, newest = seen.population, seen.history, seen.as_of
+    soon, lately = newest + timedelta(days=1), seen.stop - timedelta(days=1)
+    findings, reviews = population.findings, population.reviews
+    assert findings
+    assert reviews
+    assert history.campaigns
+    still = replace(
+        seen,
+        population=replace(
+            population,
+            findings={
+                id_: replace(each, raised=lately, closed=None) for id_, each in findings.items()
+            },
+            reviews={id_: replace(each, due=soon, answered=None) for id_, each in reviews.items()},
+        ),
+        history=replace(
+            history,
+            campaigns={
+                id_: replace(each, due=soon, closed=None) for id_, each in history.campaigns.items()
+            },
+        ),
+    )
+    said = {
+        "findings-answered": "nothing that was found is closed yet, or older than 30 days",
+        "findings-closed-by-others": "nothing that was found is closed yet",
+        "break-glass-reviewed": "no review of emergency access was answered, or is overdue",
+        "reviews-held": "no review of many was due in this period",
+        "reviews-complete": "no review of many is closed yet",
+        "reviews-applied": "no review of many is closed yet",
+    }
+    found = {id_: TESTS[id_].run(still) for id_ in said}
+    assert {id_: each.because for id_, each in found.items()} == said
+    assert all(each.not_applicable for each in found.values())
+    none = replace(still, population=Population(), history=replace(history, campaigns={}))
+    assert {TESTS[id_].run(none).because for id_ in said} == {
+        "nothing was found in this period",
+        "no emergency access was used in this period",
+        "no review of many was due in this period",
+    }
+
+
 REVIEWS = ("reviews-held", "reviews-complete", "reviews-applied")
 
 

@@ -24,6 +24,8 @@ PROMPT: Final = timedelta(minutes=15)
 LEAVING: Final = timedelta(hours=1)
 #: the longest that is no standing access
 LONGEST: Final = timedelta(hours=24)
+_NO_GLASS: Final = "no emergency access was used in this period"
+_NO_REVIEW: Final = "no review of emergency access was answered, or is overdue"
 
 
 @control_test(
@@ -143,7 +145,8 @@ def _glass(examined: Examined, used: list[str], others: int) -> Result:
         tested += 1
         if why is not None:
             faults.append(Fault(case, why))
-    because = "" if tested else "no emergency access was used in this period"
+    none = _NO_GLASS if skipped == others else _NO_REVIEW
+    because = "" if tested else none
     return Result(tested=tested, faults=tuple(faults), not_applicable=skipped, because=because)
 
 

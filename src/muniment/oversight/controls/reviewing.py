@@ -13,6 +13,7 @@ from muniment.oversight.controls.control_test import (
 from muniment.oversight.controls.history import Campaign
 
 _NONE: Final = "no review of many was due in this period"
+_OPEN: Final = "no review of many is closed yet"
 _EMPTY: Final = "there was nothing to review: every review of many was of no items"
 
 
@@ -27,7 +28,7 @@ def reviews_held(examined: Examined) -> Result:
             return "open after it was due" if campaign.due < examined.as_of else SKIP
         return "closed after it was due" if campaign.closed > campaign.due else None
 
-    return _over(examined, judge)
+    return _over(examined, judge, _NONE)
 
 
 @control_test(
@@ -42,7 +43,7 @@ def reviews_complete(examined: Examined) -> Result:
         left = campaign.unreviewed
         return f"nobody looked at {left:,} of {campaign.items:,} items" if left else None
 
-    return _over(examined, judge)
+    return _over(examined, judge, _OPEN)
 
 
 @control_test(
@@ -57,10 +58,11 @@ def reviews_applied(examined: Examined) -> Result:
         left = campaign.outstanding
         return f"{left:,} decisions were outstanding" if left else None
 
-    return _over(examined, judge)
+    return _over(examined, judge, _OPEN)
 
 
-def _over(examined: Examined, judge: Callable[[Campaign], str | None]) -> Result:
+def _over(examined: Examined, judge: Callable[[Campaign], str | None], skipping: str) -> Result:
+    """`skipping` is said where there was something to review, and none could be tested."""
     tested = skipped = empty = 0
     faults: list[Fault] = []
     for case, campaign in examined.history.campaigns.items():
@@ -78,6 +80,6 @@ def _over(examined: Examined, judge: Callable[[Campaign], str | None]) -> Result
         tested += 1
         if why is not None:
             faults.append(Fault(case, why))
-    none = _EMPTY if empty and empty == skipped else _NONE
+    none = _NONE if not skipped else _EMPTY if empty == skipped else skipping
     because = "" if tested else none
     return Result(tested=tested, faults=tuple(faults), not_applicable=skipped, because=because)

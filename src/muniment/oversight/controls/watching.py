@@ -30,6 +30,7 @@ _GAPS: Final = {
 _UNHEARD: Final = "no source said anything in this period"
 _UNUSED: Final = "no session of a grant of this period was seen"
 _NO_FINDING: Final = "nothing was found in this period"
+_OPEN: Final = "nothing that was found is closed yet"
 _NO_SCAN: Final = "no target was looked at in this period"
 
 
@@ -105,7 +106,7 @@ def findings_answered(examined: Examined) -> Result:
         how = "open for" if found.closed is None else "closed after"
         return f"`{found.rule}` {how} {length(took.total_seconds())}"
 
-    return _of_findings(examined, judge)
+    return _of_findings(examined, judge, f"{_OPEN}, or older than {ANSWER.days} days")
 
 
 @control_test(
@@ -120,10 +121,11 @@ def findings_closed_by_others(examined: Examined) -> Result:
         own = found.closed_by in found.subjects
         return f"`{found.rule}` was closed by a person it was about" if own else None
 
-    return _of_findings(examined, judge)
+    return _of_findings(examined, judge, _OPEN)
 
 
-def _of_findings(examined: Examined, judge: Callable[[Found], str | None]) -> Result:
+def _of_findings(examined: Examined, judge: Callable[[Found], str | None], skipping: str) -> Result:
+    """`skipping` is said where none of what was found could be tested."""
     tested = skipped = 0
     faults: list[Fault] = []
     for found in examined.findings():
@@ -134,7 +136,7 @@ def _of_findings(examined: Examined, judge: Callable[[Found], str | None]) -> Re
         tested += 1
         if why is not None:
             faults.append(Fault(found.id, why))
-    because = "" if tested else _NO_FINDING
+    because = "" if tested else skipping if skipped else _NO_FINDING
     return Result(tested=tested, faults=tuple(faults), not_applicable=skipped, because=because)
 
 
