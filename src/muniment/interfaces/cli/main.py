@@ -9,6 +9,7 @@ import click
 
 from muniment import __version__
 from muniment.errors import Malformed, MunimentError, Unavailable
+from muniment.interfaces.cli import interrupts
 from muniment.interfaces.verifier import needed
 
 #: 0 done, 1 refused or does not hold, 2 usage, 3 unreachable
@@ -105,6 +106,7 @@ def muniment() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    interrupts.keep()
     sys.exit(run(arguments))
 
 
