@@ -125,7 +125,7 @@ async def test_a_run_is_told_and_approved_on_its_page(console):
     assert done.status_code == 303, done.text
     await erase_run.keep_up(console.scenario.service)
     said = words(await page(other, path))
-    assert "1 sections and 0 events" in said
+    assert "1 section and 0 events" in said
     assert "(pia)" in said
     assert "(dan)" in said
 
