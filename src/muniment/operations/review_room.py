@@ -18,26 +18,35 @@ from muniment.evidence.bundle import MAX_RECORDS
 #: from so many records on, so many items are handed in at once, or all that somebody has left
 LONG: Final = MAX_RECORDS // 5
 FEWEST: Final = 100
-#: from so many on also of whoever has none left, and of what is handed on to others
-LONGEST: Final = 2 * LONG
+#: from so many on what was decided stands, and nothing is handed on: each record is a step forward
+LONGEST: Final = 3 * MAX_RECORDS // 10
 #: records by which it is shown that something was taken away
-MOST_TAKEN: Final = 2 * LONG
+MOST_TAKEN: Final = 4 * MAX_RECORDS // 10
 
 
 def check_handed_in(found: Replayed, reviewer: str, numbers: Iterable[int]) -> None:
-    """Raises `Conflict` where this has to come with more."""
-    length, given = found.campaign.length, set(numbers)
-    if length < LONG or len(given) >= FEWEST:
+    """Raises `Conflict` where this has to come with more, or comes too late."""
+    length, given = found.campaign.length, {*numbers}
+    if length < LONG:
         return
     waiting = {item.number for item in found.items.open if item.reviewer == reviewer}
-    if waiting - given or (length >= LONGEST and not waiting):
+    if length >= LONGEST and given - waiting:
+        raise Conflict(f"{_so_long(length)}: what was decided stands")
+    if len(given) < FEWEST and waiting - given:
         raise Conflict(_more(length))
 
 
 def check_handed_on(found: Replayed, numbers: Iterable[int]) -> None:
     """Raises `Conflict` likewise, for items that somebody else is to look at."""
-    if found.campaign.length >= LONGEST and len({*numbers}) < FEWEST:
-        raise Conflict(_more(found.campaign.length))
+    length, given = found.campaign.length, {*numbers}
+    if length >= LONGEST:
+        raise Conflict(f"{_so_long(length)}: no item is handed on any more")
+    if length < LONG or len(given) >= FEWEST:
+        return
+    waiting = found.items.open
+    whose = {item.reviewer for item in waiting if item.number in given}
+    if any(item.reviewer in whose and item.number not in given for item in waiting):
+        raise Conflict(_more(length))
 
 
 def check_taken(found: Replayed, numbers: Iterable[int]) -> None:
@@ -79,7 +88,8 @@ def check_silence(sheets: Iterable[bytes]) -> None:
 
 
 def _more(length: int) -> str:
-    return (
-        f"this review has {length:,} records already, and its bundle holds {MAX_RECORDS:,}: hand "
-        f"in at least {FEWEST} items at once, or all that you have left"
-    )
+    return f"{_so_long(length)}: hand in at least {FEWEST} items at once, or all that you have left"
+
+
+def _so_long(length: int) -> str:
+    return f"this review has {length:,} records already, and its bundle holds {MAX_RECORDS:,}"

@@ -8,8 +8,9 @@ import pytest
 
 from muniment.access.check import verify
 from muniment.errors import Conflict
+from muniment.evidence.bundle import MAX_RECORDS
 from muniment.evidence.store import Entry
-from muniment.operations import campaigns, export, review_room, sign_review
+from muniment.operations import apply_reviews, campaigns, export, review_room, sign_review
 from muniment.operations.decide_review import Verdict, decide, reassign
 from muniment.operations.open_campaign import open_campaign
 from muniment.operations.service import Service
@@ -53,6 +54,10 @@ async def opened(scenario: Scenario) -> str:
 async def keep(scenario: Scenario, case: str, *numbers: int, verdict: str = "keep") -> None:
     said = [Verdict(item=n, verdict=verdict, reason="seen") for n in numbers]
     await decide(scenario.service, scenario.caller("eva"), case, said)
+
+
+async def hand_on(scenario: Scenario, case: str, *numbers: int) -> None:
+    await reassign(scenario.service, scenario.caller("fay"), case, numbers, "fay", "away")
 
 
 async def test_no_verdict_reads_the_review_anew(
@@ -113,16 +118,37 @@ async def test_a_long_review_takes_more_at_once_or_all_that_is_left(
     await keep(scenario, case, 0)
     length = campaigns.glance(scenario.service, case).campaign.length
     monkeypatch.setattr(review_room, "LONG", length)
-    monkeypatch.setattr(review_room, "LONGEST", length + 2)
     monkeypatch.setattr(review_room, "FEWEST", 3)
     with pytest.raises(Conflict, match=r"3 records already.*at least 3 items at once"):
         await keep(scenario, case, 1, 2)
+    with pytest.raises(Conflict, match="at least 3 items at once"):
+        await hand_on(scenario, case, 1, 2)
+    await keep(scenario, case, 1, 2, 3)
+    await hand_on(scenario, case, 4, 5)  # all that is left
+
+
+async def test_in_a_very_long_review_what_was_decided_stands(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or somebody who changes his mind again and again would leave it without a bundle."""
+    case = await opened(scenario)
+    await keep(scenario, case, 0)
+    length = campaigns.glance(scenario.service, case).campaign.length
+    for bound in ("LONG", "LONGEST"):
+        monkeypatch.setattr(review_room, bound, length)
+    monkeypatch.setattr(review_room, "FEWEST", 3)
+    with pytest.raises(Conflict, match="what was decided stands"):
+        await keep(scenario, case, 0, 1, 2, 3, 4, 5)
+    with pytest.raises(Conflict, match="no item is handed on"):
+        await hand_on(scenario, case, 1, 2, 3, 4, 5)
     await keep(scenario, case, 1, 2, 3)
     await keep(scenario, case, 4, 5)  # all that is left
-    with pytest.raises(Conflict, match="or all that you have left"):
-        await keep(scenario, case, 5, verdict="abstain")
-    with pytest.raises(Conflict, match="at least 3 items at once"):
-        await reassign(scenario.service, scenario.caller("fay"), case, [5], "fay", "away")
+
+
+def test_the_longest_review_there_can_be_fits_into_its_bundle() -> None:
+    decided = review_room.LONGEST + 100_000 // review_room.FEWEST
+    shown = review_room.MOST_TAKEN + review_room.MOST_TAKEN // apply_reviews.NAMED
+    assert decided + shown + 1_000 < MAX_RECORDS, "with reviewers, keys and who enrolled them"
 
 
 async def test_a_review_takes_away_no_more_than_its_bundle_can_show(
