@@ -31,6 +31,7 @@ from muniment.connectors.postgresql import settings as postgresql
 from muniment.evidence import record as envelope
 from muniment.evidence import verdict, verify
 from muniment.interfaces.cli import main as cli
+from muniment.interfaces.cli.backup import STAYS_REFUSED
 from muniment.interfaces.http import problems
 from muniment.interfaces.http.app import ROUTED
 from muniment.interfaces.http.authzen import profile
@@ -566,6 +567,7 @@ _EXITS: Mapping[int, str] = {
     cli.REFUSED: "refused, denied, or does not hold",
     cli.USAGE: "what was typed or written in a file cannot be understood",
     cli.UNREACHABLE: "the service, the log or a target did not answer; may be retried",
+    STAYS_REFUSED: "of `restore`: it is back, and may not go on: its head is not known, or older",
 }
 
 

@@ -177,9 +177,9 @@ def test_a_history_that_was_signed_anew_is_another_than_the_auditor_saw(
 ) -> None:
     """With the key everything can be signed. An old head cannot be taken out of other hands."""
     forged = old / "forged"
-    _operate("restore", str(forged), "--from", str(old / "old"))
-    shutil.copytree(stage.folder / "keys", forged / "keys", dirs_exist_ok=True)
+    shutil.copytree(stage.folder / "keys", forged / "keys")
     shutil.copytree(old / "old-head", forged / "head")
+    _operate("restore", str(forged), "--from", str(old / "old"))
     size = audit(stage, taken)["size"]
     with serving(forged, _PASSWORD, old / "forged.log") as (process, url):
         other = dataclasses.replace(stage, folder=forged, url=url, process=process)

@@ -1,12 +1,16 @@
 """`muniment backup` and `restore`: what an operator is told, and what not to do next."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from muniment.access import records
 from muniment.interfaces.cli.main import run
+from muniment.operations.take_in import take_in
+from muniment.runtime.wiring import open_service
 
 
 @pytest.fixture
@@ -20,6 +24,15 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) 
     assert run([str(each) for each in arguments]) == code
     out = capsys.readouterr()
     return out.out + out.err
+
+
+async def take_in_files(home: Path) -> None:
+    """The log goes on."""
+    opened = open_service(home)
+    try:
+        await take_in(opened.service, opened.proposed, records.SERVICE)
+    finally:
+        await opened.close()
 
 
 def test_a_backup_says_what_it_holds_and_what_it_does_not(
@@ -45,7 +58,7 @@ def test_a_restore_without_its_head_store_says_that_the_log_stays_refused(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said(capsys, "backup", home, "-o", tmp_path / "copy")
-    text = said(capsys, "restore", tmp_path / "new", "--from", tmp_path / "copy")
+    text = said(capsys, "restore", tmp_path / "new", "--from", tmp_path / "copy", code=4)
     assert "held against the backup's own public key" in text
     assert f"missing, put it back: {tmp_path / 'new' / 'keys' / 'log.key'}" in text
     assert "THE LOG STAYS REFUSED: there is no head store" in text
@@ -60,6 +73,16 @@ def test_a_restore_that_may_go_on_says_so(
     text = said(capsys, "restore", home, "--from", tmp_path / "copy")
     assert "the head store remembers size 1: the log may go on" in text
     assert "REFUSED" not in text
+
+
+def test_a_restore_of_an_older_copy_has_an_exit_code_of_its_own(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "backup", home, "-o", tmp_path / "copy")
+    asyncio.run(take_in_files(home))
+    shutil.rmtree(home / "data")
+    text = said(capsys, "restore", home, "--from", tmp_path / "copy", code=4)
+    assert "THE LOG STAYS REFUSED: the head store remembers" in text
 
 
 def test_a_key_of_somebody_else_is_not_the_logs(
@@ -84,6 +107,6 @@ def test_a_restore_as_json_says_what_is_lost_and_missing(
 ) -> None:
     said(capsys, "backup", home, "-o", tmp_path / "copy")
     arguments = ("restore", tmp_path / "new", "--from", tmp_path / "copy", "--json")
-    value = json.loads(said(capsys, *arguments))
+    value = json.loads(said(capsys, *arguments, code=4))
     assert (value["behind"], value["sections_lost"], value["remembered"]) == (0, 0, None)
     assert [Path(path).name for path in value["missing"]] == ["log.key", "erasures"]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from muniment.runtime.restore import Restored
 
 PAGE = "docs/how-to/back-up-and-restore.md"
+#: exit code of a restore that is whole, of a log that has to stay refused
+STAYS_REFUSED = 4
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -83,12 +85,13 @@ def restore_command(
     key: VerifierKey | None,
     *,
     as_json: bool,
-) -> None:
+) -> int:
     """
     Put a backup back into DIR: an empty folder, or its own installation without the database.
 
     Nothing is written over, and nothing is signed. A log that is older than the head in the head
-    store stays refused until a mirror has given what is missing.
+    store stays refused until a mirror has given what is missing: the exit code is 4 then, and
+    where there is no head store.
     """
     if backup is None and mirror is None:
         raise click.UsageError("say what from: --from BACKUP, --from-mirror MIRROR, or both")
@@ -99,9 +102,17 @@ def restore_command(
     found = restore(folder, backup=backup, mirror=tiles, key=key)
     if as_json:
         click.echo(json.dumps(_restored(found), indent=2))
-        return
-    for line in _lines(found):
-        click.echo(line)
+    else:
+        for line in _lines(found):
+            click.echo(line)
+    return STAYS_REFUSED if _stays_refused(found) else 0
+
+
+def _stays_refused(found: "Restored") -> bool:
+    """As far as the folder knows: a server that keeps the head says so itself."""
+    if _goes_on_in_postgresql(found.folder):
+        return False
+    return found.remembered is None or found.behind > 0
 
 
 def _goes_on_in_postgresql(folder: Path) -> bool:
