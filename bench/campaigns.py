@@ -33,6 +33,8 @@ from muniment.testing.scenario import Scenario
 from muniment.testing.written_year import WrittenYear
 
 SMALL, LARGE = 2000, 100_000
+#: verdicts that are handed in one by one
+ALONE = 150
 #: seconds that are enough to open the large one, and to verify its bundle
 _OPEN, _VERIFY = 30, 10
 _REVIEWERS = 10
@@ -55,6 +57,8 @@ class Taken:
     records: int
     #: seconds
     opening: float
+    #: for one verdict that is handed in by itself
+    alone: float
     decisions: float
     verifying: float
     #: bytes
@@ -82,6 +86,7 @@ def _figures(taken: Taken) -> list[Figure]:
             unit="s",
             goal=at_most(_OPEN, of="value"),
         ),
+        Figure(what=f"one verdict by itself, of {of}", value=1000 * taken.alone, unit="ms"),
         Figure(what=f"decide all {of}", value=taken.decisions, unit="s"),
         Figure(
             what=f"verify its bundle ({taken.bundle / _MIB:.1f} MiB)",
@@ -135,6 +140,8 @@ async def _measured(scenario: Scenario, records: Path) -> Taken:
     case = await record(service, rule_of(RULE), made, Grounds())
     campaigns.read(service, case)
     opened = time.perf_counter()
+    alone = await _decide_some(scenario, case, "r0")
+    single = time.perf_counter()
     for number in range(_REVIEWERS):
         await _decide_all(scenario, case, f"r{number}")
     decided = time.perf_counter()
@@ -152,7 +159,8 @@ async def _measured(scenario: Scenario, records: Path) -> Taken:
         items=made.items,
         records=read,
         opening=opened - began,
-        decisions=decided - opened,
+        alone=(single - opened) / max(1, alone),
+        decisions=decided - single,
         verifying=verified - exported,
         bundle=len(data),
         # bytes on macOS, kibibytes elsewhere
@@ -189,6 +197,16 @@ def _made(scenario: Scenario, records: Path) -> tuple[Made, int]:
         reviewers=_REVIEWERS,
     )
     return population, past.tree.size
+
+
+async def _decide_some(scenario: Scenario, case: str, login: str) -> int:
+    """One after the other, as on a page; returns how many."""
+    service, caller = scenario.service, scenario.caller(login)
+    items = campaigns.glance(service, case).items.items
+    mine = [item.number for item in items if item.reviewer == caller.principal.id][:ALONE]
+    for number in mine:
+        await decide(service, caller, case, [Verdict(item=number, verdict="keep")])
+    return len(mine)
 
 
 async def _decide_all(scenario: Scenario, case: str, login: str) -> None:
