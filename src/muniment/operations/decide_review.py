@@ -37,6 +37,14 @@ class Verdict:
     to: str = ""
 
 
+class UnfitVerdict(Malformed):
+    """One of those that were handed in cannot be recorded, and so none of them is."""
+
+    def __init__(self, item: int, why: str) -> None:
+        super().__init__(f"item {item}: {why}")
+        self.item = item
+
+
 async def decide(
     service: Service, caller: Caller, case: str, verdicts: Sequence[Verdict], shown: str = ""
 ) -> Counter[str]:
@@ -44,12 +52,15 @@ async def decide(
     A reviewer says what is to become of his items; returns how often he said what.
 
     `shown` is what came with the items, from each page of them: it says how long he looked at
-    which. Raises `NotFound`,
-    `NotPermitted`, `Malformed`, and `Conflict` for what is not his to say, or too late.
+    which. Raises `NotFound`, `NotPermitted`, `Malformed` (`UnfitVerdict` where it is one of them),
+    and `Conflict` for what is not his to say, or too late.
     """
     verdicts = [replace(each, to=_in_seconds(each.to)) for each in verdicts]
     for each in verdicts:
-        _check(each)
+        try:
+            _check(each)
+        except Malformed as error:
+            raise UnfitVerdict(each.item, str(error)) from error
     if not 0 < len(verdicts) <= MOST:
         raise Malformed(f"hand in 1 to {MOST:,} verdicts at once")
     tallies: Counter[str] = await until_it_stands(
@@ -138,13 +149,13 @@ def _check_reductions(service: Service, items: Items, verdicts: Sequence[Verdict
             longest = int(told["max_seconds"])
             if not 0 < int(each.to) < (longest or 1 << 31):
                 most = f"shorter than {window.text(longest)}" if longest else "of a second or more"
-                raise Malformed(f"item {each.item}: the time that it is reduced to is {most}")
+                raise UnfitVerdict(each.item, f"the time that it is reduced to is {most}")
             continue
         role = service.registry.role(str(told["resource"]), each.to)
         if role is None or role.withdrawn or each.to == told["role"]:
-            raise Malformed(
-                f"item {each.item}: `{each.to}` is no other role of `{told['resource']}`; "
-                "name one, or a time"
+            raise UnfitVerdict(
+                each.item,
+                f"`{each.to}` is no other role of `{told['resource']}`; name one, or a time",
             )
 
 

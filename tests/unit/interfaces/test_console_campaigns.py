@@ -107,6 +107,56 @@ async def test_what_was_revoked_stands_beside_what_may_still_be_changed(console)
     assert outcomes(console, case) == ["revoke", "abstain"]
 
 
+async def test_what_was_filled_in_stays_where_one_of_it_cannot_be_recorded(console):
+    for _ in range(3):
+        await console.scenario.granted("ana")
+    case = await opened(console)
+    browser = await console.signed_in("bo")
+    first = fields(await page(browser, f"/reviews/{case}"))
+    console.scenario.clock.advance(timedelta(seconds=9))
+    said = {
+        "verdict-0": "abstain", "reason-0": 'not "mine"', "verdict-1": "revoke", "verdict-2": "keep",
+    }  # fmt: skip
+    kept = {name: first[name] for name in ("form", "shown", "numbers", "again", "after")}
+    seen = await browser.submit(f"/reviews/{case}", {**kept, "act": "save", **said})
+    assert seen.status_code == 422
+    assert outcomes(console, case) == ["not-reviewed"] * 3
+    for item, word in enumerate(("abstain", "revoke", "keep")):
+        assert f'name="verdict-{item}" value="{word}" checked' in seen.text
+    assert 'name="reason-0" maxlength="1000" value="not &#34;mine&#34;"' in seen.text
+    assert '<a href="#item-1">item 1: `revoke` takes a reason</a>' in seen.text
+    assert 'id="item-1" aria-describedby="unfit"' in seen.text
+    assert seen.text.count(" autofocus") == 1
+    assert "Ana (ana) had readwrite" in words(seen.text)
+    # he looks since he saw it first
+    form = {name: fields(seen.text)[name] for name in kept}
+    assert form == kept
+    console.scenario.clock.advance(timedelta(seconds=3))
+    more = {**form, "act": "save", **said, "reason-1": "over"}
+    assert (await browser.submit(f"/reviews/{case}", more)).status_code == 303
+    assert outcomes(console, case) == ["abstain", "revoke", "keep"]
+    assert console.scenario.last(case, records.ReviewDecided).seconds == 12
+
+
+async def test_where_nothing_was_chosen_the_page_says_so(console):
+    await console.scenario.granted("ana")
+    case = await opened(console)
+    browser = await console.signed_in("bo")
+    seen = await answer(browser, case, act="save", **{"reason-0": "hm <b>"})
+    assert seen.status_code == 422
+    assert "say of one item at least what is to become of it. Nothing" in words(seen.text)
+    assert 'value="hm &lt;b&gt;"' in seen.text
+
+
+async def test_a_note_stays_where_it_is_too_early_to_sign(console):
+    await console.scenario.granted("ana")
+    case = await opened(console)
+    boss = await console.signed_in("boss")
+    early = await answer(boss, case, act="sign", note="seen, and fine")
+    assert early.status_code == 409
+    assert ">seen, and fine</textarea>" in early.text
+
+
 async def test_all_that_is_shown_is_kept_at_a_stroke_and_the_record_says_so(console):
     for _ in range(3):
         await console.scenario.granted("ana")
