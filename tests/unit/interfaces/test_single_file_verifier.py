@@ -176,6 +176,17 @@ def test_events_are_checked_in_the_words_of_the_command(desk: Desk) -> None:
     assert desk.bare.run("events", path, "--log-key", other).returncode == 1
 
 
+def test_of_a_case_without_events_it_says_that_there_need_be_none(desk: Desk) -> None:
+    done = desk.bare.run("events", "events/mun_a.json", "--log-key", desk.key)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    said = done.stderr.splitlines()[0]
+    assert said.startswith(
+        "muniment-verify: there is no `events/mun_a.json`: a folder has no events"
+    )
+    assert "`verify` says whether one that should be there is missing" in said
+
+
 def test_it_replays_no_policy_and_does_not_take_that_as_a_demand(desk: Desk) -> None:
     done = desk.bare.run(
         "verify", str(desk.folder / "good.json"), "--log-key", desk.key, "--require", "replay"

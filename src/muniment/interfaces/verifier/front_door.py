@@ -140,6 +140,11 @@ def _show(asked: argparse.Namespace) -> int:
 
 
 def _events(asked: argparse.Namespace) -> int:
+    if not asked.path.is_file():
+        raise Malformed(
+            f"there is no `{asked.path}`: a folder has none of a case of which no source spoke; "
+            "`verify` says whether one that should be there is missing"
+        )
     shown = event_evidence.verify(given.read(asked.path, MAX_EVIDENCE), _keys(asked.log_key))
     if asked.json:
         say([json.dumps(event_words.as_json(asked.path, shown), indent=2)])
@@ -263,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("path", type=_file, metavar="BUNDLE")
 
     events = _command(commands, "events", _events, "Check events against the log's key.")
-    events.add_argument("path", type=_file, metavar="FILE")
+    events.add_argument("path", type=Path, metavar="FILE")
     events.add_argument("--json", action="store_true", help="print one JSON object")
 
     index = _command(commands, "index", _index, "Check an archive, and list its cases.")
