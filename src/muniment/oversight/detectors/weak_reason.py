@@ -139,7 +139,9 @@ level: low
         if fact.text("kind") != "human":
             return
         if "letters" in fact.values and fact.number("letters") < self.threshold["letters"]:
-            words = f"the reason of {who} has {fact.number('letters')} letters"
+            letters = fact.number("letters")
+            has = {0: "no letter", 1: "1 letter"}.get(letters, f"{letters} letters")
+            words = f"the reason of {who} has {has}"
             yield self.hit(fact, f"short:{who}:{today}", words)
         if fact.text("reason"):
             yield from self._reused(fact)
