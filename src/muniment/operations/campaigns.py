@@ -356,6 +356,7 @@ def items_of(
     page = chosen[:most]
     return {
         "campaign": case,
+        "state": found.campaign.state,
         "items": [_told(found.items, item) for item in page],
         "next": page[-1].number if len(chosen) > most else None,
         "left": len(chosen) - len(page),

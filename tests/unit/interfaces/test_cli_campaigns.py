@@ -139,7 +139,8 @@ def test_a_review_says_how_it_stands_and_who_only_stamped(
 def test_items_are_listed_page_by_page_without_what_moves_the_screen(
     service: FakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = {"campaign": REVIEW, "items": [item()], "next": 0, "left": 1, "shown": "", "names": {}}
+    first = {"campaign": REVIEW, "state": "open", "items": [item()], "next": 0, "names": {}}
+    first |= {"left": 1, "shown": ""}
     second = {**first, "items": [item(item=1, outcome="keep")], "next": None, "names": NAMES}
     service.on("GET", f"/v1/campaigns/{REVIEW}/items", first, second)
     assert run(["reviews", "show", REVIEW, "--mine"]) == 0
@@ -193,6 +194,24 @@ def test_a_verdict_is_one_of_four(service: FakeService, capsys: pytest.CaptureFi
     assert run(["reviews", "decide", REVIEW, "3-1", "--keep"]) == 2
 
 
+def test_only_whose_items_are_shown_is_told_how_to_decide_while_he_can(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page: dict[str, Any] = {
+        "campaign": REVIEW,
+        "state": "open",
+        "items": [item()],
+        "next": None,
+        "names": {},
+    }
+    page |= {"left": 0, "shown": ""}
+    path = f"/v1/campaigns/{REVIEW}/items"
+    service.on("GET", path, page, page, {**page, "state": "closed"})
+    for option, told in (("--mine", True), ("--items", False), ("--mine", False)):
+        assert run(["reviews", "show", REVIEW, option]) == 0
+        assert ("muniment reviews decide" in said(capsys)) == told
+
+
 def test_numbers_and_ranges_are_items() -> None:
     assert numbers(("3", "5-7", "6")) == [3, 5, 6, 7]
     for wrong in ("x", "1-", "-1", "1-x", "1-99999999", "5-99999"):
@@ -204,6 +223,7 @@ def test_how_long_somebody_looked_is_handed_in_with_his_verdicts(
     service: FakeService, tmp_path: Path
 ) -> None:
     page: dict[str, Any] = {"campaign": REVIEW, "items": [], "names": {}, "next": None, "left": 0}
+    page["state"] = "open"
     decided: dict[str, Any] = {"campaign": REVIEW, "decided": {"keep": 1}, "waiting": 0, "mine": 1}
     first = {**page, "items": [item()], "next": 0, "shown": "1.0-2,5.first"}
     service.on(

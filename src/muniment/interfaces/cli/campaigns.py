@@ -144,7 +144,7 @@ def reviews_show(
         if mine or wanted or outcome:
             answer = _pages(api, case, mine=mine, outcome=outcome or "")
             looking.keep(answer["campaign"], answer["shown"])
-            screen.show(answer, _item_lines(answer), as_json=as_json)
+            screen.show(answer, _item_lines(answer, mine=mine), as_json=as_json)
             return 0
         answer = api.get(f"/v1/campaigns/{case}")
     screen.show(answer, _lines(answer), as_json=as_json)
@@ -172,7 +172,7 @@ def _pages(api: "Api", case: str, *, mine: bool, outcome: str) -> dict[str, Any]
         after = page["next"]
 
 
-def _item_lines(answer: dict[str, Any]) -> Iterator[str]:
+def _item_lines(answer: dict[str, Any], *, mine: bool) -> Iterator[str]:
     if not answer["items"]:
         yield "no such items"
         return
@@ -193,8 +193,11 @@ def _item_lines(answer: dict[str, Any]) -> Iterator[str]:
             for item in answer["items"]
         ],
     )
-    yield ""
-    yield screen.faint("decide:  muniment reviews decide CASE ITEM… --keep|--revoke --reason …")
+    # only who has items decides, and only while it is open
+    if mine and answer["state"] == "open":
+        review = screen.short(answer["campaign"])
+        yield ""
+        yield screen.faint(f"decide:  muniment reviews decide {review} ITEM… --keep|--revoke …")
 
 
 def _where(item: dict[str, Any]) -> str:
