@@ -13,7 +13,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -31,7 +31,7 @@ from muniment.interfaces.console.browser import (
     to_sign_in,
 )
 from muniment.interfaces.http.context import get_opened
-from muniment.interfaces.http.problems import STATUS
+from muniment.interfaces.http.problems import STATUS, of_http
 from muniment.operations.service import Caller
 
 _log = logging.getLogger(__name__)
@@ -184,6 +184,19 @@ class PageRoute(APIRoute):
                 return trouble(request, *_told(error))
 
         return answer_with_pages
+
+
+def install(app: FastAPI) -> None:
+    """Where there is no route: a page for whoever reads pages, a problem for a program."""
+    app.add_exception_handler(HTTPException, _nowhere)
+
+
+async def _nowhere(request: Request, error: Exception) -> Response:
+    missing = isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND
+    # browsers name it when they are led somewhere
+    if missing and "text/html" in request.headers.get("accept", ""):
+        return trouble(request, HTTPStatus.NOT_FOUND, "there is no such page")
+    return await of_http(request, error)
 
 
 def trouble(request: Request, status: int, words: str) -> Response:

@@ -122,6 +122,8 @@ def make_app(opened: Opened, folder: Path, *, work: bool = True, role: Role = "a
     else:
         _answer_everything(app)
     problems.install(app)
+    if role != "worker":
+        pages.install(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestFrame)
     return app

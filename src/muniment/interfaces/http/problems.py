@@ -75,7 +75,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProfileProblem, _profile)
     app.add_exception_handler(errors.MunimentError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -142,7 +142,8 @@ def _scim_error(type_: str, status: int, detail: str, headers: dict[str, str]) -
     )
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def of_http(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses: no such route, or not by this method."""
     if not isinstance(error, HTTPException):
         raise error
     return problem("about:blank", error.status_code, str(error.detail), request)
