@@ -26,6 +26,7 @@ from muniment.operations.drift_look import (
     line,
     look_again,
     look_at,
+    report_key,
     text,
     told_by,
 )
@@ -278,7 +279,7 @@ def _report(look: Look, case: str, standing: Sequence[Difference]) -> Hit:
 
 
 def _report_key(look: Look) -> str:
-    return f"{look.resource} {look.seen.target}"
+    return report_key(look.resource, look.seen.target)
 
 
 def _has_report(service: Service, look: Look) -> bool:

@@ -111,6 +111,11 @@ def finding_of(service: Service, difference: Difference) -> Finding | None:
     return findings.read(service, findings.case_of(service, rule, difference.key, number))[0]
 
 
+def report_key(resource: str, target: str) -> str:
+    """Key of the one finding about all that stood at a target when it was first looked at."""
+    return f"{resource} {target}"
+
+
 # --- what the log says of grants --------------------------------------------------------------
 
 

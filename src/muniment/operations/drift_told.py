@@ -7,9 +7,10 @@ from muniment.access.case import ENDS, LIVE
 from muniment.access.scans import Ordered, Scan
 from muniment.errors import NotFound
 from muniment.evidence import moment
-from muniment.operations.drift_look import finding_of, told_by
+from muniment.operations import findings
+from muniment.operations.drift_look import finding_of, report_key, told_by
 from muniment.operations.service import Service, record_of
-from muniment.oversight.difference import Difference
+from muniment.oversight.difference import STANDING, Difference
 
 
 def overview(service: Service, resource: str | None = None) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def _resource(service: Service, resource: str) -> dict[str, Any]:
     told = told_by(service, newest.told)
     return {
         "resource": resource,
-        "scan": _scan(newest, told),
+        "scan": {**_scan(newest, told), "standing": _report(service, resource, newest)},
         "differences": [
             line
             for each in (told or {}).get("differences", ())
@@ -55,6 +56,13 @@ def _scan(newest: Scan, told: dict[str, Any] | None) -> dict[str, Any]:
         "forgotten": (told or {}).get("forgotten", 0),
         "unlisted": sum(record.differences.values()) - len((told or {}).get("differences", ())),
     }
+
+
+def _report(service: Service, resource: str, newest: Scan) -> str:
+    """The finding that lists what stood there before anybody looked; empty where there is none."""
+    key = report_key(resource, newest.record.target)
+    number = findings.newest_of(service, STANDING.id, key)
+    return "" if number is None else findings.case_of(service, STANDING.id, key, number)
 
 
 def difference_of(resource: str, told: dict[str, Any]) -> Difference:

@@ -9,7 +9,7 @@ from fake_service import ANA, CASE, NAMES, START, UNTIL, FakeService
 from muniment.interfaces.cli.api import Api
 from muniment.interfaces.cli.main import run
 
-FOUND = "fnd_" + "d" * 26
+FOUND, REPORT = "fnd_" + "d" * 26, "fnd_" + "r" * 26
 RESOURCE = "/v1/drift/orders-prod"
 
 
@@ -46,6 +46,7 @@ def told(*differences: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "erased": False,
         "forgotten": 0,
         "unlisted": 0,
+        "standing": REPORT,
     }
     one = {
         "resource": "orders-prod",
@@ -74,7 +75,25 @@ def test_what_stood_there_before_is_no_alarm(
 ) -> None:
     service.on("GET", "/v1/drift", told(difference(what="standing", finding="")))
     assert run(["drift"]) == 0
-    assert "standing" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "standing" in out
+    assert "fnd_rrrrrrrr" in out
+
+
+def test_what_stood_there_before_is_made_a_finding_of_its_own_before_it_can_go(
+    service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.on("GET", "/v1/drift", told(difference(what="standing", finding="")))
+    assert run(["drift"]) == 0
+    out = capsys.readouterr().out
+    assert "remove:   muniment drift raise orders-prod backdoor" in out
+    assert "drift remove" not in out
+    service.on("POST", f"{RESOURCE}/finding", {"finding": FOUND})
+    assert run(["drift", "raise", "orders-prod", "backdoor"]) == 0
+    out = capsys.readouterr().out
+    assert service.asked[-1][2] == {"account": "backdoor"}
+    assert "muniment findings acknowledge fnd_dddddddd" in out
+    assert "muniment drift remove orders-prod backdoor --finding fnd_dddddddd" in out
 
 
 def test_the_last_look_is_told_without_a_new_one(service: FakeService) -> None:

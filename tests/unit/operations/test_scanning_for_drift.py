@@ -85,6 +85,9 @@ async def test_later_scans_list_what_stood_there_and_raise_nothing(looked: Scena
     assert not found.first
     assert whats(found) == [("account-without-grant", "standing")]
     assert raised(looked) == [("standing-access", "info")]
+    [report] = all_findings(looked)
+    listed = drift_told.overview(looked.service, RESOURCE)["resources"][0]
+    assert listed["scan"]["standing"] == report.id
 
 
 async def test_a_scan_that_saw_the_same_has_no_section(looked: Scenario) -> None:

@@ -89,7 +89,7 @@ def _of_resource(one: dict[str, Any], names: screen.Names) -> Iterator[str]:
     if one["differences"]:
         yield from screen.table(
             ("WHAT", "ACCOUNT", "SEVERITY", "SINCE", "FINDING"),
-            [_row(each, scan["at"]) for each in one["differences"]],
+            [_row(each, scan) for each in one["differences"]],
         )
         if scan["unlisted"]:
             yield screen.faint(f"{scan['unlisted']} more, which the list had no room for")
@@ -100,7 +100,9 @@ def _of_resource(one: dict[str, Any], names: screen.Names) -> Iterator[str]:
         yield from _removal(each, names)
 
 
-def _row(each: dict[str, Any], seen_at: str) -> tuple[str, ...]:
+def _row(each: dict[str, Any], scan: dict[str, Any]) -> tuple[str, ...]:
+    # what stood there before is in one finding, until it has one of its own
+    finding = each["finding"] or (scan["standing"] if each["what"] == _STANDING else "")
     named = ", ".join(map(screen.clean, each["objects"]))
     more = each["count"] - len(each["objects"])
     named += f" and {more} more" if more > 0 else ""
@@ -108,8 +110,8 @@ def _row(each: dict[str, Any], seen_at: str) -> tuple[str, ...]:
         f"{each['kind']}, {each['what']}",
         screen.clean(each["account"]) + (f" ({named})" if named else ""),
         screen.paint(each["severity"], _COLOURS.get(each["severity"])),
-        screen.moment(each["since"] or seen_at, now()),
-        screen.short(each["finding"]) if each["finding"] else "",
+        screen.moment(each["since"] or scan["at"], now()),
+        screen.short(finding) if finding else "",
     )
 
 
@@ -121,12 +123,15 @@ def _ways_out(resource: str, differences: list[dict[str, Any]]) -> Iterator[str]
     if not found:
         return
     account = screen.clean(found[0]["account"])
-    id_ = screen.short(found[0]["finding"]) if found[0]["finding"] else "FINDING"
+    own = screen.short(found[0]["finding"]) if found[0]["finding"] else ""
     about = f"{resource} {account}"
     yield ""
     yield screen.faint(f"adopt:    muniment drift adopt {about} --owner … --for 90d --reason …")
     yield screen.faint(f"explain:  muniment drift explain {about} --for 90d --reason …")
-    yield screen.faint(f"remove:   muniment drift remove {about} --finding {id_} --reason …")
+    if own:
+        yield screen.faint(f"remove:   muniment drift remove {about} --finding {own} --reason …")
+    else:
+        yield screen.faint(f"remove:   muniment drift raise {about}    # and then what it says")
 
 
 def _removal(each: dict[str, Any], names: screen.Names) -> Iterator[str]:
@@ -202,6 +207,27 @@ def _answer(
         answer = api.post(f"/v1/findings/{found}/closing", {**body, "until": until})
     line = f"recorded: {screen.clean(account)} is {body['resolution']} ({screen.short(found)})"
     screen.show(answer, [f"{line}, until {screen.until(until, now())}"], as_json=as_json)
+
+
+@drift_command.command("raise")
+@resource_argument
+@account_argument
+@json_option
+def drift_raise(resource: str, account: str, *, as_json: bool) -> None:
+    """
+    Make an account that stood there before a finding of its own: then it can be removed.
+
+    One that has an open finding keeps that.
+    """
+    with asking() as api:
+        answer = api.post(f"/v1/drift/{resource}/finding", {"account": account})
+    id_, about = screen.short(answer["finding"]), f"{resource} {screen.clean(account)}"
+    lines = [
+        f"recorded: {id_} is about {screen.clean(account)} alone",
+        screen.faint(f"one:      muniment findings acknowledge {id_}"),
+        screen.faint(f"another:  muniment drift remove {about} --finding {id_} --reason …"),
+    ]
+    screen.show(answer, lines, as_json=as_json)
 
 
 @drift_command.command("remove")
