@@ -56,7 +56,7 @@ class Walked:
         Raises `LogInvalid` where the database shows anything else: then it is of no use any more.
         """
         for entry in proved(service, size, self._tree):
-            self.retained.take(entry, partial(_document, service))
+            self.retained.take(entry, partial(document, service))
         return self.retained
 
 
@@ -88,8 +88,8 @@ def proved(
         raise LogInvalid("the database gives back other entries than were signed")
 
 
-def _document(service: Service, name: bytes) -> bytes:
-    """Raises `LogInvalid` where the database gives back another."""
+def document(service: Service, name: bytes) -> bytes:
+    """One that a record names. Raises `LogInvalid` where the database gives back another."""
     content = service.document(name)
     if digest(content) != name:
         raise LogInvalid("the database gives back other documents than were recorded")

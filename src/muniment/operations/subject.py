@@ -1,10 +1,12 @@
 """
 All that is recorded about one person, for himself or for whoever answers him.
 
-Every record that names him, and what its sections say where that is his or is about him. What
-others wrote as their own, such as a note to an approval or the detail of a finding, is withheld and
-counted. That somebody is looking into what he did (findings, holds) is told to auditors alone. That
-the copy was taken is recorded, with a digest of the file.
+Every record that names him or says what sources observed of his access, and what its sections say
+where that is his or is about him; his lines in reviews of many; and how many raw events are kept of
+what he did. What others wrote as their own, such as a note to an approval, a reviewer's reason or
+the detail of a finding, is withheld and counted. That somebody is looking into what he did
+(findings, holds) is told to auditors alone. That the copy was taken is recorded, with a digest of
+the file.
 """
 
 import json
@@ -20,7 +22,7 @@ from muniment.errors import NotFound, NotPermitted
 from muniment.evidence import moment
 from muniment.evidence.append import Proposal
 from muniment.evidence.store import LOST, Entry
-from muniment.operations import hold, permit
+from muniment.operations import hold, permit, traces
 from muniment.operations.quota import within_quota
 from muniment.operations.retain import proved, walk
 from muniment.operations.service import Caller, Service, close
@@ -100,14 +102,19 @@ def _named(service: Service, caller: Caller, name: str) -> str:
 
 
 def _told(service: Service, person: str, himself: bool) -> dict[str, Any]:
+    reviews = traces.Reviews(service=service, person=person, himself=himself)
+    about = _About(person)
     found = [
         entry
-        for entry in _about(service, person)
+        for entry in _heard(service, reviews)
         # that somebody is looking into what he did is for others to tell him
-        if not (himself and _is_others(entry, person))
+        if about.take(entry) and not (himself and _is_others(entry, person))
     ]
     lines = [_line(service, entry, person) for entry in found]
+    reviewed = list(reviews.lines())
+    kept = list(traces.events(service, about.asked))
     sections = [said for line in lines for said in line["sections"].values()]
+    sections += [line["reason"] for line in reviewed if "reason" in line]
     return {
         "about": person,
         "accounts": sorted(
@@ -116,6 +123,8 @@ def _told(service: Service, person: str, himself: bool) -> dict[str, Any]:
             if each.person == person and each.type == "human"
         ),
         "records": lines,
+        "reviewed": reviewed,
+        "events": kept,
         # 32 random bytes: the digest in the log tells nothing to who has not the file
         "salt": secrets.token_hex(32),
         "summary": {
@@ -125,24 +134,40 @@ def _told(service: Service, person: str, himself: bool) -> dict[str, Any]:
             "given": sum("content" in said for said in sections),
             "withheld": sum("withheld" in said for said in sections),
             "erased": sum("erased" in said for said in sections),
+            "reviewed": len(reviewed),
+            "events": sum(each["events"] for each in kept),
         },
         "checkpoint": service.log.checkpoint.decode(),
     }
 
 
-def _about(service: Service, person: str) -> Iterator[Entry]:
-    """Records that name him, and all of a case in which he asked."""
-    ids, own = {person}, set[str]()
+def _heard(service: Service, reviews: traces.Reviews) -> Iterator[Entry]:
     for entry in proved(service):
+        reviews.take(entry)
+        yield entry
+
+
+class _About:
+    """Which records are about him: those that name him, and all of a case in which he asked."""
+
+    def __init__(self, person: str) -> None:
+        self._person = person
+        self._ids, self._own = {person}, set[str]()
+        #: access cases in which he asked, in their order
+        self.asked: list[str] = []
+
+    def take(self, entry: Entry) -> bool:
+        """Whether this one is. Of all entries, in order."""
         header, body = entry.header, entry.header.body
-        if header.kind == records.PrincipalEnrolled.KIND and body["person"] == person:
-            ids.add(header.case)
-            own.add(header.case)
-        named = not ids.isdisjoint(_ids(body))
+        if header.kind == records.PrincipalEnrolled.KIND and body["person"] == self._person:
+            self._ids.add(header.case)
+            self._own.add(header.case)
+        named = not self._ids.isdisjoint(_ids(body))
         if named and header.kind == records.AccessRequested.KIND:
-            own.add(header.case)
-        if named or header.case in own:
-            yield entry
+            self._own.add(header.case)
+            self.asked.append(header.case)
+        observed = header.kind == records.SessionObserved.KIND and body["about"] in self._own
+        return named or observed or header.case in self._own
 
 
 def _ids(value: Any) -> Iterator[str]:

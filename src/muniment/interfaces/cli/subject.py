@@ -33,4 +33,10 @@ def evidence_subject(person: str, output: Path, *, as_json: bool) -> None:
         f"wrote {output}: {screen.counted(summary['records'], 'record')}, {len(data):,} bytes",
         f"with {sections}; withheld, as they are somebody else's: {summary['withheld']}",
     ]
+    # a service of an older version counts neither
+    if summary.get("reviewed"):
+        lines.append(f"with {screen.counted(summary['reviewed'], 'line')} of reviews of many")
+    if summary.get("events"):
+        events = screen.counted(summary["events"], "raw event")
+        lines.append(f"{events} not in it: under `events` the file says how each is had")
     screen.show(answer, lines, as_json=as_json)
