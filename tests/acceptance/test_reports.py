@@ -136,6 +136,11 @@ def test_the_page_fits_and_nothing_keeps_anybody_from_reading_it(
         ".filter(each => each.getBoundingClientRect().right > innerWidth + 1).length"
     )
     assert wide == 0
+    narrow = page.evaluate(
+        "[...document.querySelectorAll('.tests td.id')]"
+        ".filter(each => each.getBoundingClientRect().width < innerWidth * 0.4).length"
+    )
+    assert narrow == 0, "what a test is called takes most of its line"
     assert asked == [page_of_a_year.as_uri()], "it needs nothing else"
     found = Axe().run(page).response["violations"]
     assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []

@@ -55,7 +55,14 @@ clip-path:inset(50%);white-space:nowrap}
 rect{fill:var(--bar)}
 @media (max-width:30rem){h1{font-size:1.5rem}dl{grid-template-columns:1fr;gap:0}
 dt{margin-top:.4rem}.bars th{width:6.5rem}table{font-size:.88rem}
-th.n,td.n{padding-left:.3rem}.plots{gap:1rem}}
+th.n,td.n{padding-left:.3rem}.plots{gap:1rem}
+.tests thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.tests tr{display:grid;grid-template-columns:repeat(3,auto) 1fr;gap:0 1.2rem;
+border-bottom:1px solid var(--line)}
+.tests td{border:0}.tests .id{grid-column:1/-1;padding-bottom:0}
+.tests .n{padding-left:0;text-align:left}
+.tests .id+.n::before{content:"Tested "}.tests .n+.n::before{content:"Passed "}
+.tests .n+.n+.n::before{content:"Exceptions "}}
 @page{size:A4;margin:16mm 15mm}
 @media print{:root{--ink:#000;--soft:#444;--paper:#fff;--line:#bbb;--bar:#2f6f9f;--good:#17603a;
 --bad:#a3201d;--none:#5a5330;--wash:#f4f5f7;--link:#000}
