@@ -1,7 +1,8 @@
 """Carry evidence away, and erase a section: what takes sealed content out, one way or the other."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Final
@@ -44,6 +45,7 @@ _NEEDED: Final = (
 )
 #: sessions that a bundle carries
 MOST_SESSIONS: Final = 100
+_PRINCIPAL: Final = re.compile(r"prn_[a-z2-7]{26}", re.ASCII)
 
 
 async def export(service: Service, caller: Caller, case: str, heads: Sequence[bytes] = ()) -> bytes:
@@ -122,7 +124,7 @@ def plan_of(service: Service, caller: Caller, case: str, sizes: Sequence[int]) -
         service.erasures,
         case,
         give=partial(_gives, case, _actors(service, case)),
-        follows=(exporter, *reviewed, *_observed(service, case)),
+        follows=(exporter, *reviewed, *_observed(service, case), *_named(service, case)),
         sizes=sizes,
         witness_policy=b"" if rules is None else rules.text.encode("utf-8", "surrogateescape"),
     )
@@ -144,6 +146,18 @@ def _gives(case: str, actors: frozenset[str], entry: Entry, _section: str) -> bo
     if case.startswith(f"{RUNS}_"):
         return of == case or of in actors
     return of == case or not of.startswith(_ABOUT_OTHERS)
+
+
+def _named(service: Service, case: str) -> Iterator[Entry]:
+    """Who those are that the words of a finding name: a reader without the log knows no ids."""
+    if not case.startswith(findings.FINDINGS):
+        return
+    entries = service.log.read_case(case)
+    said = (service.section(entries[0], "detail") or {}) if entries else {}
+    for id_ in dict.fromkeys(_PRINCIPAL.findall(said.get("summary", ""))):
+        principal = service.registry.principals.get(id_)
+        if principal is not None:
+            yield service.log.read_entry(principal.index)
 
 
 def _observed(service: Service, case: str) -> list[Entry]:
