@@ -1,4 +1,4 @@
-"""What is kept of this log and why, what has come to its end, and who was given what is gone."""
+"""What is kept of this log and why, and what has come to its end."""
 
 import asyncio
 from collections import Counter
@@ -8,16 +8,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from muniment.access import records
 from muniment.access.counters import HOLDS, LOOKS
-from muniment.access.fields import to_json
 from muniment.errors import Conflict, LogInvalid
 from muniment.evidence import moment
 from muniment.evidence.checkpoint import Checkpoint
 from muniment.evidence.merkle import Frontier
 from muniment.evidence.record import digest
 from muniment.evidence.store import Entry, entry_of
-from muniment.operations import permit, reading
+from muniment.operations import permit
 from muniment.operations.service import Caller, Service
 from muniment.oversight.erasure_plan import Plan, plan
 from muniment.oversight.retained import Kept, Retained, holding
@@ -244,42 +242,3 @@ def lines(found: Plan) -> list[dict[str, Any]]:
         for each in found.batches[: SHOWN - len(sections)]
     ]  # fmt: skip
     return [*sections, *batches]
-
-
-async def reach(service: Service, caller: Caller, case: str) -> dict[str, Any]:
-    """
-    What was given away of a case before something of it was erased: that is out of our reach.
-
-    Bundles of it, what was told of a person as his own copy, and where copies of the log lie. Of a
-    case that is in the lists a unique beginning of its id will do. Raises `NotFound`.
-    """
-    permit.require(service, caller, "audit")
-    if service.log.head(case) is None:
-        case = service.find_case(case)
-    found = await walk(service, _reach, case)
-    await reading.note(service, caller, "reads", about=case, count=len(found["given"]))
-    return found
-
-
-def _reach(service: Service, case: str) -> dict[str, Any]:
-    erased, given = list[dict[str, Any]](), list[dict[str, Any]]()
-    principal = service.registry.principals.get(case)
-    person = principal.person if principal is not None else ""
-    persons: dict[str, set[str]] = {}
-    for entry in proved(service):
-        header, body = entry.header, entry.header.body
-        persons.setdefault(header.case, set()).update(body["actor"]["persons"])
-        if header.kind == records.RecordErased.KIND and body["record"].startswith(f"{case}/"):
-            erased.append({"record": body["record"], "section": body["section"],
-                           "rule": body["rule"], "at": moment.text(header.at)})  # fmt: skip
-        exported = header.kind == records.EvidenceExported.KIND and (
-            body["about"] == case or (person and person in persons.get(body["about"], ()))
-        )
-        taken = header.kind == records.PersonExported.KIND and (
-            body["person"] == person or body["person"] in persons.get(case, ())
-        )
-        if exported or taken:
-            what = to_json(records.parse(header))
-            given.append({"record": header.id, "kind": header.kind, "at": moment.text(header.at),
-                          "by": body["actor"]["principal"], "what": what})  # fmt: skip
-    return {"case": case, "erased": erased, "given": given}

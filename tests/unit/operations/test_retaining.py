@@ -14,6 +14,7 @@ from muniment.access.counters import HOLDS
 from muniment.errors import Conflict, LogUnavailable, Malformed, NotFound, NotPermitted
 from muniment.operations import carry_away, erase_run, hold, retain, subject
 from muniment.operations.hold import Scope
+from muniment.operations.reach import reach
 from muniment.operations.retain import look
 from muniment.operations.service import Caller
 from muniment.operations.take_in import ProposedPrincipal
@@ -542,7 +543,7 @@ async def test_what_was_given_away_is_listed(scenario: Scenario) -> None:
     proposed = await run(scenario)
     assert proposed.run is not None
     await erase_run.carry_out(scenario.service, proposed.run.id)
-    found = await retain.reach(scenario.service, scenario.caller("admin"), case)
+    found = await reach(scenario.service, scenario.caller("admin"), case)
     assert [each["rule"] for each in found["erased"]] == ["retention:a-year"]
     assert [each["kind"] for each in found["given"]] == ["evidence:exported"]
     assert found["given"][0]["by"] == scenario.ids["ana"]

@@ -208,12 +208,16 @@ def retention_reach(case: str, *, as_json: bool) -> None:
     def lines() -> Iterator[str]:
         for each in answer["erased"]:
             where = f"`{each['section']}` of {each['record']}"
-            yield f"erased: {where} under {screen.clean(each['rule'])}, {each['at']}"
+            left = f" but for {screen.counted(each['kept'], 'event')}" if each.get("kept") else ""
+            yield f"erased: {where}{left} under {screen.clean(each['rule'])}, {each['at']}"
         for each in answer["given"]:
             by = screen.who(answer["names"], each["by"])
             yield f"given:  {each['kind']} by {by}, {each['at']}  {each['record']}"
         if not answer["given"]:
             yield "no bundle of it was ever taken"
+        for each in answer.get("copies", ()):
+            name = screen.clean(each["name"])
+            yield f"copied: the headers of the log, to the {each['kind']} `{name}`"
         yield screen.faint(
             "mirrors, backups and SIEMs hold no section; a backup of the database "
             "does, until it is overwritten or restored"

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from muniment.interfaces.http.cases import named
 from muniment.interfaces.http.context import CallerDep, ServiceDep
 from muniment.operations import erase_run, permit, reading, retain, subject
+from muniment.operations import reach as given
 
 router = APIRouter(prefix="/v1", tags=["retention"])
 
@@ -67,7 +68,7 @@ async def approve(service: ServiceDep, caller: CallerDep, run_id: str) -> dict[s
 @router.get("/retention/reach/{case_id}")
 async def reach(service: ServiceDep, caller: CallerDep, case_id: str) -> dict[str, Any]:
     """What was given away of a case: no erasure reaches it there."""
-    return named(service, await retain.reach(service, caller, case_id))
+    return named(service, await given.reach(service, caller, case_id))
 
 
 @router.post("/people/{person}/evidence")
