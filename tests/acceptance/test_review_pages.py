@@ -1,6 +1,7 @@
 """People review access with a real browser, on a phone and without JavaScript; anybody can read."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -71,6 +72,30 @@ def test_a_reviewer_decides_without_javascript_and_sees_what_is_left(
     assert len(waiting(stage, case)) == before - 2
     decided = [each for each in of_cy(stage, case) if each["outcome"] != "not-reviewed"]
     assert sorted(each["outcome"] for each in decided) == ["abstain", "keep"]
+
+
+def test_a_reviewer_finds_what_he_filled_in_and_what_is_wrong_with_it(
+    stage: Installation, chromium: Browser, reviews: dict[str, str]
+) -> None:
+    case = reviews["eligible"]
+    before = len(waiting(stage, case))
+    # a browser complains of whatever was refused, which a `window` may not
+    looking: Any = {"viewport": PHONE, "bypass_csp": True}
+    with closing(chromium.new_context(**looking)) as context:
+        page = context.new_page()
+        sign_in(stage, page, "cy", f"/reviews/{case}")
+        first, second = page.locator("fieldset.item").all()[:2]
+        first.get_by_role("radio", name="Keep").check()
+        second.get_by_role("radio", name="Cannot say").check()
+        page.get_by_role("button", name="Save these").click()
+        expect(page.get_by_role("alert")).to_contain_text("takes a reason")
+        assert first.get_by_role("radio", name="Keep").is_checked()
+        assert second.get_by_role("radio", name="Cannot say").is_checked()
+        expect(second.get_by_label("Why")).to_be_focused()
+        expect(second).to_contain_text("takes a reason")
+        assert fits(page)
+        assert serious(page) == []
+    assert len(waiting(stage, case)) == before
 
 
 def test_a_reviewer_decides_by_keyboard_alone(
