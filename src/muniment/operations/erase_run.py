@@ -116,7 +116,7 @@ async def _attempt(service: Service, caller: Caller | None) -> Proposed:
 def _people(service: Service, found: Plan, caller: Caller | None) -> int:
     """How many have to want it."""
     rules = service.erasures.rules
-    if len(found) > rules.two_people_above:
+    if len(found) > rules.two_people_above or found.events > rules.two_people_above_events:
         return 2
     return 0 if caller is None and rules.automatic else 1
 

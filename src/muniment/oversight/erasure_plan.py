@@ -64,6 +64,12 @@ class Plan:
         return len(self.sections) + len(self.batches)
 
     @property
+    def events(self) -> int:
+        """How many raw events these batches still have, with those that stay for a grant."""
+        batches = (each.kept for each in self.batches)
+        return sum(each.count if each.left is None else each.left for each in batches)
+
+    @property
     def rules(self) -> dict[str, int]:
         """How much goes under each rule."""
         found = Counter(each.rule for each in self.sections)

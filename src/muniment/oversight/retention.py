@@ -109,6 +109,8 @@ class Rules:
     classes: Sequence[Class] = ()
     #: above so many sections and batches a run takes two persons
     two_people_above: int = 100
+    #: likewise above so many raw events, however few their batches are
+    two_people_above_events: int = 10_000
     #: below that a scheduled run erases by itself
     automatic: bool = False
     #: how often a run is proposed; None: only when somebody asks for one

@@ -85,9 +85,11 @@ class RetentionSection(BaseModel):
     classes: dict[_ClassName, ClassSection] = Field(default={}, max_length=200)
     #: so many sections and batches of events one person may have erased at once; above it takes two
     two_people_above: int = Field(default=100, ge=0, le=1_000_000)
+    #: likewise of raw events, however few batches they lie in
+    two_people_above_events: int = Field(default=10_000, ge=0, le=1_000_000_000)
     #: how often it is looked for what has come to its end; without it only when somebody asks
     every: Length | None = None
-    #: what a scheduled look finds is erased without anybody, up to `two_people_above`
+    #: what a scheduled look finds is erased without anybody, up to both of these
     automatic: bool = False
 
     @field_validator("presets")
@@ -119,6 +121,7 @@ class RetentionSection(BaseModel):
         return Rules(
             classes=(*presets, *own),
             two_people_above=self.two_people_above,
+            two_people_above_events=self.two_people_above_events,
             automatic=self.automatic,
             every=self.every,
         )

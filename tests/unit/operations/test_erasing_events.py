@@ -134,6 +134,20 @@ async def test_events_go_but_for_those_of_a_grant_whose_evidence_is_kept(
     watched.check()
 
 
+@pytest.mark.parametrize(("above", "state"), [(5, "begun"), (4, "proposed")])
+async def test_many_events_in_one_batch_take_two_people(
+    watched: Scenario, above: int, state: str
+) -> None:
+    await used(watched)
+    watched.clock.advance(91 * DAY)
+    rules = Rules(classes=(LOGS,), two_people_above_events=above)
+    watched.service.erasures.rules = rules
+    found = await erase_run.propose(watched.service, watched.caller("pia"))
+    assert found.run is not None
+    assert len(found.plan) == 1
+    assert (found.run.state, found.run.missing) == (state, int(state != "begun"))
+
+
 async def test_the_root_in_the_log_still_stands_over_all_commitments(watched: Scenario) -> None:
     await used(watched)
     watched.clock.advance(91 * DAY)
