@@ -114,7 +114,15 @@ def known(service: Service, kept: Surveyed, lines: Collection[Line]) -> Known:
         doubts=_doubts(service),
         lost=frozenset(kept.lost),
         conflicts=_conflicts(service, lines),
+        unwatched=_unwatched(service, kept.survey),
     )
+
+
+def _unwatched(service: Service, survey: Survey) -> frozenset[str]:
+    """Sources without a heartbeat, and those that are no longer declared."""
+    sources = service.observing.sources
+    watched = {name for name, source in sources.items() if source.heartbeat is not None}
+    return frozenset(survey.sources.keys() - watched)
 
 
 # --- documents --------------------------------------------------------------------------------

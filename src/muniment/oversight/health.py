@@ -39,6 +39,8 @@ class Speaking:
     #: what it speaks of; empty where its events say so themselves
     resource: str
     since: datetime
+    #: when something came from it the last time
+    last: datetime
     #: what was missed: from when until when, and why; the last may be open
     gaps: list[tuple[datetime, datetime | None, str]] = field(default_factory=list)
 
@@ -109,10 +111,11 @@ def _heard(survey: Survey, header: Header, record: Any) -> None:
     known = survey.sources.get(record.source)
     if known is None:
         survey.sources[record.source] = known = Speaking(
-            source=record.source, resource=record.resource, since=header.at
+            source=record.source, resource=record.resource, since=header.at, last=header.at
         )
     known.resource = record.resource
     if not isinstance(record, records.EventsMissed):
+        known.last = max(known.last, header.at)
         return
     if record.why == _RESUMED:
         if known.gaps and known.gaps[-1][2] == _SILENCE:
@@ -192,6 +195,8 @@ class Known:
     lost: frozenset[str] = frozenset()
     #: by case: what rules of retention say against each other
     conflicts: Mapping[str, str] = field(default_factory=dict)
+    #: sources whose silence nobody would record
+    unwatched: frozenset[str] = frozenset()
 
 
 # --- judging ----------------------------------------------------------------------------------
@@ -310,11 +315,16 @@ def _static_token(line: Line, _survey: Survey, _known: Known) -> str:
 
 
 def _uncovered(line: Line, survey: Survey, known: Known) -> str:
-    """Of several sources one that saw all of it will do."""
+    """
+    Of several sources one that saw all of it will do.
+
+    Where nobody would record its silence, it has to have spoken since: it may have died before.
+    """
     if line.issued is None:
         return ""
     start = line.starts or line.issued
     end = line.end.at if line.end is not None else min(known.now, line.until or known.now)
+    spoken = line.end.at if line.end is not None else start
     reasons = []
     for source in survey.sources.values():
         if not _speaks_of(source, line.resource, survey):
@@ -323,6 +333,11 @@ def _uncovered(line: Line, survey: Survey, known: Known) -> str:
             reasons.append(f"`{source.source}` speaks only since {moment.text(source.since)}")
         elif why := source.missed_within(start, end):
             reasons.append(f"of `{source.source}` something is missing ({why})")
+        elif source.source in known.unwatched and source.last < spoken:
+            reasons.append(
+                f"nothing came from `{source.source}` since {moment.text(source.last)}, "
+                "and it has no `heartbeat`"
+            )
         else:
             return ""
     return "; ".join(reasons[:3]) or f"no source speaks of `{line.resource}`"

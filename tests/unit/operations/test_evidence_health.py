@@ -4,6 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from muniment.evidence.witness_policy import WitnessPolicy
 from muniment.operations import findings, health, index_cases, publish, surveying
 from muniment.operations.around import Around
 from muniment.operations.detect import Detection, RuleSet
+from muniment.operations.observing import Source
 from muniment.operations.observing import case_of as case_of_source
 from muniment.operations.publishing import Publishing, WitnessRules
 from muniment.operations.stamp import Authority
 from muniment.oversight.calendars import WorkingDays
 from muniment.oversight.detectors.evidence_weaker import EvidenceWeaker
+from muniment.oversight.event import ReaderSettings
 from muniment.oversight.fact import FACTS, Fact
 from muniment.oversight.recorded import Recorded
 from muniment.oversight.retention import Class, Rules
@@ -32,6 +35,7 @@ from muniment.oversight.watch import Watch, replay
 from muniment.oversight.weakness import KINDS
 from muniment.policy import starter
 from muniment.runtime.detecting import correlator
+from muniment.testing.plain_reader import PlainReader
 from muniment.testing.scenario import ORIGIN, CaseLike, Scenario, case_id
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -273,9 +277,22 @@ async def test_rules_that_want_the_same_kept_and_gone_are_found_where_they_apply
 
 
 async def hear(
-    scenario: Scenario, source: str = "orders-log", resource: str = "orders-prod"
+    scenario: Scenario,
+    source: str = "orders-log",
+    resource: str = "orders-prod",
+    heartbeat: timedelta | None = 365 * DAY,
 ) -> str:
     """From now on a source speaks."""
+    observing = scenario.service.observing
+    make_reader = partial(PlainReader, ReaderSettings(prefix="mun"))
+    declared = Source(
+        name=source,
+        resource=resource,
+        reader=make_reader(),
+        make_reader=make_reader,
+        heartbeat=heartbeat,
+    )
+    observing.sources = {**observing.sources, source: declared}
     case, now = case_of_source(scenario.service.log.log_id, source), scenario.service.now()
     received = records.EventsReceived(
         actor=records.SERVICE, source=source, resource=resource, start=0, count=0, root=bytes(32),
@@ -336,6 +353,32 @@ async def test_a_silence_uncovers_what_lies_within_it_until_the_source_speaks_ag
         "of `orders-log` something is missing (silence)"
     )
     assert "uncovered-source" not in found(scenario, after)
+
+
+async def test_a_source_without_a_heartbeat_covers_only_what_it_has_spoken_after(
+    scenario: Scenario,
+) -> None:
+    """That it died would show nowhere."""
+    await hear(scenario, heartbeat=None)
+    scenario.clock.advance(MINUTE)
+    case = await ended(scenario)
+    said = found(scenario, case)["uncovered-source"]
+    assert said.startswith("nothing came from `orders-log` since ")
+    assert said.endswith("and it has no `heartbeat`")
+    scenario.clock.advance(MINUTE)
+    await hear(scenario, heartbeat=None)
+    assert "uncovered-source" not in found(scenario, case)
+
+
+async def test_a_source_that_is_no_longer_declared_covers_nothing_after_its_last_word(
+    scenario: Scenario,
+) -> None:
+    await hear(scenario)
+    scenario.clock.advance(MINUTE)
+    case = await ended(scenario)
+    assert "uncovered-source" not in found(scenario, case)
+    scenario.service.observing.sources = {}
+    assert "uncovered-source" in found(scenario, case)
 
 
 async def test_one_source_that_missed_nothing_is_enough(scenario: Scenario) -> None:
