@@ -21,6 +21,7 @@ from muniment.evidence.store import Published
 from muniment.operations.erase import finish
 from muniment.operations.mirror import copy
 from muniment.operations.service import Limits
+from muniment.oversight.retention import Rules
 from muniment.stores.backup import copy_database
 from muniment.stores.read_only import ReadOnlyStore
 from muniment.stores.tile_directory import TileDirectory
@@ -82,6 +83,7 @@ async def erase_a_tenth(folder: Path) -> Erased:
     copies.mkdir()
     limits = Limits(asks_per_minute=10 * ASKED)
     async with Scenario(home, limits=limits, checking=False) as scenario:
+        scenario.service.erasures.rules = Rules(two_people_above=ASKED)
         for number in range(ASKED):
             await scenario.ask("ana", ticket="", text=text_of(number))
         chosen = erasable(scenario)

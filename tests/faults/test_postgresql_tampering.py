@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from muniment.access.records import SERVICE, RecordErased
 from muniment.errors import ConfigInvalid, LogInvalid, LogUnavailable, MunimentError
 from muniment.evidence import merkle
 from muniment.evidence.append import Outcome
@@ -101,8 +102,8 @@ def written(servers: LogServers, tmp_path_factory: pytest.TempPathFactory) -> Wr
     trial.fill(3, sections={"note": b"he said yes"}, documents=(b"a policy", b"a role"))
     while trial.log.size < SIZE - 6:
         trial.fill(min(60, SIZE - 6 - trial.log.size), sections={"reason": b"why"})
-    body = {"record": erased.header.id, "rule": RULE, "section": "note"}
-    trial.append(trial.draft(new_case("ers"), kind="record:erased", body=body))
+    gone = RecordErased(actor=SERVICE, record=erased.header.id, section="note", rule=RULE)
+    trial.append(trial.draft(new_case("ers"), kind=gone.KIND, body=gone.body()))
     trial.store.erase(erased.index, "note", RULE)
     for _ in range(2):
         trial.append(trial.draft(case))
@@ -812,8 +813,8 @@ def test_an_erasure_that_is_not_finished_lets_a_node_start(
     ):
         trial.listen = erasures.take
         (entry,) = trial.fill(1, sections={"note": b"to be erased"})
-        body = {"record": entry.header.id, "rule": RULE, "section": "note"}
-        trial.append(trial.draft(new_case("ers"), kind="record:erased", body=body))
+        gone = RecordErased(actor=SERVICE, record=entry.header.id, section="note", rule=RULE)
+        trial.append(trial.draft(new_case("ers"), kind=gone.KIND, body=gone.body()))
         run(databases.log_admin, "SELECT pg_create_physical_replication_slot(%s, true)", slot)
         try:
             with pytest.raises(LogUnavailable, match="pg_replication_slots"):
