@@ -124,8 +124,8 @@ FACTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "incident.opened": ("an incident began", ("source", "resource", "object")),
     "incident.closed": ("an incident was over", ("source", "resource", "object")),
     "evidence.measured": (
-        "so many recent grants have evidence that is weak in one way: told of each way once a day",
-        ("weakness", "count", "grants"),
+        "so many grants (recent ones, all, or the log itself) are weak in one way: once a day",
+        ("weakness", "among", "count", "grants"),
     ),
     "alert.failed": ("a finding could not be told to anybody", ("about", "how")),
 }  # fmt: skip

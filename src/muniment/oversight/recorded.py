@@ -14,7 +14,7 @@ from muniment.access import records
 from muniment.evidence.record import Header
 from muniment.evidence.store import Entry
 from muniment.oversight.fact import Fact, Value
-from muniment.oversight.weakness import KINDS
+from muniment.oversight.weakness import KINDS, WORSENS
 
 #: so long after its case was closed a grant is told to be over: sources are late
 SETTLED: Final = timedelta(hours=1)
@@ -369,14 +369,29 @@ class Recorded:
         yield Fact(type="source.gap", at=header.at, ref=header.id, values=values)
 
     def _measured(self, entry: Entry, record: Any) -> Iterator[Fact]:
-        """Also of what there was none of: that is what grows from."""
-        header, kinds = entry.header, {each.id for each in KINDS.values() if each.about == "grant"}
-        for kind in sorted(kinds | record.recent.keys()):
+        """
+        Also of what there was none of: that is what grows from.
+
+        Of all grants the kinds that age does not bring; of the log itself each is there or not.
+        """
+        of_grants = {each.id for each in KINDS.values() if each.about == "grant"}
+        of_log = (KINDS.keys() - of_grants) | set(record.log)
+        told = [
+            *(
+                (kind, "recent", record.recent.get(kind, 0), record.recent_grants)
+                for kind in sorted(of_grants | record.recent.keys())
+            ),
+            *((kind, "all", record.counts.get(kind, 0), record.grants) for kind in sorted(WORSENS)),
+            *((kind, "log", int(kind in record.log), 1) for kind in sorted(of_log)),
+        ]
+        for kind, among, count, grants in told:
             values: dict[str, Value] = {
                 "weakness": kind,
-                "count": record.recent.get(kind, 0),
-                "grants": record.recent_grants,
+                "among": among,
+                "count": count,
+                "grants": grants,
             }
+            header = entry.header
             yield Fact(type="evidence.measured", at=header.at, ref=header.id, values=values)
 
     def _told(self, entry: Entry, record: Any) -> Iterator[Fact]:

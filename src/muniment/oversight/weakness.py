@@ -223,6 +223,10 @@ _KINDS: Final = (
 )
 
 KINDS: Final[Mapping[str, Kind]] = {each.id: each for each in _KINDS}
+#: kinds that an old grant gets only when something happens to its evidence: age brings none of them
+WORSENS: Final = frozenset(
+    each.id for each in _KINDS if each.about == "grant" and each.severity == "high"
+) | {"section-erased-early", "definition-missing"}
 
 
 def table() -> list[dict[str, Any]]:

@@ -654,6 +654,32 @@ async def test_what_is_slight_makes_no_grant_weak(scenario: Scenario) -> None:
     assert (answer["grants"], answer["weak"], count(scenario, "unsigned-approval")) == (1, 0, 1)
 
 
+async def test_what_old_grants_lost_and_witnesses_that_are_gone_are_found(
+    scenario: Scenario,
+) -> None:
+    """Taking the witnesses away makes every grant look better, and is no way out."""
+    case = await scenario.granted()
+    await scenario.end("ana", case)
+    scenario.clock.advance(40 * DAY)
+    service = scenario.service
+    year = health.case_of(service.log.log_id, service.now().year)
+    measured = records.EvidenceMeasured(
+        actor=records.SERVICE, definition=bytes(32), size=service.log.size, grants=1, weak=0,
+        counts={}, days=30, recent_grants=0, recent_weak=0, recent={}, log=("no-time-stamps",),
+    )  # fmt: skip
+    worse = replace(
+        measured, weak=1, counts={"section-lost": 1}, log=("no-time-stamps", "no-witnesses")
+    )
+    for each in (*[measured] * 7, worse):
+        scenario.clock.advance(DAY)
+        await plant(scenario, year, each)
+    hits = list(replay(facts(scenario), Watch([EvidenceWeaker], {}, WorkingDays())))
+    assert {(hit.severity, hit.summary.partition(":")[0]) for hit in hits} == {
+        ("high", "1 grants of any age have weak evidence where 0 were usual"),
+        ("medium", "the log itself is weaker than it was"),
+    }
+
+
 async def test_whoever_watches_the_log_raises_a_finding_once_and_again_in_another_week(
     scenario: Scenario,
 ) -> None:

@@ -22,17 +22,24 @@ def _measured(*counts: int, weakness: str = "weak-link", grants: int = 100) -> t
     return tuple(_one(day, count, weakness, grants) for day, count in enumerate(counts, 2))
 
 
-def _one(day: int, count: int, weakness: str = "weak-link", grants: int = 100) -> Flat:
+def _one(
+    day: int, count: int, weakness: str = "weak-link", grants: int = 100, among: str = "recent"
+) -> Flat:
     return {
-        "type": "evidence.measured", "time": on(day), "weakness": weakness, "count": count,
-        "grants": grants,
+        "type": "evidence.measured", "time": on(day), "weakness": weakness, "among": among,
+        "count": count, "grants": grants,
     }  # fmt: skip
+
+
+def _among(among: str, weakness: str, grants: int, *counts: int) -> tuple[Flat, ...]:
+    return tuple(_one(day, each, weakness, grants, among) for day, each in enumerate(counts, 2))
 
 
 class EvidenceWeaker(Plain):
     """
     Of grants that were asked for lately: more than the median of the last week of measurements.
 
+    Of all grants, too, where it is nothing that age brings, and of the log itself.
     That there are more grants makes nothing weaker: their share has to have grown, too. Where there
     were none, nothing was usual.
     """
@@ -79,6 +86,24 @@ class EvidenceWeaker(Plain):
                 hits=0,
             ),
             Example(
+                says="old grants lost what was sealed, and the recent ones did not",
+                facts=(
+                    *_measured(*[0] * 8, weakness="section-lost"),
+                    *_among("all", "section-lost", 5000, *[0] * 7, 5),
+                ),
+                hits=1,
+            ),
+            Example(
+                says="the log has no witnesses any more",
+                facts=_among("log", "no-witnesses", 1, *[0] * 7, 1),
+                hits=1,
+            ),
+            Example(
+                says="the log never had witnesses",
+                facts=_among("log", "no-witnesses", 1, *[1] * 8),
+                hits=0,
+            ),
+            Example(
                 says="each kind by itself",
                 facts=(
                     *_measured(*[0] * 7),
@@ -92,30 +117,33 @@ class EvidenceWeaker(Plain):
 
     def __init__(self, thresholds: Mapping[str, int], surroundings: Surroundings) -> None:
         super().__init__(thresholds, surroundings)
-        #: by kind of weakness: when, how many, and of how many grants
-        self._of: dict[str, deque[tuple[datetime, int, int]]] = {}
+        #: by kind of weakness, and among what: when, how many, and of how many grants
+        self._of: dict[tuple[str, str], deque[tuple[datetime, int, int]]] = {}
 
     def see(self, fact: Fact) -> Iterable[Hit]:
         kind, count, grants = fact.text("weakness"), fact.number("count"), fact.number("grants")
-        before = self._of.setdefault(kind, deque(maxlen=_SAMPLES))
+        among = fact.text("among")
+        before = self._of.setdefault((kind, among), deque(maxlen=_SAMPLES))
         if len(before) == _SAMPLES:
             usual = median_low(each for _, each, _ in before)
             usual_grants = median_low(each for _, _, each in before)
-            if self._has_grown(count, usual) and count * usual_grants > usual * grants:
-                yield self._weaker(fact, kind, count, usual)
+            if self._has_grown(among, count, usual) and count * usual_grants > usual * grants:
+                yield self._weaker(fact, kind, _says(among, count, usual))
         before.append((fact.at, count, grants))
 
-    def _has_grown(self, count: int, usual: int) -> bool:
+    def _has_grown(self, among: str, count: int, usual: int) -> bool:
+        if among == "log":  # it is there or not: no threshold fits
+            return count > usual
         more, percent = self.threshold["more"], self.threshold["percent"]
         return count - usual >= more and 100 * (count - usual) >= percent * usual
 
-    def _weaker(self, fact: Fact, kind: str, count: int, usual: int) -> Hit:
+    def _weaker(self, fact: Fact, kind: str, says: str) -> Hit:
         known = KINDS.get(kind)
         what = known.title if known is not None else kind
         return self.hit(
             fact,
             f"{kind}:{week(fact.at)}",
-            f"{count} recent grants have weak evidence where {usual} were usual: {what} ({kind})",
+            f"{says}: {what} ({kind})",
             severity=known.severity if known is not None else None,
             cases=(),
             subjects=(),
@@ -123,8 +151,8 @@ class EvidenceWeaker(Plain):
 
     def tick(self, now: datetime) -> Iterable[Hit]:
         if self.is_new_day(now):
-            for kind in [kind for kind, of in self._of.items() if of[-1][0] < now - _HORIZON]:
-                del self._of[kind]
+            for each in [each for each, of in self._of.items() if of[-1][0] < now - _HORIZON]:
+                del self._of[each]
         return ()
 
     def silences(self) -> Iterable[Silence]:
@@ -133,3 +161,10 @@ class EvidenceWeaker(Plain):
             yield Silence(
                 rule=self.rule.id, about="weak evidence, by kind", seen=seen, needed=_SAMPLES
             )
+
+
+def _says(among: str, count: int, usual: int) -> str:
+    if among == "log":
+        return "the log itself is weaker than it was"
+    grants = "grants of any age" if among == "all" else "recent grants"
+    return f"{count} {grants} have weak evidence where {usual} were usual"
