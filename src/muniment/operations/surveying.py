@@ -115,7 +115,13 @@ def known(service: Service, kept: Surveyed, lines: Collection[Line]) -> Known:
         lost=frozenset(kept.lost),
         conflicts=_conflicts(service, lines),
         unwatched=_unwatched(service, kept.survey),
+        overdue=_overdue(service, now),
     )
+
+
+def _overdue(service: Service, now: datetime) -> frozenset[str]:
+    campaigns = list(service.registry.campaigns.open.values())
+    return frozenset(each.case for each in campaigns if each.record.due < now)
 
 
 def _unwatched(service: Service, survey: Survey) -> frozenset[str]:

@@ -197,6 +197,8 @@ class Known:
     conflicts: Mapping[str, str] = field(default_factory=dict)
     #: sources whose silence nobody would record
     unwatched: frozenset[str] = frozenset()
+    #: reviews of many that are not closed, though they should be
+    overdue: frozenset[str] = frozenset()
 
 
 # --- judging ----------------------------------------------------------------------------------
@@ -216,6 +218,8 @@ def weaknesses(line: Line, survey: Survey, known: Known) -> list[Weakness]:
 def of_the_log(known: Known) -> list[Weakness]:
     """What is weak about the log itself, whatever stands in it."""
     found = []
+    if known.overdue:
+        found.append("campaign-overdue")
     if known.witnessed is None:
         found.append("no-witnesses")
     if known.stamped is None:

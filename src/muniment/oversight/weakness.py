@@ -205,6 +205,15 @@ _KINDS: Final = (
         severity="low",
     ),
     Kind(
+        id="campaign-overdue",
+        title="a review of many is not closed, and its time is over",
+        meaning="What was to be looked at by then was not, or what was decided is not done yet.",
+        advice="`muniment reviews` says what is left of it, and whose it is: have it decided, "
+        "signed and closed.",
+        severity="medium",
+        about="log",
+    ),
+    Kind(
         id="no-witnesses",
         title="the log has no witnesses",
         meaning="Nobody else remembers it: only its own key vouches for its history.",

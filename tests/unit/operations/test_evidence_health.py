@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from delegations import STAGING, Acting
 
 from muniment.access import records
+from muniment.access.campaigns_seen import OpenCampaign
 from muniment.access.records import Record
 from muniment.errors import NotFound, NotPermitted, TargetUnavailable, Unavailable
 from muniment.evidence.append import Outcome
@@ -652,6 +654,20 @@ async def test_what_is_slight_makes_no_grant_weak(scenario: Scenario) -> None:
     await ended(scenario)
     answer = overall(scenario)
     assert (answer["grants"], answer["weak"], count(scenario, "unsigned-approval")) == (1, 0, 1)
+
+
+async def test_a_review_of_many_that_is_open_past_its_time_is_a_weakness_of_the_log(
+    scenario: Scenario,
+) -> None:
+    opened = OpenCampaign(
+        case="rev_a",
+        at=scenario.service.now(),
+        record=cast("Any", SimpleNamespace(due=scenario.service.now() + DAY)),
+    )
+    scenario.service.registry.campaigns.open["rev_a"] = opened
+    assert "campaign-overdue" not in {each["kind"] for each in overall(scenario)["log"]}
+    scenario.clock.advance(2 * DAY)
+    assert "campaign-overdue" in {each["kind"] for each in overall(scenario)["log"]}
 
 
 async def test_what_old_grants_lost_and_witnesses_that_are_gone_are_found(
