@@ -5,14 +5,15 @@ The first reading of a long log takes a while: it is done in pieces, so that who
 how far it came, and each later look reads only what is new.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from muniment.access import records
+from muniment.access.holding import Concern, Hold
 from muniment.errors import Unavailable
 from muniment.evidence.keys import COMPROMISED
 from muniment.evidence.record import Header
@@ -22,7 +23,8 @@ from muniment.operations.service import Service
 from muniment.operations.surveyed import Surveyed
 from muniment.oversight.health import Doubt, Known, Reach, Survey
 from muniment.oversight.population import Line
-from muniment.oversight.retention import Thing
+from muniment.oversight.retained import holding
+from muniment.oversight.retention import Ruling, Thing
 
 #: entries that are read at once, and those that are read for somebody who waits
 PIECE: Final = 5000
@@ -42,6 +44,8 @@ _SEALED: Final = (
     ("decision:evaluated", "decision"),
     ("approval:given", "note"),
 )
+#: sections, each with what the classes say of it
+_Rulings: TypeAlias = list[tuple[str, Ruling]]
 #: published checkpoints that are gone through for one that somebody put something to
 _MOST_PUBLISHED: Final = 5000
 
@@ -164,34 +168,64 @@ def _document(service: Service, digest: bytes) -> bytes | None:
 
 
 def _conflicts(service: Service, lines: Iterable[Line]) -> dict[str, str]:
-    """By case: which class keeps what another wants gone."""
+    """By case: what keeps something that a class wants gone."""
     if not service.erasures.rules.classes:
         return {}
-    found, known_ = dict[str, str](), dict[tuple[str, str, str], str]()
+    found, known_ = dict[str, str](), dict[tuple[str, str, str], _Rulings]()
+    standing, now = service.erasures.holding.standing(), service.now()
     for line in lines:
         place = (line.resource, line.role, line.environment)
         if place not in known_:
-            known_[place] = _conflict(service, *place)
-        if says := known_[place]:
+            known_[place] = _rulings(service, *place)
+        says = _contradiction(known_[place]) or _held(standing, line, known_[place], now)
+        if says:
             found[line.case] = says
     return found
 
 
-def _conflict(service: Service, resource: str, role: str, environment: str) -> str:
+def _rulings(service: Service, resource: str, role: str, environment: str) -> _Rulings:
+    """What the classes say of each section of a case."""
     defined = service.registry.roles.get((resource, role))
-    for kind, section in _SEALED:
-        ruling = service.erasures.rules.ruling(
-            Thing(
-                kind=kind,
-                section=section,
-                resources=frozenset((resource,)),
-                environments=frozenset((environment,)),
-                data=frozenset((defined.data,)) if defined is not None else frozenset(),
-            )
+    data = frozenset((defined.data,)) if defined is not None else frozenset[str]()
+    things = (
+        Thing(
+            kind=kind,
+            section=section,
+            resources=frozenset((resource,)),
+            environments=frozenset((environment,)),
+            data=data,
         )
+        for kind, section in _SEALED
+    )
+    return [(each.section, service.erasures.rules.ruling(each)) for each in things]
+
+
+def _contradiction(rulings: _Rulings) -> str:
+    for section, ruling in rulings:
         if ruling.conflict:
             return f"`{ruling.kept_by}` keeps its `{section}`, which `{ruling.goes_by}` wants gone"
     return ""
+
+
+def _held(standing: Sequence[Hold], line: Line, rulings: _Rulings, now: datetime) -> str:
+    over = [each for each in rulings if each[1].has_gone(line.closed, now)]
+    if not standing or not over:
+        return ""
+    approved = (each.person for each in line.approved)
+    concern = Concern(
+        cases=frozenset((line.case,)),
+        persons=frozenset((*line.persons, *approved)),
+        resources=frozenset((line.resource,)),
+        begins=line.requested,
+        ends=line.closed,
+    )
+    by = holding(standing, concern)
+    ((section, ruling), *_) = over
+    return (
+        ""
+        if by is None
+        else (f"`{by.id}` holds its `{section}`, which `{ruling.goes_by}` wants gone")
+    )
 
 
 # --- what covers the log ----------------------------------------------------------------------

@@ -131,10 +131,11 @@ _KINDS: Final = (
     ),
     Kind(
         id="retention-conflict",
-        title="rules contradict each other about how long it is kept",
-        meaning="One rule wants it gone, another wants it kept: one of them is broken either way.",
-        advice="Decide which one holds, and change the classes under `[retention]`: `muniment "
-        "retention list` shows both.",
+        title="something keeps what a rule wants gone",
+        meaning="A rule wants it gone, another or a hold wants it kept: one of them is broken "
+        "either way.",
+        advice="Decide which one holds. Change the classes under `[retention]` (`muniment "
+        "retention list` shows both); let two release a hold that is needed no more.",
         severity="medium",
     ),
     Kind(

@@ -20,7 +20,7 @@ from muniment.evidence.append import Outcome
 from muniment.evidence.note import CosigningKey, SigningKey
 from muniment.evidence.store import LOST, Entry, Published, Stamp, entry_of
 from muniment.evidence.witness_policy import WitnessPolicy
-from muniment.operations import findings, health, index_cases, publish, surveying
+from muniment.operations import findings, health, hold, index_cases, publish, surveying
 from muniment.operations.around import Around
 from muniment.operations.detect import Detection, RuleSet
 from muniment.operations.observing import Source
@@ -273,6 +273,26 @@ async def test_rules_that_want_the_same_kept_and_gone_are_found_where_they_apply
         "`pci` keeps its `reason`, which `gdpr` wants gone"
     )
     assert planted(scenario, elsewhere) == set()
+
+
+async def test_what_a_hold_keeps_beyond_its_time_is_found_until_it_is_released(
+    scenario: Scenario,
+) -> None:
+    case, elsewhere = await ended(scenario), await ended(scenario)
+    text = Class(name="gdpr", sections=frozenset(["reason"]), ceiling=30 * DAY)
+    scenario.service.erasures.rules = Rules(classes=(text,))
+    aud, admin = scenario.caller("aud"), scenario.caller("admin")
+    scope = hold.Scope(cases=(case,))
+    placed = await hold.place(scenario.service, aud, scope, "matter 7", "")
+    assert "retention-conflict" not in found(scenario, case)
+    scenario.clock.advance(31 * DAY)
+    assert found(scenario, case)["retention-conflict"] == (
+        f"`{placed.id}` holds its `reason`, which `gdpr` wants gone"
+    )
+    assert "retention-conflict" not in found(scenario, elsewhere)
+    await hold.ask_release(scenario.service, aud, placed.id, "settled")
+    await hold.release(scenario.service, admin, placed.id)
+    assert "retention-conflict" not in found(scenario, case)
 
 
 # --- sources ----------------------------------------------------------------------------------
