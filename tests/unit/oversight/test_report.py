@@ -31,9 +31,20 @@ def entries() -> tuple[bytes, ...]:
     return tuple(YEAR.entries())
 
 
-def read(shown: list[int]) -> tuple[Counting, ProvedExcerpt]:
+@cache
+def headers() -> tuple[Header, ...]:
+    return tuple(map(Header.parse, entries()))
+
+
+@cache
+def leaves_and_note() -> tuple[list[bytes], bytes]:
     leaves = [merkle.leaf_hash(each) for each in entries()]
-    note = sign(Checkpoint(YEAR.key.verifier.name, len(leaves), merkle.root(leaves)), YEAR.key)
+    root = merkle.root(leaves)
+    return leaves, sign(Checkpoint(YEAR.key.verifier.name, len(leaves), root), YEAR.key)
+
+
+def read(shown: list[int]) -> tuple[Counting, ProvedExcerpt]:
+    leaves, note = leaves_and_note()
     data = excerpt.write(
         Heading(checkpoint=note),
         len(leaves),
@@ -46,12 +57,12 @@ def read(shown: list[int]) -> tuple[Counting, ProvedExcerpt]:
 
 def since(days: int) -> int:
     start = YEAR.start + timedelta(days=days)
-    return next(i for i, data in enumerate(entries()) if Header.parse(data).at >= start)
+    return next(i for i, header in enumerate(headers()) if header.at >= start)
 
 
 def stated_before(first: int) -> int:
     """The newest size at which the log says which cases were open."""
-    sizes = [stated_size(Header.parse(entries()[i])) for i in range(first)]
+    sizes = [stated_size(header) for header in headers()[:first]]
     return max(size for size in sizes if size is not None)
 
 
@@ -135,7 +146,8 @@ def test_what_came_before_the_period_need_not_be_shown() -> None:
 
 def test_an_excerpt_that_begins_within_the_period_is_refused() -> None:
     first = since(20) + 1
-    shown = [index for index in cut(20) if index < stated_before(first) or index >= first]
+    before = stated_before(first)
+    shown = [index for index in cut(20) if index < before or index >= first]
     with pytest.raises(LogInvalid, match="within the period"):
         built("soc2", 20, shown)
 
