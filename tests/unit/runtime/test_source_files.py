@@ -16,6 +16,8 @@ from muniment.errors import Unavailable
 from muniment.oversight.event import MAX_RECORD
 from muniment.runtime.sources import found
 from muniment.runtime.sources.file import LINGER, MAX_OPEN, File, Tail
+from muniment.runtime.sources.found import Found, find
+from muniment.runtime.sources.places import FileId
 from muniment.testing.fake_intake import FakeIntake, Lines
 
 
@@ -321,6 +323,32 @@ def test_a_rotation_while_names_are_read_hides_no_file(
 
     monkeypatch.setattr(found, "glob", rotating)
     reading.begin_anew()
+    reading.look()
+    assert reading.lines == [b"one", b"two", b"three"]
+    assert reading.losses == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_copy_that_is_renamed_between_the_look_at_its_folder_and_its_opening_is_known(
+    log: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    write(log, "one", "two")
+    reading.look()
+    copy = log.with_name("app.log.1")
+    shutil.copy(log, copy)
+    later(copy)
+    os.truncate(log, 0)
+    write(log, "three")
+
+    def overtaken(pattern: str) -> dict[FileId, Found]:
+        listed = find(pattern)
+        if copy.exists():
+            copy.rename(log.with_name("app.log.2"))
+        return listed
+
+    monkeypatch.setattr("muniment.runtime.sources.file.find", overtaken)
+    if killed:
+        reading.begin_anew()
     reading.look()
     assert reading.lines == [b"one", b"two", b"three"]
     assert reading.losses == 0

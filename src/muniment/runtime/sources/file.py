@@ -37,6 +37,8 @@ LINGER: Final = 5.0
 MAX_OPEN: Final = 256
 #: a file that is so much older than the newest, in nanoseconds, is closed once it was read
 OLD: Final = 24 * 3600 * 10**9
+#: times in a row that a file is renamed between the look at its folder and its opening
+_RENAMED: Final = 5
 #: seconds between two signs of life of a source that is silent
 SIGN_OF_LIFE: Final = 15.0
 #: a number of fewer says how often a file was rotated, and is no date
@@ -270,6 +272,16 @@ class Tail:
         )
 
     def _opened(self, path: str, id: FileId) -> int | None:
+        """None if it is gone. By another name, if it was renamed since it was listed."""
+        for _ in range(_RENAMED):
+            fd = self._opened_as(path, id)
+            there = None if fd is not None else find(self._pattern).get(id)
+            if there is None:
+                return fd
+            path = there.path
+        return None
+
+    def _opened_as(self, path: str, id: FileId) -> int | None:
         """None if the name leads to another file by now."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
