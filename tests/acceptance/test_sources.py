@@ -86,6 +86,8 @@ def begun(
     return running(READER, str(log), str(database))
 
 
+@pytest.mark.deep
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["rename", "copy"])
 async def test_every_line_comes_once_while_its_file_is_rotated_and_its_reader_killed(
     tmp_path: Path, how: str
