@@ -17,7 +17,7 @@ from muniment.oversight.event import MAX_RECORD
 from muniment.runtime.sources import found
 from muniment.runtime.sources.file import LINGER, MAX_OPEN, File, Tail
 from muniment.runtime.sources.found import Found, find
-from muniment.runtime.sources.places import FileId
+from muniment.runtime.sources.places import FileId, Place
 from muniment.testing.fake_intake import FakeIntake, Lines
 
 
@@ -351,6 +351,33 @@ def test_a_copy_that_is_renamed_between_the_look_at_its_folder_and_its_opening_i
         reading.begin_anew()
     reading.look()
     assert reading.lines == [b"one", b"two", b"three"]
+    assert reading.losses == 0
+
+
+@pytest.mark.parametrize("longer", [False, True])
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_file_that_is_cut_off_while_it_is_read_is_neither_skipped_nor_read_twice(
+    log: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch, *, read_before: bool, longer: bool
+) -> None:
+    write(log, "one")
+    if read_before:
+        reading.look()
+    write(log, "two")
+    copy, moved = log.with_name("app.log.1"), Place.moved
+    new = ["three " + 99 * "x", "four"] if longer else ["3"]
+
+    def overtaken(place: Place, fd: int, at: int) -> Place:
+        if not copy.exists():
+            shutil.copy(log, copy)
+            later(copy)
+            os.truncate(log, 0)
+            write(log, *new)
+        return moved(place, fd, at)
+
+    monkeypatch.setattr(Place, "moved", overtaken)
+    reading.look()
+    reading.look()
+    assert reading.lines == [b"one", b"two", *(line.encode() for line in new)]
     assert reading.losses == 0
 
 

@@ -363,7 +363,11 @@ class Tail:
                 if len(buffer) < MAX_READ and not self._is_over(each):
                     return []
                 records, width = [buffer], len(buffer)
-            each.place = each.place.moved(each.fd, each.place.at + width)
+            before, each.place = each.place, each.place.moved(each.fd, each.place.at + width)
+            if os.pread(each.fd, width, before.at) != buffer[:width] or not before.is_in(each.fd):
+                # cut off while it was read: what the place says may be of what was written since
+                each.place = before
+                return []
             if records:
                 return records
         return []
