@@ -39,6 +39,10 @@ MAX_OPEN: Final = 256
 OLD: Final = 24 * 3600 * 10**9
 #: times in a row that a file is renamed between the look at its folder and its opening
 _RENAMED: Final = 5
+#: looks around, at most, until nothing was moved, copied or cut off during one
+_LOOKS: Final = 8
+#: looks after which what was not found is lost: it may be renamed while names are read
+_SEARCHES: Final = 3
 #: seconds between two signs of life of a source that is silent
 SIGN_OF_LIFE: Final = 15.0
 #: a number of fewer says how often a file was rotated, and is no date
@@ -67,15 +71,44 @@ class _Open:
     fd: int
     reader: Reader
     path: str
-    #: when it was last changed, by its own clock, in nanoseconds
+    #: all that it had when we looked around
+    seen: Place
+    #: its size and its last change, by its own clock, in nanoseconds, before `seen` was read
+    stamp: tuple[int, int]
+    #: its last change after that: what was written since its copy was made is newer than the copy
     changed: int
-    size: int
     #: when it was last seen to have grown, or to be gone, in elapsed seconds
     grew: float
     #: the name is one that was asked for, not what a rotation makes of it
     asked: bool
     #: no name that we look at leads to it any more
     gone: bool = False
+    #: what it had before it was cut off, as long as we look for a copy of that
+    cut: Place | None = None
+
+    @property
+    def size(self) -> int:
+        return self.seen.at
+
+    def is_as_seen(self) -> bool:
+        """Whether it was not cut off since we looked around."""
+        return self.seen.is_in(self.fd)
+
+    def see(self) -> None:
+        had, whole = self.seen, False
+        while not whole:  # it may be cut off at this moment
+            before = os.fstat(self.fd)
+            self.stamp = before.st_size, before.st_mtime_ns
+            self.seen = self.place.moved(self.fd, before.st_size)
+            self.changed = os.fstat(self.fd).st_mtime_ns
+            whole = self.is_as_seen()
+        if self.cut is None and not (had.is_in(self.fd) and self.place.is_in(self.fd)):
+            self.cut = self.place if self.place.at else had
+
+    def begin_anew(self) -> None:
+        self.seen = self.place = Place(self.place.file)
+        self.cut = None
+        self.see()
 
 
 class Tail:
@@ -153,12 +186,12 @@ class Tail:
 
         Raises `Unavailable` for a file that is there and cannot be read.
         """
-        self._look_around()
         records: list[bytes] = []
-        for each in sorted(self._open.values(), key=_in_order):
-            records = self._next(each)
-            if records:
-                break
+        if self._look_around():
+            for each in sorted(self._open.values(), key=_in_order):
+                records = self._next(each)
+                if records:
+                    break
         lost, self._lost = self._lost, False
         cursor = self.cursor
         news = bool(records) or lost or cursor != self._said
@@ -167,9 +200,22 @@ class Tail:
 
     # --- which files there are --------------------------------------------------------------------
 
-    def _look_around(self) -> None:
-        # a file is copied first and cut off then: whoever sees it cut off finds the copy
-        cut = [each for each in self._open.values() if self._is_cut(each)]
+    def _look_around(self) -> bool:
+        """Whether we know of all that is older than the end of any file that we know of."""
+        return any(self._is_settled(last=look >= _SEARCHES) for look in range(1, _LOOKS + 1))
+
+    def _is_settled(self, *, last: bool) -> bool:
+        """
+        Whether nothing was moved, copied or cut off meanwhile: if it was, somebody looks again.
+
+        A file is copied first and cut off then. Whoever sees it cut off, and looks around after
+        that, finds the copy; whoever sees a file, and after that no other, knows what is older.
+        """
+        for each in self._open.values():
+            now = os.fstat(each.fd)
+            if (now.st_size, now.st_mtime_ns) != each.stamp:
+                each.grew = self._elapsed()
+                each.see()
         found = find(self._pattern)
         for id, each in self._open.items():
             there = found.get(id)
@@ -180,66 +226,83 @@ class Tail:
                 each.path, each.asked = there.path, there.asked
         unknown = {id: there for id, there in found.items() if id not in self._open}
         self._find_again(unknown)
-        if self._left:
-            # it may have been cut off after we looked around: now its copy is there
-            unknown |= {
-                id: there for id, there in find(self._pattern).items() if id not in self._open
-            }
-            self._find_again(unknown)
-            self._lost = self._lost or any(place.open for place in self._left)
-            self._left.clear()
+        if self._left and not last:
+            return False
+        self._lost = self._lost or any(place.open for place in self._left)
+        self._left.clear()
+        cut = [each for each in self._open.values() if each.cut is not None]
         for each in cut:
-            self._begin_anew(each, unknown)
+            self._begin_anew(each, unknown, last=last)
+        if any(each.cut is not None for each in cut):
+            return False
         self._close_read()
-        self._meet_all(unknown)
+        met = self._meet_all(unknown)
         self._first = False
+        return not (cut or met)
 
-    def _meet_all(self, unknown: dict[FileId, Found]) -> None:
+    def _meet_all(self, unknown: dict[FileId, Found]) -> bool:
+        """Whether there was something new."""
+        new = False
         for id, there in sorted(unknown.items(), key=lambda item: _in_order(item[1])):
             if id in self._open:
                 continue
             if len(self._open) < MAX_OPEN:
-                self._meet(id, there)
+                new = self._meet(id, there) or new
             elif all(each.place.at >= each.size for each in self._open.values()):
                 raise Unavailable(
                     f"`{self._pattern}` leads to more than {MAX_OPEN} files that were written to "
                     "within a day: divide them among several sources"
                 )
+        return new
 
     def _find_again(self, unknown: dict[FileId, Found]) -> None:
         """By its inode; or by what it has, for it was copied or moved to another disk."""
         left, self._left = self._left, []
         for place in left:
             ways = [place.file, *(id for id in unknown if id != place.file)]
-            for id in ways if place.at else [place.file]:
-                there = unknown.get(id)
-                if there is not None and id not in self._open and there.size >= place.at:
-                    fd = self._opened(there.path, id)
-                    if fd is None:
-                        continue
-                    if not place.at or place.is_in(fd):
-                        self._keep(Place(id, place.at, place.head, place.tail), fd, there)
-                        break
-                    os.close(fd)
-            else:
+            if not any(
+                self._goes_on(place, id, unknown) for id in (ways if place.at else [place.file])
+            ):
                 self._left.append(place)
 
-    def _meet(self, id: FileId, there: Found) -> None:
-        """A file that was not there before."""
-        if there.size == 0 or there.changed <= self._floor:
-            return
+    def _goes_on(
+        self, place: Place, id: FileId, unknown: dict[FileId, Found], had: Place | None = None
+    ) -> bool:
+        """Whether this is the file of a place, or has what that file had; then it is read on."""
+        had = had or place
+        there = unknown.get(id)
+        if there is None or id in self._open or there.size < had.at:
+            return False
         fd = self._opened(there.path, id)
         if fd is None:
-            return
+            return False
+        if not had.is_in(fd):
+            os.close(fd)
+            return False
+        self._copies.pop(id, None)
+        self._keep(replace(place, file=id), fd, there)
+        return True
+
+    def _meet(self, id: FileId, there: Found) -> bool:
+        """Whether this is, or may be, a file that was not there before."""
+        if there.size == 0 or there.changed <= self._floor:
+            return False
+        fd = self._opened(there.path, id)
+        if fd is None:
+            return True
         original = self._original_of(fd, there)
         if original is not None:
             self._copies[id] = original
             os.close(fd)
-            return
+            return False
+        if not all(each.is_as_seen() for each in self._open.values()):
+            os.close(fd)  # it may be the copy of what was cut off since we looked at that
+            return True
         self._copies.pop(id, None)
         self._keep(Place(id), fd, there)
         if self._first and not there.asked:  # it was rotated away before our time
             self._open[id].place = Place(id).moved(fd, there.size)
+        return True
 
     def _original_of(self, fd: int, there: Found) -> FileId | None:
         """
@@ -255,21 +318,22 @@ class Tail:
                 mine, other = (places.window(one, there.size) for one in (fd, each.fd))
                 if mine == other:
                     return id
-            if os.fstat(each.fd).st_size < each.size or not each.place.is_in(each.fd):
-                return id  # cut off since we looked at it: the next look knows more
         return None
 
     def _keep(self, place: Place, fd: int, there: Found) -> None:
-        self._open[place.file] = _Open(
+        kept = _Open(
             place=place,
             fd=fd,
             reader=self._reader(),
             path=there.path,
+            seen=place,
+            stamp=(0, 0),
             changed=there.changed,
-            size=there.size,
             grew=self._elapsed(),
             asked=there.asked,
         )
+        kept.see()
+        self._open[place.file] = kept
 
     def _opened(self, path: str, id: FileId) -> int | None:
         """None if it is gone. By another name, if it was renamed since it was listed."""
@@ -297,40 +361,22 @@ class Tail:
 
     # --- cut off, and gone ------------------------------------------------------------------------
 
-    def _is_cut(self, each: _Open) -> bool:
-        """Whether it has not, any more, what was read of it."""
-        seen = os.fstat(each.fd)
-        same = (seen.st_size, seen.st_mtime_ns) == (each.size, each.changed)
-        if not same:
-            each.grew = self._elapsed()
-        each.size, each.changed = seen.st_size, seen.st_mtime_ns
-        at = each.place.at
-        return not same and at > 0 and (each.size < at or not each.place.is_in(each.fd))
-
-    def _begin_anew(self, each: _Open, unknown: dict[FileId, Found]) -> None:
+    def _begin_anew(self, each: _Open, unknown: dict[FileId, Found], *, last: bool) -> None:
         """It was cut off: what of it was not read is in its copy, or lost."""
-        place = each.place
-        each.place = Place(place.file)
-        for id, there in unknown.items():
-            if id in self._open or there.size < place.at:
-                continue
-            fd = self._opened(there.path, id)
-            if fd is None:
-                continue
-            if place.is_in(fd):
-                self._copies.pop(id, None)
-                self._keep(Place(id, place.at, place.head, place.tail), fd, there)
+        if not any(self._goes_on(each.place, id, unknown, each.cut) for id in unknown):
+            if not last:
                 return
-            os.close(fd)
-        _log.warning("`%s` was cut off, and there is no copy of it", each.path)
-        self._lost = True
+            _log.warning("`%s` was cut off, and there is no copy of it", each.path)
+            self._lost = True
+        each.begin_anew()
 
     def _close_read(self) -> None:
         """Files that nobody writes to any more, once all of them was read."""
         newest = self._newest
         for id, each in list(self._open.items()):
             old = each.changed < newest - OLD
-            if each.place.at < each.size or not (old or (each.gone and self._is_quiet(each))):
+            read = each.cut is None and each.place.at >= each.size
+            if not read or not (old or (each.gone and self._is_quiet(each))):
                 continue
             os.close(self._open.pop(id).fd)
             if not each.gone:
@@ -364,8 +410,7 @@ class Tail:
                     return []
                 records, width = [buffer], len(buffer)
             before, each.place = each.place, each.place.moved(each.fd, each.place.at + width)
-            if os.pread(each.fd, width, before.at) != buffer[:width] or not before.is_in(each.fd):
-                # cut off while it was read: what the place says may be of what was written since
+            if not each.is_as_seen():  # what was read, or its place, may be of what came after
                 each.place = before
                 return []
             if records:

@@ -33,14 +33,13 @@ class Place:
 
     def is_in(self, fd: int) -> bool:
         """Whether this file has, up to there, what was read."""
-        return digests(fd, self.at) == (self.head, self.tail)
+        return not self.at or (bool(self.head) and digests(fd, self.at) == (self.head, self.tail))
 
 
 def digests(fd: int, at: int) -> tuple[str, str]:
-    """Of what lies at the beginning of the first `at` bytes, and at their end."""
+    """Of what lies at the beginning of the first `at` bytes, and at their end; empty for fewer."""
     width = min(WINDOW, at)
     head, tail = os.pread(fd, width, 0), os.pread(fd, width, at - width)
-    # a file that is too short has other bytes, whatever they are
     return (_digest(head), _digest(tail)) if at and len(tail) == width else ("", "")
 
 
