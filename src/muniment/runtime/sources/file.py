@@ -95,17 +95,20 @@ class _Open:
         return self.seen.is_in(self.fd)
 
     def see(self) -> None:
-        had, whole = self.seen, False
-        while not whole:  # it may be cut off at this moment
+        """What it has now; and whether it still has what it had."""
+        had = self.seen
+        for _ in range(_LOOKS):  # it may be cut off at this moment
             before = os.fstat(self.fd)
             self.stamp = before.st_size, before.st_mtime_ns
             self.seen = self.place.moved(self.fd, before.st_size)
             self.changed = os.fstat(self.fd).st_mtime_ns
-            whole = self.is_as_seen()
+            if self.is_as_seen():
+                break
         if self.cut is None and not (had.is_in(self.fd) and self.place.is_in(self.fd)):
             self.cut = self.place if self.place.at else had
 
     def begin_anew(self) -> None:
+        """At its beginning: what it had is read elsewhere, or lost."""
         self.seen = self.place = Place(self.place.file)
         self.cut = None
         self.see()
@@ -225,6 +228,7 @@ class Tail:
             if there is not None:
                 each.path, each.asked = there.path, there.asked
         unknown = {id: there for id, there in found.items() if id not in self._open}
+        began = bool(self._left)
         self._find_again(unknown)
         if self._left and not last:
             return False
@@ -238,7 +242,7 @@ class Tail:
         self._close_read()
         met = self._meet_all(unknown)
         self._first = False
-        return not (cut or met)
+        return not (began or cut or met)
 
     def _meet_all(self, unknown: dict[FileId, Found]) -> bool:
         """Whether there was something new."""
