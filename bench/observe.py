@@ -306,17 +306,15 @@ async def _served(bench: Bench, lines: Path, count: int) -> dict[str, float]:
     settings = installation.folder / "muniment.toml"
     settings.write_text(settings.read_text("utf-8") + _SECTION.format(path=grows), "utf-8")
     with installation.served() as service, lines.open("rb") as source, grows.open("wb") as file:
-        async with await load.Client.to(service.port, {}) as client:
-            await client.get("/healthz")
-            idle = await _asked(client, asyncio.sleep(bench.sizes.seconds))
-            pacing = asyncio.ensure_future(_pace(source, file, bench.sizes.seconds))
-            paced = await _asked(client, pacing)
-            await _kept(service.port, pacing.result())
-            began = time.perf_counter()
-            await asyncio.to_thread(shutil.copyfileobj, source, file)
-            file.flush()
-            flood = await _asked(client, _kept(service.port, count))
-            seconds = time.perf_counter() - began
+        idle = await _asked(service.port, asyncio.sleep(bench.sizes.seconds))
+        pacing = asyncio.ensure_future(_pace(source, file, bench.sizes.seconds))
+        paced = await _asked(service.port, pacing)
+        await _kept(service.port, pacing.result())
+        began = time.perf_counter()
+        await asyncio.to_thread(shutil.copyfileobj, source, file)
+        file.flush()
+        flood = await _asked(service.port, _kept(service.port, count))
+        seconds = time.perf_counter() - began
     return {
         "rate": (count - pacing.result()) / seconds,
         "p99 idle": percentile(idle, 0.99),
@@ -349,14 +347,16 @@ def _told(port: int) -> int:
     return int(found[1]) if found else 0
 
 
-async def _asked(client: load.Client, work: Awaitable[object]) -> list[float]:
+async def _asked(port: int, work: Awaitable[object]) -> list[float]:
     """How long each of many requests took, in milliseconds, until this was done."""
     doing, taken = asyncio.ensure_future(work), list[float]()
-    while not doing.done():
-        began = time.perf_counter()
+    async with await load.Client.to(port, {}) as client:
         await client.get("/healthz")
-        taken.append((time.perf_counter() - began) * _MS)
-        await asyncio.sleep(_ASKED_EVERY)
+        while not doing.done():
+            began = time.perf_counter()
+            await client.get("/healthz")
+            taken.append((time.perf_counter() - began) * _MS)
+            await asyncio.sleep(_ASKED_EVERY)
     await doing
     return taken
 
