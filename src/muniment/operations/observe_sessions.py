@@ -8,6 +8,7 @@ whoever is shown those events can check that they are the ones.
 import base64
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -51,15 +52,26 @@ async def record_sessions(service: Service, store: EventStore, grant: str) -> bo
 
 def sessions_of(store: EventStore, grant: str) -> list[SessionSeen]:
     """What sources say of the sessions of a grant, also of those that go on."""
-    return assemble(_events(store, grant))
+    events = _Events(store, grant)
+    return [replace(each, cut=events.cut) for each in assemble(events)]
 
 
-def _events(store: EventStore, grant: str) -> Iterator[Kept]:
-    """In little memory: each is looked at, and let go."""
-    row, left = 0, MOST_EVENTS
-    while left and (some := store.of_grant(grant, after=row, limit=min(EVENTS, left))):
-        yield from some
-        row, left = some[-1].row, left - len(some)
+class _Events:
+    """The first of a grant, in little memory: each is looked at, and let go."""
+
+    def __init__(self, store: EventStore, grant: str) -> None:
+        self._store, self._grant = store, grant
+        #: there are more than were looked at
+        self.cut = False
+
+    def __iter__(self) -> Iterator[Kept]:
+        row, left = 0, MOST_EVENTS
+        while some := self._store.of_grant(self._grant, after=row, limit=min(EVENTS, left) or 1):
+            if not left:
+                self.cut = True
+                return
+            yield from some
+            row, left = some[-1].row, left - len(some)
 
 
 def _unrecorded(
@@ -182,6 +194,7 @@ def _told(session: SessionSeen) -> dict[str, Any]:
     return {
         "account": session.account,
         "clients": list(session.clients[:100]),
+        "cut": session.cut,
         "events": list(_ranges(session.numbers)),
         "killed": session.killed,
         "session": session.session,

@@ -192,6 +192,7 @@ def _overview(service: Service) -> dict[str, Any]:
         "for_ever": goes[""],
         "holds": len(service.erasures.holding.standing()),
         "two_people_above": rules.two_people_above,
+        "two_people_above_events": rules.two_people_above_events,
         "automatic": rules.automatic,
         "every": None if rules.every is None else int(rules.every.total_seconds()),
         **summary(found),

@@ -47,6 +47,8 @@ class SessionSeen:
     failed: int
     #: numbers of its events in the source
     numbers: tuple[int, ...]
+    #: its grant has more events than were looked at, of which some may be its own
+    cut: bool = False
 
     @property
     def is_over(self) -> bool:

@@ -63,13 +63,17 @@ def test_the_classes_are_told_with_what_they_come_to(
         "kinds": [], "sections": ["reason"], "resources": [], "environments": [], "data": [],
         "sources": [], "covers": 12,
     }  # fmt: skip
-    answer = {**PLAN, "classes": [each], "sections": 40, "for_ever": 28}
+    answer = {
+        **PLAN, "classes": [each], "sections": 40, "for_ever": 28, "two_people_above": 100,
+        "two_people_above_events": 10_000,
+    }  # fmt: skip
     service.on("GET", "/v1/retention", answer)
     assert run(["retention", "list"]) == 0
     said = capsys.readouterr().out
     for words in ("text", "400d", "sections reason", "12", "conflict: `sox` keeps 9", "for ever"):
         assert words in said
     assert "has come to its end: 2 sections, 1 batch of events" in said
+    assert "up to 100 sections and batches of events at once, and up to 10,000 events" in said
 
 
 def test_without_a_service_the_presets_say_where_they_are_from(

@@ -340,6 +340,7 @@ async def test_a_session_is_recorded_once_it_is_over_and_the_log_has_its_events(
     assert told == {
         "account": account,
         "clients": ["192.0.2.7"],
+        "cut": False,
         "events": [[0, 2]],
         "killed": False,
         "session": "s1",

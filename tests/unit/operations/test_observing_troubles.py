@@ -13,7 +13,7 @@ import pytest
 from muniment.access import records
 from muniment.errors import LogUnavailable, Unavailable
 from muniment.evidence import event_batch
-from muniment.operations import around, detect, findings, observe
+from muniment.operations import around, detect, findings, observe, observe_sessions
 from muniment.operations.around import Around
 from muniment.operations.detect import Detection, RuleSet
 from muniment.operations.grant_windows import GrantWindows
@@ -567,3 +567,15 @@ async def test_a_story_says_that_there_is_more_than_was_looked_at(watched: Scena
     assert observed(watched.service, watched.read(picked))["cut"]
     (session,) = sessions_of(stored(watched), picked.case.id)
     assert len(session.numbers) == MOST_EVENTS + 1
+
+
+async def test_the_record_of_a_session_says_that_its_grant_has_more_events(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe_sessions, "MOST_EVENTS", 4)
+    monkeypatch.setattr(observe_sessions, "EVENTS", 3)
+    picked = await watched.granted()
+    for count, cut in ((4, False), (1, True)):
+        await take(watched, *[said(watched, "statement", account_of(picked))] * count)
+        (session,) = sessions_of(stored(watched), picked.case.id)
+        assert (len(session.numbers), session.cut) == (4, cut)

@@ -87,6 +87,10 @@ def _totals(found: dict[str, Any]) -> Iterator[str]:
     if "sections" in found:
         kept = screen.counted(found["sections"], "sealed section")
         yield f"{kept} kept, {found['for_ever']} of them and of events for ever"
+        yield (
+            f"one person erases up to {found['two_people_above']:,} sections and batches of events "
+            f"at once, and up to {found['two_people_above_events']:,} events; more takes two"
+        )
     for each in found["conflicts"]:
         yield screen.paint(
             f"conflict: `{each['kept_by']}` keeps {each['count']} for longer than "
