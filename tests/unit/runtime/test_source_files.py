@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from glob import glob
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -379,6 +380,43 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_neither_skipped_nor_read_twi
     reading.look()
     assert reading.lines == [b"one", b"two", *(line.encode() for line in new)]
     assert reading.losses == 0
+
+
+def test_a_name_that_leads_to_nothing_costs_no_other_file(
+    log: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ghost = Found(str(log.with_name("app.log.1")), size=7, changed=1, asked=False)
+    monkeypatch.setattr(
+        "muniment.runtime.sources.file.find", lambda pattern: {(0, 0): ghost, **find(pattern)}
+    )
+    write(log, "one")
+    assert reading.look() == [b"one"]
+    assert reading.losses == 0
+
+
+def test_a_file_that_is_shorter_than_it_says_costs_no_other(
+    log: Path, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of `/sys` are."""
+    write(odd := log.with_name("app.log.1"), "odd")
+    inode, fstat = odd.stat().st_ino, os.fstat
+
+    def said(fd: int) -> object:
+        seen = fstat(fd)
+        more = 4096 if seen.st_ino == inode else 0
+        return SimpleNamespace(
+            st_dev=seen.st_dev,
+            st_ino=seen.st_ino,
+            st_size=seen.st_size + more,
+            st_mtime_ns=seen.st_mtime_ns,
+        )
+
+    reading.look()
+    write(odd, "odd")
+    monkeypatch.setattr(os, "fstat", said)
+    reading.begin_anew()
+    write(log, "one")
+    assert reading.look() == [b"one"]
 
 
 def test_an_inode_that_is_used_again_is_another_file(log: Path, reading: Reading) -> None:

@@ -104,6 +104,8 @@ class _Open:
             self.changed = os.fstat(self.fd).st_mtime_ns
             if self.is_as_seen():
                 break
+        else:
+            self.seen = Place(self.place.file)  # it never has what it says: nothing is read of it
         if self.cut is None and not (had.is_in(self.fd) and self.place.is_in(self.fd)):
             self.cut = self.place if self.place.at else had
 
@@ -240,18 +242,18 @@ class Tail:
         if any(each.cut is not None for each in cut):
             return False
         self._close_read()
-        met = self._meet_all(unknown)
+        met = self._meet_all(unknown, last=last)
         self._first = False
         return not (began or cut or met)
 
-    def _meet_all(self, unknown: dict[FileId, Found]) -> bool:
+    def _meet_all(self, unknown: dict[FileId, Found], *, last: bool) -> bool:
         """Whether there was something new."""
         new = False
         for id, there in sorted(unknown.items(), key=lambda item: _in_order(item[1])):
             if id in self._open:
                 continue
             if len(self._open) < MAX_OPEN:
-                new = self._meet(id, there) or new
+                new = self._meet(id, there, last=last) or new
             elif all(each.place.at >= each.size for each in self._open.values()):
                 raise Unavailable(
                     f"`{self._pattern}` leads to more than {MAX_OPEN} files that were written to "
@@ -287,13 +289,13 @@ class Tail:
         self._keep(replace(place, file=id), fd, there)
         return True
 
-    def _meet(self, id: FileId, there: Found) -> bool:
+    def _meet(self, id: FileId, there: Found, *, last: bool) -> bool:
         """Whether this is, or may be, a file that was not there before."""
         if there.size == 0 or there.changed <= self._floor:
             return False
         fd = self._opened(there.path, id)
         if fd is None:
-            return True
+            return not last
         original = self._original_of(fd, there)
         if original is not None:
             self._copies[id] = original
