@@ -119,6 +119,9 @@ def test_no_findings_are_said_to_be_none(
     service.on("GET", "/v1/findings", {"findings": [], "next": None, "names": {}})
     assert run(["findings", "--all"]) == 0
     assert capsys.readouterr().out == "no findings\n"
+    service.on("GET", "/v1/findings", {"findings": [], "next": None, "names": {}})
+    assert run(["findings", "--rule", "use-witout-grant"]) == 0
+    assert "muniment detect --list" in capsys.readouterr().out
 
 
 def test_a_finding_is_shown_with_names_and_without_what_would_steer_a_terminal(

@@ -63,6 +63,33 @@ def test_check_warns_of_classes_that_keep_nothing_that_there_is(
     ]
 
 
+_SOURCES = """
+[sources.heard]
+kind = "file"
+reader = "postgresql-json"
+path = "orders.json"
+heartbeat = "5m"
+[sources.unheard]
+kind = "file"
+reader = "postgresql-json"
+path = "other.json"
+"""
+
+
+def test_check_warns_of_a_source_whose_silence_nobody_would_notice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "conf"
+    assert run(["init", str(folder)]) == 0
+    with (folder / "muniment.toml").open("a", encoding="utf-8") as settings:
+        settings.write(_SOURCES)
+    capsys.readouterr()
+    assert run(["check", "--dir", str(folder), "--json"]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    (found,) = [each for each in warnings if each.startswith("sources")]
+    assert found.startswith("sources.unheard: no `heartbeat`")
+
+
 _CAMPAIGN = """
 [people.lead]
 groups = ["team-leads"]

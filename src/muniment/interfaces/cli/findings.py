@@ -60,6 +60,8 @@ def findings_command(
     def lines() -> Iterator[str]:
         if not answer["findings"]:
             yield "no findings"
+            if wanted["rule"]:
+                yield screen.faint("which rules there are:  muniment detect --list")
             return
         yield from screen.table(
             ("FINDING", "STATE", "SEVERITY", "RULE", "WHERE", "FOUND", "WITH"),

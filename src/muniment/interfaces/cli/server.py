@@ -143,6 +143,7 @@ def _warnings(settings: Any) -> list[str]:
     return [
         *(["server.public_url is not set: notices hold no link"] if unlinked else []),
         *_undeclared(settings),
+        *_unheard(settings),
         *_unprepared(settings),
         *_kept_of_nothing(settings),
         *_reviews_of_nothing(settings),
@@ -155,6 +156,15 @@ def _undeclared(settings: Any) -> list[str]:
         "any other account is found"
         for name, source in settings.sources.items()
         if source.resource and not source.standing_accounts
+    ]
+
+
+def _unheard(settings: Any) -> list[str]:
+    return [
+        f"sources.{name}: no `heartbeat`: say how long it may be silent, so that it is recorded "
+        "when nothing comes any more"
+        for name, source in settings.sources.items()
+        if source.kind != "webhook" and source.heartbeat is None
     ]
 
 
