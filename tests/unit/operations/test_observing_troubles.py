@@ -569,7 +569,7 @@ async def test_a_story_says_that_there_is_more_than_was_looked_at(watched: Scena
     assert len(session.numbers) == MOST_EVENTS + 1
 
 
-async def test_the_record_of_a_session_says_that_its_grant_has_more_events(
+async def test_a_session_is_told_with_whether_its_grant_has_more_events_than_were_looked_at(
     watched: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observe_sessions, "MOST_EVENTS", 4)
