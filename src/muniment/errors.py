@@ -28,7 +28,8 @@ A denial, an unmet rule and a person's refusal are *results*: they are recorded,
         ├── Stale                  a decision was made on heads that have moved; evaluate again
         ├── ClockUnsteady          the wall clock moved: nothing is granted until somebody vouches
         ├── DiskFull               below the reserve only ends and outcomes may append
-        └── TargetUnavailable      a target did not answer, or answered that it cannot
+        ├── TargetUnavailable      a target did not answer, or answered that it cannot
+        └── OrderLate              a target answered that our order came after its deadline
 """
 
 
@@ -145,3 +146,7 @@ class DiskFull(Unavailable):
 
 class TargetUnavailable(Unavailable):
     """the target did not answer"""
+
+
+class OrderLate(Unavailable):
+    """the order reached its target after its deadline, and the target did nothing"""

@@ -145,9 +145,9 @@ class Connector(Protocol):
     """
     One kind of target. Implementations are found by entry point `muniment.connectors`.
 
-    Every method may raise `TargetUnavailable`, whose text holds no secret. Every method is safe to
-    call again after it failed half-way or was cancelled. One instance serves one resource and may
-    be called by many grants at once.
+    Every method may raise `TargetUnavailable`, and one that gives an order `OrderLate`; their texts
+    hold no secret. Every method is safe to call again after it failed half-way or was cancelled.
+    One instance serves one resource and may be called by many grants at once.
     """
 
     #: name in the configuration: `connector = "postgresql"`

@@ -28,6 +28,7 @@ from acceptance.several_nodes import (
     Cluster,
     Node,
 )
+from muniment.evidence import moment
 from muniment.runtime import clock
 
 #: one of so many people asks another node each time
@@ -213,7 +214,9 @@ class _Client:
         picked = self._pick_up(story)
         if picked is None:
             return
-        session = self._use(picked)
+        session = self._use(story, picked)
+        if session is None:
+            return
         if expires:
             self.load.watch(session, story)
             return
@@ -260,17 +263,23 @@ class _Client:
             assert time.monotonic() < deadline, f"no pick-up: {said}"
             time.sleep(AGAIN)
 
-    def _use(self, credential: dict[str, Any]) -> Session:
+    def _use(self, story: Story, credential: dict[str, Any]) -> Session | None:
+        """None where the window ended on the way to the target."""
         connection = credential["connection"]
-        session = psycopg.connect(
-            host=connection["host"],
-            port=connection["port"],
-            dbname=connection["database"],
-            user=credential["account"],
-            password=credential["secret"],
-            autocommit=True,
-        )
-        session.execute("SELECT 1")
+        try:
+            session = psycopg.connect(
+                host=connection["host"],
+                port=connection["port"],
+                dbname=connection["database"],
+                user=credential["account"],
+                password=credential["secret"],
+                autocommit=True,
+            )
+            session.execute("SELECT 1")
+        except psycopg.OperationalError:
+            if clock.now() < moment.parse(story.until):
+                raise
+            return None
         return session
 
     def _end(self, story: Story) -> None:

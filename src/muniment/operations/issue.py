@@ -23,6 +23,7 @@ from muniment.errors import (
     Conflict,
     LogUnavailable,
     MunimentError,
+    OrderLate,
     TargetUnavailable,
     Unavailable,
 )
@@ -68,7 +69,8 @@ async def pick_up(
 
     Goes on to its end also if whoever asked has gone away. Raises `NotFound`, `Conflict` when there
     is nothing to pick up, `TooMany` above the quota, `TargetUnavailable` when the target did not do
-    it, `LogUnavailable` when it could not be recorded: in all of them nothing is handed out.
+    it, `OrderLate` when it was asked too late, `LogUnavailable` when it could not be recorded: in
+    all of them nothing is handed out.
     """
     if key is not None and answered(service, caller, "pick-up", key) is not None:
         raise Conflict(_ANSWERED)
@@ -288,9 +290,9 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
         issued = await asyncio.wait_for(connector.issue(order), timeout)
     except (TimeoutError, MunimentError) as error:
         # Crash from step 4 to here: the order is open in the log, and the worker undoes it.
-        reason = "timeout" if isinstance(error, TimeoutError) else "target-unavailable"
+        reason, kind = _why_not(error)
         await _record_failure(service, case.id, reason, ours)
-        raise TargetUnavailable(
+        raise kind(
             f"the target did not make the credential: {_in_words(error)}; nothing was handed out "
             "and no approval used up; pick up again shortly"
         ) from error
@@ -321,6 +323,8 @@ async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrde
     if not appended.entries:
         await _take_back(connector, case.id)
         raise Conflict("access ended while the credential was being made")
+    if service.log.clock.due() >= (after.until or order.until):
+        raise Conflict("the window of this grant is over; ask anew")  # its record took so long
     entry = appended.entries[-1]
     return PickedUp(
         case=after,
@@ -376,6 +380,13 @@ def _configured(service: Service) -> Mapping[str, Any]:
 def _waits_for(state: AccessCase) -> bool:
     """Whether the outcome of an order is still to be recorded: not once access has ended."""
     return state.order_open and state.state in LIVE
+
+
+def _why_not(error: Exception) -> tuple[str, type[Unavailable]]:
+    """What is recorded of a failed order, and as what it is told: whether it is the target's."""
+    if isinstance(error, OrderLate):
+        return "late", OrderLate
+    return "timeout" if isinstance(error, TimeoutError) else "target-unavailable", TargetUnavailable
 
 
 def _in_words(error: Exception) -> str:

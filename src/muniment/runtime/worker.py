@@ -41,8 +41,6 @@ CONCURRENCY = 32
 #: how many of them may wait for others' servers to take a notice, and for one of these: ends come
 #: first, and a server that does not answer holds up no other
 TELLING, TELLING_ONE = 12, 4
-#: the longest that the worker sleeps without anything being due
-REST = 1.0
 #: seconds between attempts on one case: doubled each time, for ever, at most the second
 FIRST_WAIT, LONGEST_WAIT = 0.25, 300.0
 #: what one thing that lost its ground does not let end keeps no other waiting longer than this
@@ -51,6 +49,8 @@ MOST_DUE = 10_000
 #: how long an end that somebody asked another node for is left to that node
 LEFT_TO_OTHERS = timedelta(seconds=2)
 SWEEP_EVERY = timedelta(minutes=1)
+#: seconds between two looks for notices that rest here and were settled elsewhere
+FORGETTING_EVERY = 1.0
 POLL_EVERY = timedelta(seconds=30)
 #: begins the names of work that asks a provider for signals
 POLL = "poll/"
@@ -74,6 +74,9 @@ class Worker:
     unread_grace: timedelta = timedelta(0)
     #: seconds between two looks at least: where they are questions to a database that many ask
     apart: float = 0.0
+    #: the longest that it sleeps without anything being due, in seconds: what other nodes leave
+    #: undone is seen at the next look
+    rest: float = 1.0
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     #: how many pieces of work were begun, ever
     _begun: int = 0
@@ -300,7 +303,7 @@ class Worker:
         """What has nothing due any more, whoever settled it: it comes due again without a wait."""
         self._forget_unless_due(callbacks=False)
         if self._looked_at >= self._next_forgetting:  # none of them comes due a second time
-            self._next_forgetting = self._looked_at + REST
+            self._next_forgetting = self._looked_at + FORGETTING_EVERY
             self._forget_unless_due(callbacks=True)
 
     def _forget_unless_due(self, *, callbacks: bool) -> None:
@@ -335,12 +338,12 @@ class Worker:
 
     def _longest_rest(self) -> float:
         if len(self._running) >= CONCURRENCY:
-            return REST
+            return self.rest
         try:
             wait = self.next_look()
         except MunimentError:  # the database cannot be read; `tick` says so
             wait = None
-        return REST if wait is None else max(min(REST, wait), 0.001)
+        return self.rest if wait is None else max(min(self.rest, wait), 0.001)
 
     async def _housekeeping(self) -> None:
         # a log in trouble may have persisted more than we know: then the lists are ahead of us

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from muniment.errors import ConfigInvalid, Malformed, TargetUnavailable
+from muniment.errors import ConfigInvalid, Malformed, OrderLate, TargetUnavailable
 from muniment.ports import Connector, GrantOrder, Issued
 
 _WINDOW = timedelta(minutes=5)
@@ -158,7 +158,7 @@ class ConnectorContract:
         self, under_test: ConnectorUnderTest, connector: Connector
     ) -> None:
         late = new_order(under_test, await connector.now(), deadline=timedelta(seconds=-1))
-        with pytest.raises(TargetUnavailable):
+        with pytest.raises(OrderLate):
             await connector.issue(late)
         assert await under_test.accounts(late.grant) == 0
 
@@ -171,7 +171,7 @@ class ConnectorContract:
         await under_test.pass_time(0.7)
         assert not issuing.done()
         await under_test.resume()
-        with pytest.raises(TargetUnavailable):
+        with pytest.raises(OrderLate):
             await issuing
         assert await under_test.accounts(order.grant) == 0
 
@@ -194,7 +194,7 @@ class ConnectorContract:
     ) -> None:
         await connector.issue(order)
         late = await connector.now() - timedelta(seconds=1)
-        with contextlib.suppress(TargetUnavailable):
+        with contextlib.suppress(OrderLate):
             assert await connector.extend(order.grant, order.until + _WINDOW, late) is None
         assert await self._expiry(connector, order.grant) in {order.until, None}
         await connector.revoke(order.grant)

@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import Any, ClassVar
 
 from muniment.access.records import Capabilities, EndpointView
-from muniment.errors import ConfigInvalid, Malformed, TargetUnavailable
+from muniment.errors import ConfigInvalid, Malformed, OrderLate, TargetUnavailable
 from muniment.ports import (
     Account,
     Activity,
@@ -351,7 +351,7 @@ class FakeConnector:
 
     def _in_time(self, deadline: datetime) -> None:
         if self.target.now() > deadline:
-            raise TargetUnavailable("`fake`: the order came after its deadline")
+            raise OrderLate("`fake`: the order came after its deadline")
 
     def _account(self, grant: str) -> str:
         if not self._grant_of(grant):

@@ -3,6 +3,7 @@
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, disallow-incomplete-defs=False
 # a fixture says what it is by its name
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -291,6 +292,23 @@ async def test_a_repeated_pick_up_with_the_same_key_is_told_to_pick_up_anew(api)
     path, key = f"/v1/cases/{case}/credential", {"Idempotency-Key": "k"}
     assert (await api.post("ana", path, **key)).status_code == 200
     assert "pick up anew" in problem(await api.post("ana", path, **key), 409)["detail"]
+
+
+async def test_whose_fault_it_is_that_no_credential_was_made_shows_in_the_status(api):
+    case = (await api.asked())["task"]["id"]
+    await api.post("bo", f"/v1/cases/{case}/approval")
+    path, target = f"/v1/cases/{case}/credential", api.scenario.target()
+    target.fail("issue")
+    problem(await api.post("ana", path), 502)
+    await api.scenario.advance(timedelta(minutes=1))
+    order = target.hold("issue")
+    asking = asyncio.create_task(api.post("ana", path))
+    await order.reached.wait()
+    api.scenario.clock.advance(api.scenario.service.limits.order_timeout * 2)
+    order.release()
+    late = await asking
+    assert "pick up again" in problem(late, 503)["detail"]
+    assert late.headers["retry-after"]
 
 
 async def test_more_access_is_asked_for_beside_a_grant_that_stands_and_once_for_each_key(api):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from muniment.access import records
-from muniment.errors import Conflict, LogUnavailable, NotFound, TargetUnavailable
+from muniment.errors import Conflict, LogUnavailable, NotFound, OrderLate, TargetUnavailable
 from muniment.evidence.checkpoint import open_checkpoint
 from muniment.evidence.merkle import leaf_hash, verify_inclusion
 from muniment.operations import end
@@ -85,6 +85,27 @@ async def test_nothing_is_picked_up_once_the_window_is_over(scenario: Scenario) 
     scenario.clock.advance(30 * MINUTE)  # the worker has not come yet
     with pytest.raises(Conflict, match="window of this grant is over"):
         await scenario.pick_up("ana", picked)
+
+
+async def test_a_credential_whose_window_ended_while_it_was_made_is_not_handed_out(
+    scenario: Scenario,
+) -> None:
+    asked = await scenario.ask("ana", "orders-staging/readwrite", seconds=600)
+    made = scenario.target("orders-staging").hold("issued")
+    task = asyncio.create_task(scenario.pick_up("ana", asked))
+    await made.reached.wait()
+    scenario.clock.advance(timedelta(seconds=600))  # the worker has not come yet
+    made.release()
+    with pytest.raises(Conflict, match="window of this grant is over"):
+        await task
+    await scenario.advance(MINUTE)
+    assert scenario.read(asked).closed
+    assert scenario.kinds(asked)[-4:] == [
+        "credential:issued",
+        "grant:expired",
+        "removal:verified",
+        "case:closed",
+    ]
 
 
 async def test_of_two_pick_ups_at_once_one_is_answered(scenario: Scenario) -> None:
@@ -365,9 +386,12 @@ async def test_a_late_order_is_refused_by_the_target_itself(scenario: Scenario) 
     await hold.reached.wait()
     scenario.clock.advance(scenario.service.limits.order_timeout + timedelta(milliseconds=1))
     hold.release()
-    with pytest.raises(TargetUnavailable, match="after its deadline"):
+    with pytest.raises(OrderLate, match="after its deadline"):
         await task
     assert target.accounts == {}
+    assert scenario.last(asked, records.CredentialFailed).reason == "late"
+    await scenario.advance(MINUTE)
+    assert scenario.read(asked).state == "approved"
 
 
 async def test_the_deadline_is_in_the_targets_own_clock(scenario: Scenario) -> None:

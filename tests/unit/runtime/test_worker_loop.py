@@ -62,7 +62,7 @@ async def test_it_rests_until_the_next_moment_and_never_spins(scenario: Scenario
     worker = scenario.worker
     await scenario.work()
     assert worker.next_look() is None
-    assert worker._longest_rest() == module.REST
+    assert worker._longest_rest() == worker.rest
     picked = await scenario.granted(seconds=600)
     assert worker.next_look() == 600
     scenario.target().down = True
@@ -118,7 +118,7 @@ async def test_more_is_due_than_is_worked_on_at_once(
     working = asyncio.create_task(scenario.work())
     await hold.reached.wait()
     assert len(scenario.worker._running) <= 2
-    assert scenario.worker._longest_rest() <= module.REST
+    assert scenario.worker._longest_rest() <= scenario.worker.rest
     hold.release()
     await working
     assert all(scenario.read(each).closed for each in picked)

@@ -14,7 +14,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from muniment.connectors.postgresql.settings import Endpoint, Settings
-from muniment.errors import TargetUnavailable
+from muniment.connectors.postgresql.statements import LATE
+from muniment.errors import OrderLate, TargetUnavailable
 from muniment.ports import Secret
 
 #: orders and revocations at work on one endpoint at once; the others wait for their turn
@@ -207,12 +208,14 @@ class Links:
 
     @contextmanager
     def _told(self, endpoint: Endpoint) -> Iterator[None]:
-        """Turns every failure into `TargetUnavailable` that names the endpoint, and no secret."""
+        """Turns every failure into an error of ours that names the endpoint, and no secret."""
         try:
             yield
         except (psycopg.Error, OSError, TimeoutError) as error:
             # `from None`: psycopg's errors hold the server's whole answer, statements included.
-            raise TargetUnavailable(f"`{endpoint.name}`: {self._trouble(error)}") from None
+            late = isinstance(error, psycopg.Error) and error.sqlstate == LATE
+            kind = OrderLate if late else TargetUnavailable
+            raise kind(f"`{endpoint.name}`: {self._trouble(error)}") from None
 
     def _trouble(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):

@@ -8,7 +8,7 @@ neither in `pg_stat_activity` nor in `pg_stat_statements` nor in the log of a fa
 
 # ruff: noqa: S608 - every piece is a constant of this file
 
-from typing import LiteralString
+from typing import Final, LiteralString
 
 #: System identifier and timeline: together they tell other clusters, promotions and recoveries.
 IDENTITY: LiteralString = """
@@ -40,10 +40,13 @@ FORGET_ORDER: LiteralString = """
            set_config('muniment.order', '', false)
 """
 
+#: The error code by which a target says that an order came after its deadline.
+LATE: Final[LiteralString] = "MU002"
+
 #: What both orders begin with: the deadline, and the bound without which it would mean nothing.
-_IN_TIME: LiteralString = """
+_IN_TIME: LiteralString = f"""
   IF clock_timestamp() > (wanted->>'deadline')::timestamptz THEN
-    RAISE EXCEPTION 'the order came after its deadline' USING ERRCODE = 'MU001';
+    RAISE EXCEPTION 'the order came after its deadline' USING ERRCODE = '{LATE}';
   END IF;
   IF 1000 * extract(epoch FROM current_setting('statement_timeout')::interval)
        NOT BETWEEN 1 AND (wanted->>'timeout')::int THEN

@@ -153,6 +153,7 @@ def _worker(opened: Opened) -> Worker:
     worker = Worker(service=opened.service, heartbeat_every=opened.settings.log.heartbeat)
     if opened.shared and opened.settings.store is not None:
         worker.apart = APART
+        worker.rest = min(worker.rest, opened.settings.store.lease.total_seconds() / 8)
         # by then whoever is not cut off has taken over what this node had claimed, and done it
         worker.unread_grace = 2 * opened.settings.store.lease
     return worker
