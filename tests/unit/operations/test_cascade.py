@@ -418,9 +418,9 @@ async def test_an_end_that_fails_does_not_put_off_others_for_long(scenario: Scen
 
 
 async def test_the_worker_is_woken_and_does_not_wait_for_its_next_look(
-    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario,
 ) -> None:
-    monkeypatch.setattr(worker, "REST", 3600.0)
+    scenario.worker.rest = 3600.0
     await scenario.granted("ana")
     scenario.checking = False  # of what stands only while nothing else is under way
     taken = asyncio.Event()
