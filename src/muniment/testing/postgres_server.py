@@ -175,7 +175,7 @@ class _Home:
         directory.mkdir(parents=True, exist_ok=True)
         if user.reaches(directory):
             return cls(path=directory, user=user, temporary=False)
-        for place in _PUBLIC:
+        for place in (Path(tempfile.gettempdir()), *_PUBLIC):
             if place.is_dir() and user.reaches(place):
                 made = Path(tempfile.mkdtemp(prefix="muniment-pg-", dir=place))
                 return cls(path=user.give(made), user=user, temporary=True)
