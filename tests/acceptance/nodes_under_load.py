@@ -267,7 +267,7 @@ class _Client:
         """None where the window ended on the way to the target."""
         connection = credential["connection"]
         try:
-            session = psycopg.connect(
+            return psycopg.connect(
                 host=connection["host"],
                 port=connection["port"],
                 dbname=connection["database"],
@@ -275,12 +275,10 @@ class _Client:
                 password=credential["secret"],
                 autocommit=True,
             )
-            session.execute("SELECT 1")
         except psycopg.OperationalError:
             if clock.now() < moment.parse(story.until):
                 raise
             return None
-        return session
 
     def _end(self, story: Story) -> None:
         path = f"/v1/cases/{story.case}/end"
@@ -290,9 +288,15 @@ class _Client:
         else:
             assert answer.status_code == 200, answer.text
         story.acknowledged.append("grant:ended")
-        while not self._insist("GET", f"/v1/cases/{story.case}").json()["closed"]:
+        while not self._is_closed(story):
             time.sleep(AGAIN)
         story.acknowledged += ["removal:verified", "case:closed"]
+
+    def _is_closed(self, story: Story) -> bool:
+        answer = self._insist("GET", f"/v1/cases/{story.case}")
+        assert answer.status_code == 200, answer.text
+        closed: bool = answer.json()["closed"]
+        return closed
 
     # --- nodes ---------------------------------------------------------------------------------
 
@@ -379,14 +383,22 @@ HARMS: Final = (
 
 
 @contextlib.contextmanager
-def harmed(node: Node, how: str, outages: list[Outage], recovering: float) -> Iterator[None]:
-    """While it is entered; then it has to recover in time."""
+def harmed(
+    cluster: Cluster, node: Node, how: str, outages: list[Outage], recovering: float
+) -> Iterator[None]:
+    """
+    While it is entered; then it has to recover in time.
+
+    It has once it is ready and follows again: one that was cut off for less than its patience has
+    not noticed yet, and was ready all the time.
+    """
     began = time.monotonic()
     _harm(node, how)
     yield
     healed = time.monotonic()
     _heal(node, how)
     node.await_ready(recovering)
+    node.await_size(cluster.size(), recovering - (time.monotonic() - healed))
     over = time.monotonic()
     outages.append(Outage(node=node.name, how=how, began=began, healed=healed, over=over))
 

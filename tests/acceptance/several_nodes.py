@@ -167,6 +167,10 @@ class Node:
     def await_ready(self, seconds: float) -> None:
         within(seconds, lambda: self.troubles() == [], f"{self.name} is not ready")
 
+    def await_size(self, size: int, seconds: float) -> None:
+        """Until it has taken in so many records, and with them what others wrote meanwhile."""
+        within(seconds, lambda: self.size() >= size, f"{self.name} does not follow")
+
     def size(self) -> int:
         """Of the log, as this node knows it."""
         answer = self.get("/metrics")
@@ -270,6 +274,12 @@ class Cluster:
         )
         self._held.callback(node.kill)
         return node
+
+    def size(self) -> int:
+        """Of the log, as its database has it."""
+        with psycopg.connect(self.databases.log_admin) as admin:
+            [(size,)] = admin.execute("SELECT size FROM muniment.log_state").fetchall()
+            return int(size)
 
     def accounts(self) -> set[str]:
         """What is at the target in the name of grants."""

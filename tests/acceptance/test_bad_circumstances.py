@@ -653,13 +653,17 @@ class OnSmallDisk:
     def show(self, case: str) -> Any:
         return self.service.get(f"/v1/cases/{case}", self.tokens["ana"]).json()
 
-    def until_ready_is(self, status: int, seconds: float = 15) -> httpx.Response:
-        """It tries again and again, and while it tries nothing is wrong."""
+    def until_troubles(self, number: int, seconds: float = 15) -> list[str]:
+        """It tries again and again, and while it tries, of the log nothing is wrong."""
         deadline = time.monotonic() + seconds
-        while (ready := self.service.get("/readyz", "none")).status_code != status:
+        while True:
+            ready = self.service.get("/readyz", "none")
+            troubles: list[str] = ready.json()["troubles"]
+            assert ready.status_code == (503 if troubles else 200)
+            if len(troubles) == number:
+                return troubles
             assert time.monotonic() < deadline, ready.text
             time.sleep(0.02)
-        return ready
 
     def until_closed(self, case: str, seconds: float = 30) -> Any:
         deadline = time.monotonic() + seconds
@@ -722,18 +726,18 @@ def test_below_the_reserve_nobody_may_ask_and_access_ends_all_the_same(
 def test_on_a_disk_without_a_byte_left_access_expires_and_is_recorded_once_there_is_room(
     on_small_disk: OnSmallDisk,
 ) -> None:
-    with on_small_disk.granted(5) as (case, session):
+    with on_small_disk.granted(10) as (case, session):
         on_small_disk.fill(free=0)
         assert on_small_disk.ask(600).status_code == 503
-        until_dead(session)
+        until_dead(session, 20)
         on_small_disk.service.says("the log stopped: the database does not answer: database or d")
-        stopped, full = on_small_disk.until_ready_is(503).json()["troubles"]
+        stopped, full = on_small_disk.until_troubles(2)
         assert stopped == "the database does not answer: database or disk is full"
         assert full.startswith("free disk space is below the reserve")
         assert on_small_disk.show(case)["state"] == "issued"
         on_small_disk.ballast.unlink()
         assert on_small_disk.until_closed(case)["state"] == "expired"
-    assert on_small_disk.until_ready_is(200).json()["troubles"] == []
+    assert on_small_disk.until_troubles(0) == []
     assert on_small_disk.ask(600).status_code == 201
 
 

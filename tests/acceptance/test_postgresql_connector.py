@@ -24,10 +24,11 @@ pytestmark = [pytest.mark.target, pytest.mark.alone]
 _PASSWORD = secrets.token_urlsafe(16)
 _Connection = psycopg.AsyncConnection[Any]
 #: whether a login is under way that is past its check and does not show whose it is
-_HIDDEN = """
-    SELECT count(*) FROM pg_locks l WHERE locktype = 'object' AND classid = 'pg_database'::regclass
+_LOGGING_IN = """
+      FROM pg_locks l WHERE locktype = 'object' AND classid = 'pg_database'::regclass
        AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = l.pid AND usesysid IS NOT NULL)
 """
+_HIDDEN = f"SELECT count(*) {_LOGGING_IN}"
 
 
 #: the newest in `make test`, the older ones in `make test-deep`
@@ -356,8 +357,8 @@ async def test_an_order_through_something_that_drops_our_timeout_is_refused(
 async def test_a_hanging_target_holds_nobody_up_for_longer_than_the_timeouts(
     make: Make, server: PostgresServer
 ) -> None:
-    connector = make(statement_timeout_ms=200, connect_timeout_ms=300)
-    wanted = await order(connector)
+    connector, patient = make(statement_timeout_ms=200, connect_timeout_ms=300), make()
+    wanted = await order(patient)
     clock = asyncio.get_running_loop().time
     begun = clock()
     server.pause()
@@ -370,8 +371,8 @@ async def test_a_hanging_target_holds_nobody_up_for_longer_than_the_timeouts(
     finally:
         server.resume()
     assert clock() - begun < 4
-    await connector.revoke(wanted.grant)
-    assert (await connector.probe(wanted.grant)).shows_nothing_left
+    await patient.revoke(wanted.grant)
+    assert (await patient.probe(wanted.grant)).shows_nothing_left
 
 
 async def test_kept_connections_survive_a_restart_of_the_target(
@@ -621,12 +622,14 @@ async def test_a_drawn_out_login_of_a_superuser_stays_and_leaves_the_look_unclea
     wanted = await order(connector)
     await connector.issue(wanted)
     hidden = asyncio.ensure_future(
-        psycopg.AsyncConnection.connect(server.superuser_dsn, options="-c post_auth_delay=1")
+        psycopg.AsyncConnection.connect(server.superuser_dsn, options="-c post_auth_delay=60")
     )
     await until(admin, _HIDDEN)
     assert (await connector.revoke(wanted.grant)).accounts == 1
     assert not (await connector.probe(wanted.grant)).shows_nothing_left
-    await (await hidden).close()
+    await admin.execute(f"SELECT pg_terminate_backend(pid) {_LOGGING_IN}".encode())
+    with pytest.raises(psycopg.OperationalError):
+        await hidden
     assert (await connector.probe(wanted.grant)).shows_nothing_left
 
 
@@ -739,7 +742,7 @@ async def test_sessions_on_a_replica_end_too(
 async def test_a_replica_that_lags_behind_shows_nothing_gone(
     make: Make, server: PostgresServer, replica: PostgresServer, stack: AsyncExitStack
 ) -> None:
-    connector = make(server, replica, statement_timeout_ms=300)
+    connector = make(server, replica)
     wanted = await order(connector)
     watcher = await stack.enter_async_context(
         await psycopg.AsyncConnection.connect(replica.superuser_dsn, autocommit=True)
@@ -759,9 +762,9 @@ async def test_a_replica_that_lags_behind_shows_nothing_gone(
 async def test_a_replica_that_has_not_heard_of_the_block_keeps_the_revocation_open(
     make: Make, server: PostgresServer, replica: PostgresServer, stack: AsyncExitStack
 ) -> None:
-    connector = make(server, replica, statement_timeout_ms=300)
-    wanted = await order(connector)
-    issued = await connector.issue(wanted)
+    connector, patient = make(server, replica, statement_timeout_ms=300), make(server, replica)
+    wanted = await order(patient)
+    issued = await patient.issue(wanted)
     watcher = await stack.enter_async_context(
         await psycopg.AsyncConnection.connect(replica.superuser_dsn, autocommit=True)
     )
@@ -773,8 +776,8 @@ async def test_a_replica_that_has_not_heard_of_the_block_keeps_the_revocation_op
         await connector.revoke(wanted.grant)
     assert not (await connector.probe(wanted.grant)).shows_nothing_left
     await watcher.execute("SELECT pg_wal_replay_resume()")
-    await connector.revoke(wanted.grant)
-    assert (await connector.probe(wanted.grant)).shows_nothing_left
+    await patient.revoke(wanted.grant)
+    assert (await patient.probe(wanted.grant)).shows_nothing_left
 
 
 @pytest.mark.deep

@@ -62,6 +62,7 @@ def conclude(cluster: Cluster, load: Load, outages: Sequence[Outage]) -> None:
 
 def check_ends(found: Settled) -> None:
     assert found.lags, "nothing expired"
+    assert found.deaths, "no session was left open"
     for after, most in ((found.deaths, LEASE + LATE), (found.lags, LEASE + LATE)):
         late = {
             case: f"{after[case]:.2f} s: {found.life(case)}" for case in after if after[case] > most
@@ -84,7 +85,7 @@ def report(load: Load, outages: Sequence[Outage], found: Settled) -> None:
         "at cut ones; %d expired, seen gone after %.2f s at most, sessions dead after %.2f s",
         *(len(load.stories), len(load.calls), found.size),
         *(longest(sound), sum(call.took > 1 for call in sound), longest(cut)),
-        *(len(found.lags), max(found.lags.values()), max(found.deaths.values())),
+        *(len(found.lags), max(found.lags.values()), max(found.deaths.values(), default=0.0)),
     )
     for outage in outages:
         there = [call for call in load.calls if call.during(outage)]
@@ -112,8 +113,8 @@ def test_an_api_node_and_a_worker_fall_at_once_and_nothing_is_lost(cluster: Clus
     with Load(cluster=cluster) as load:
         within(10, lambda: load.finished >= 3, "stories at all")
         with (
-            harmed(worker, "silent both", outages, RECOVERING),
-            harmed(api, "killed", outages, RECOVERING),
+            harmed(cluster, worker, "silent both", outages, RECOVERING),
+            harmed(cluster, api, "killed", outages, RECOVERING),
         ):
             go_on(load, HARMED)
     conclude(cluster, load, outages)
@@ -125,11 +126,11 @@ def test_whatever_happens_to_one_node_the_others_go_on(cluster: Cluster) -> None
         within(10, lambda: load.finished >= 3, "stories at all")
         for number, how in enumerate(HARMS):
             for nodes in (cluster.apis, cluster.workers):
-                with harmed(nodes[number % len(nodes)], how, outages, RECOVERING):
+                with harmed(cluster, nodes[number % len(nodes)], how, outages, RECOVERING):
                     go_on(load, HARMED)
                 time.sleep(AVOIDED)  # until everybody has come back to it
         # so long that its own patience ends
-        with harmed(cluster.apis[0], "silent both", outages, RECOVERING):
+        with harmed(cluster, cluster.apis[0], "silent both", outages, RECOVERING):
             cluster.apis[0].await_troubles("", CUT_OFF)
             go_on(load, HARMED)
     conclude(cluster, load, outages)

@@ -19,13 +19,14 @@ from muniment.testing.fake_intake import FakeIntake
 
 #: seconds that a whole history may take
 PATIENCE = 60
-LINES = 6000
+#: so many lines at least, and so many readers that are killed while they are written
+LINES, KILLS = 6000, 4
 
 #: writes numbered lines, and rotates as it is told: by a new name, or by a copy
 WRITER = """
-import os, pathlib, random, shutil, sys, time
+import itertools, os, pathlib, random, shutil, sys, time
 log, how, count = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-chance = random.Random(int(sys.argv[4]))
+chance, enough = random.Random(int(sys.argv[4])), pathlib.Path(sys.argv[5])
 
 def shift():
     for number in range(99, 0, -1):
@@ -34,7 +35,9 @@ def shift():
             old.rename(log.with_name(f"{log.name}.{number + 1}"))
 
 file = log.open("ab", buffering=0)
-for number in range(count):
+for number in itertools.count():
+    if number >= count and enough.exists():
+        break
     line = b"line %d %s\\n" % (number, b"x" * chance.randrange(200))
     cut = chance.randrange(len(line))
     file.write(line[:cut])
@@ -50,6 +53,7 @@ for number in range(count):
         else:
             shutil.copy(log, log.with_name(log.name + ".1"))
             os.truncate(log, 0)
+print(number)
 """
 
 #: reads into a database, until it is killed
@@ -98,7 +102,8 @@ async def test_every_line_comes_once_while_its_file_is_rotated_and_its_reader_ki
     intake = FakeIntake(database)
     with begun(log, database):  # what was rotated away before its time is not read
         await wait_until(lambda: intake.cursor("app") is not None)
-    with running(WRITER, str(log), how, str(LINES), "7") as writer:
+    enough = tmp_path / "enough"
+    with running(WRITER, str(log), how, str(LINES), "7", str(enough)) as writer:
         while writer.poll() is None:
             with begun(log, database) as reader:
                 assert reader.stdout is not None
@@ -107,14 +112,19 @@ async def test_every_line_comes_once_while_its_file_is_rotated_and_its_reader_ki
                     writer.wait(chance.uniform(0.01, 0.2))
                 reader.kill()
                 kills += 1
+                if kills == KILLS:
+                    enough.touch()
         assert writer.returncode == 0, writer.stderr and writer.stderr.read().decode()
+        assert writer.stdout is not None
+        lines = int(writer.stdout.read())
     with begun(log, database):
-        await wait_until(lambda: len(intake.kept("app")) >= LINES)
+        await wait_until(lambda: len(intake.kept("app")) >= lines)
     numbers = [int(line.split()[1]) for line in intake.kept("app")]
-    assert sorted(numbers) == list(range(LINES))
+    assert sorted(numbers) == list(range(lines))
     assert numbers == sorted(numbers)
     assert intake.misses == []
-    assert kills > 3
+    assert lines >= LINES
+    assert kills >= KILLS
     intake.close()
 
 

@@ -22,7 +22,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +98,8 @@ class Log:
         self._listeners: list[Callable[[Entry], None]] = []
         #: a bare future waits for what others wrote; None ends the thread
         self._queue: queue.SimpleQueue[_Append | Future[int] | None] = queue.SimpleQueue()
-        #: a look at what others wrote that took too long
-        self._late: Future[int] | None = None
+        #: the last look at what others wrote that somebody waited for
+        self._look: Future[int] | None = None
         #: in elapsed seconds
         self._next_look_back = 0.0
         self._stopped: str | None = None
@@ -215,6 +215,11 @@ class Log:
                 self._queue.put(future)
         return future
 
+    @property
+    def is_late(self) -> bool:
+        """Whether a look at what other nodes wrote takes too long: they may have written more."""
+        return self._look is not None and not self._look.done()
+
     def look_again(self) -> None:
         """
         Wait a moment for what other nodes have written, where there are others.
@@ -222,15 +227,10 @@ class Log:
         Nobody waits behind a look that took too long: some are on an event loop, and whatever
         holds it up holds up the others, one after the other.
         """
-        if not self._shared or not (self._late is None or self._late.done()):
-            return
-        look = self.follow()
-        try:
-            look.result(FOLLOW_SECONDS)
-        except TimeoutError:
-            self._late = look
-        except LogUnavailable:
-            pass  # the log has said why
+        if self._shared and not self.is_late:
+            look = self.follow()
+            wait([look], FOLLOW_SECONDS)
+            self._look = look
 
     def lasts(self) -> tuple[int, dict[str, Last]]:
         """The newest record of every case, and the size of the log that this is the state of."""

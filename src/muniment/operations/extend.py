@@ -1,6 +1,5 @@
 """Keep a live grant longer: asked, decided and approved like a request; then the window moves."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,7 +13,7 @@ from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
 from muniment.operations.request import LONGEST, check_text
 from muniment.operations.service import Caller, Service, content
-from muniment.operations.target_time import target_clock
+from muniment.operations.target_time import answered_within, target_clock
 from muniment.policy.decide import Decision, ask_request
 
 
@@ -152,9 +151,10 @@ async def _carry_out(service: Service, case_id: str) -> AccessCase:
         satisfied=extension.satisfied,
     )
     after, _ = await service.propose([record.draft(case_id, service.now())], files, case)
-    timeout = service.limits.order_timeout.total_seconds()
     try:
-        await asyncio.wait_for(connector.extend(case_id, until, deadline), timeout)
+        await answered_within(
+            service.limits.order_timeout, connector.extend(case_id, until, deadline)
+        )
     except (TimeoutError, MunimentError) as error:
         raise Conflict(
             "the window is extended, but the target did not move its own expiry; pick up again"

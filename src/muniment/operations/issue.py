@@ -40,7 +40,7 @@ from muniment.operations.projection import newest_order, order_over
 from muniment.operations.quota import within_quota
 from muniment.operations.request import IdempotencyKey, answer, answered
 from muniment.operations.service import Caller, Service
-from muniment.operations.target_time import target_clock
+from muniment.operations.target_time import answered_within, target_clock
 from muniment.policy.decide import Decision, ask_approve, ask_request
 from muniment.policy.questions import AccessFacts
 from muniment.ports import Connector, GrantOrder, Issued
@@ -284,10 +284,10 @@ def _order(
 
 async def _carry_out(service: Service, authorized: _Authorized, order: GrantOrder) -> PickedUp:
     connector, case = authorized.connector, authorized.case
-    timeout, ours = service.limits.order_timeout.total_seconds(), bytes.fromhex(order.authorization)
+    ours = bytes.fromhex(order.authorization)
     witnessed = await _witnessed(service, authorized, ours)
     try:
-        issued = await asyncio.wait_for(connector.issue(order), timeout)
+        issued = await answered_within(service.limits.order_timeout, connector.issue(order))
     except (TimeoutError, MunimentError) as error:
         # Crash from step 4 to here: the order is open in the log, and the worker undoes it.
         reason, kind = _why_not(error)

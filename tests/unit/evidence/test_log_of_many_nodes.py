@@ -133,6 +133,7 @@ def test_readers_do_not_wait_one_after_the_other_for_what_takes_too_long(
         for _ in range(10):
             assert other.log.read_case(new_case()) == []
         assert time.monotonic() - began < 3 * FOLLOW_SECONDS
+        assert other.log.is_late
     other.receipt(held)
     follow(other)  # the look that took too long is over: it was asked for before this one
     case = new_case()

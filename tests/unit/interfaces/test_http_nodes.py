@@ -233,6 +233,22 @@ async def test_a_node_that_cannot_see_the_others_denies_nothing_that_they_may_kn
             assert "there is nothing to pick up" in answer.json()["detail"]
 
 
+async def test_what_another_node_has_opened_is_not_said_to_be_missing(
+    scenario: Scenario, other: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await enrolled(scenario, scenario.service, "ana")
+    await other.catch_up()
+    wish = AccessAsk(resource="orders-prod", role="readwrite", seconds=600, reason=Reason())
+    opened = (await request.request(other, holder(other, "ana"), wish)).case.id
+    async with client(app_of(scenario), token) as ana:
+        with monkeypatch.context() as held:
+            held.setattr(scenario.service.log, "follow", Future)  # somebody holds the log
+            for _ in range(2):  # who waited, and who did not wait behind him
+                answer = await ana.get(f"/v1/cases/{opened}")
+                assert answer.status_code == 503, answer.text
+                assert "ask another node" in answer.json()["detail"]
+
+
 async def test_taking_away_waits_for_no_other_node_to_let_go_of_the_log(
     scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,7 @@ async def see_what_went_before(request: Request) -> None:
 def is_uncertain(request: Request) -> bool:
     """Whether other nodes may have recorded what this one does not know, for a time."""
     service = get_opened(request).service
-    troubled = service.shared and service.log.trouble is not None
+    troubled = service.shared and (service.log.trouble is not None or service.log.is_late)
     return troubled or getattr(request.state, "uncertain", False)
 
 
