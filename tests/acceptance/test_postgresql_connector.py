@@ -629,7 +629,7 @@ async def test_a_drawn_out_login_of_a_superuser_stays_and_leaves_the_look_unclea
     assert not (await connector.probe(wanted.grant)).shows_nothing_left
     await admin.execute(f"SELECT pg_terminate_backend(pid) {_LOGGING_IN}".encode())
     with pytest.raises(psycopg.OperationalError):
-        await hidden
+        await (await hidden).execute("SELECT 1")
     assert (await connector.probe(wanted.grant)).shows_nothing_left
 
 
