@@ -94,6 +94,10 @@ class Home(Protocol):
         """Every byte of every file in which something may lie."""
         ...
 
+    def settled(self) -> bytes:
+        """The same, once all that is kept lies where it stays."""
+        ...
+
     def blocks(self) -> list[Block]: ...
 
     def back_up(self, name: str) -> None: ...
@@ -131,6 +135,9 @@ class Files:
         """Databases, write-ahead logs, head store and ledger."""
         files = sorted(each for each in self.folder.iterdir() if each.is_file())
         return b"".join(each.read_bytes() for each in files)
+
+    def settled(self) -> bytes:
+        return self.data()
 
     def blocks(self) -> list[Block]:
         with contextlib.closing(sqlite3.connect(self.folder / "events.db")) as here:
@@ -252,6 +259,12 @@ class Server:
                 if each.is_file() and "programs" not in each.parts:
                     found.append(each.read_bytes())
         return b"".join(found)
+
+    def settled(self) -> bytes:
+        # until then it may lie in the write-ahead log alone, and there a page's head in its midst
+        with psycopg.connect(self.servers.log.superuser_dsn, autocommit=True) as admin:
+            admin.execute("CHECKPOINT")
+        return self.data()
 
     def blocks(self) -> list[Block]:
         with psycopg.connect(self._events_admin) as admin:

@@ -520,7 +520,7 @@ class Retention(RuleBasedStateMachine):
 
     def _is_there(self, needle: bytes, data: bytes, *, gone: bool) -> bool:
         # a server moves what is kept from file to file while these are read one after the other
-        return needle in data or (not gone and needle in self.at.data())
+        return needle in data or (not gone and needle in self.at.settled())
 
     def _in(self, block: Block) -> Iterator[int]:
         """The events that a block shows to whoever opens it: of the others it has no salt."""
