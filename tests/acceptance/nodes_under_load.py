@@ -266,19 +266,24 @@ class _Client:
     def _use(self, story: Story, credential: dict[str, Any]) -> Session | None:
         """None where the window ended on the way to the target."""
         connection = credential["connection"]
-        try:
-            return psycopg.connect(
-                host=connection["host"],
-                port=connection["port"],
-                dbname=connection["database"],
-                user=credential["account"],
-                password=credential["secret"],
-                autocommit=True,
-            )
-        except psycopg.OperationalError:
-            if clock.now() < moment.parse(story.until):
-                raise
-            return None
+        with contextlib.ExitStack() as opened:
+            try:
+                session = psycopg.connect(
+                    host=connection["host"],
+                    port=connection["port"],
+                    dbname=connection["database"],
+                    user=credential["account"],
+                    password=credential["secret"],
+                    autocommit=True,
+                )
+                opened.callback(session.close)
+                session.execute("SELECT 1")
+            except psycopg.OperationalError:
+                if clock.now() < moment.parse(story.until):
+                    raise
+                return None
+            opened.pop_all()
+        return session
 
     def _end(self, story: Story) -> None:
         path = f"/v1/cases/{story.case}/end"

@@ -125,6 +125,7 @@ async def test_among_others_a_worker_gives_them_time(
     async with app.router.lifespan_context(app):
         assert made[0].unread_grace == timedelta(seconds=6)
         assert made[0].apart > 0
+        assert made[0].rest == 3 / 8  # it looks eight times in a lease for what others left
 
 
 @pytest.mark.parametrize("role", ["api", "worker"])
