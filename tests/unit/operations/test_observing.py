@@ -14,7 +14,7 @@ from muniment.errors import Conflict, NotFound, Unavailable, Unreadable
 from muniment.evidence import event_batch, moment
 from muniment.evidence.bundle import Bundle
 from muniment.evidence.record import Header
-from muniment.operations import observe, sweep
+from muniment.operations import observe, observe_sessions, sweep
 from muniment.operations.around import Around
 from muniment.operations.grant_windows import GrantWindows
 from muniment.operations.intake import Intake
@@ -305,6 +305,24 @@ async def test_what_was_silent_all_the_time_missed_what_happened_in_it(
     later = await watched.granted()
     (source,) = observed(service, service.read(later.case.id)[0])["coverage"]
     assert (source["gaps"] == []) == heard_again
+
+
+async def test_the_record_of_a_session_says_that_its_grant_has_more_events(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe_sessions, "MOST_EVENTS", 2)
+    picked = await watched.granted()
+    await used(watched, picked)
+    service, store = watched.service, watched.service.observing.store
+    assert store is not None
+    await observe.seal(service)
+    # its end is among what was not looked at: it is over with its grant
+    await watched.advance(timedelta(hours=1) + observe_sessions.QUIET)
+    assert await record_sessions(service, store, picked.case.id)
+    (row,) = service.projections.cases(kind="session", about=picked.case.id)
+    told = service.section(service.log.read_case(row.case)[0], "session")
+    assert told is not None
+    assert (told["events"], told["cut"]) == ([[0, 1]], True)
 
 
 async def test_a_session_is_recorded_once_it_is_over_and_the_log_has_its_events(
