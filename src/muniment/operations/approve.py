@@ -85,7 +85,7 @@ async def _vote(
     yes: bool,
 ) -> Voted:
     operation = "approve" if yes else "refuse"
-    if key is not None and answered(service, caller, operation, key) is not None:
+    if key is not None and await answered(service, caller, operation, key) is not None:
         raise Conflict("this was answered already; `muniment show` tells what became of it")
     case, _ = service.read(case_id)
     permit.require(service, caller, "read", case)

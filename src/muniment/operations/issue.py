@@ -72,7 +72,7 @@ async def pick_up(
     it, `OrderLate` when it was asked too late, `LogUnavailable` when it could not be recorded: in
     all of them nothing is handed out.
     """
-    if key is not None and answered(service, caller, "pick-up", key) is not None:
+    if key is not None and await answered(service, caller, "pick-up", key) is not None:
         raise Conflict(_ANSWERED)
     task = asyncio.create_task(_pick_up(service, caller, case, key), name="pick-up")
     return await asyncio.shield(task)
@@ -115,7 +115,11 @@ class _Authorized:
 async def _authorize(
     service: Service, caller: Caller, case_id: str, key: IdempotencyKey | None
 ) -> _Authorized:
-    if service.shared and key is not None and answered(service, caller, "pick-up", key) is not None:
+    if (
+        service.shared
+        and key is not None
+        and await answered(service, caller, "pick-up", key) is not None
+    ):
         raise Conflict(_ANSWERED)  # by another node, since we looked
     case, entries = service.read(case_id)
     permit.require(service, caller, "read", case)

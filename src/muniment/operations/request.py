@@ -17,7 +17,7 @@ from muniment.evidence import moment
 from muniment.evidence.append import Appended
 from muniment.evidence.record import Draft
 from muniment.operations import delegation
-from muniment.operations.attempts import until_it_stands
+from muniment.operations.attempts import until_it_stands, until_known
 from muniment.operations.decision import decision_draft
 from muniment.operations.facts import Reason, access_facts
 from muniment.operations.quota import within_quota
@@ -101,7 +101,7 @@ async def request(
     `Conflict`. Raises `NotFound` for an unknown role and `TooMany` above the quota: neither is
     recorded.
     """
-    if key is not None and (before := _answered(service, caller, key)) is not None:
+    if key is not None and (before := await _answered(service, caller, key)) is not None:
         return before
     service.role(ask.resource, ask.role)
     if not ask.emergency:
@@ -137,7 +137,7 @@ async def _request(
     if (
         service.shared
         and key is not None
-        and (before := _answered(service, caller, key)) is not None
+        and (before := await _answered(service, caller, key)) is not None
     ):
         return before  # by another node, since we looked
     check_unused(service, caller, came)
@@ -249,8 +249,8 @@ def check_text(text: str, what: str) -> None:
         raise Malformed(f"the {what} holds control characters")
 
 
-def _answered(service: Service, caller: Caller, key: IdempotencyKey) -> Asked | None:
-    case_id = answered(service, caller, "request", key)
+async def _answered(service: Service, caller: Caller, key: IdempotencyKey) -> Asked | None:
+    case_id = await answered(service, caller, "request", key)
     return (
         None
         if case_id is None
@@ -258,13 +258,20 @@ def _answered(service: Service, caller: Caller, key: IdempotencyKey) -> Asked | 
     )
 
 
-def answered(service: Service, caller: Caller, operation: str, key: IdempotencyKey) -> str | None:
-    """The case of the first answer under this key. Raises `Conflict` for another body."""
+async def answered(
+    service: Service, caller: Caller, operation: str, key: IdempotencyKey
+) -> str | None:
+    """
+    The case of the first answer under this key: its records are known here once this returns.
+
+    Raises `Conflict` for another body, and `LogUnavailable` where they do not become known.
+    """
     answer = service.projections.answer(caller.principal.id, operation, key.key)
     if answer is None:
         return None
     if not hmac.compare_digest(answer.body, key.digest):
         raise Conflict("this Idempotency-Key was used with another request; choose a new one")
+    await until_known(service)
     return answer.case
 
 

@@ -49,7 +49,7 @@ async def request_together(
     Idempotent as one request is. Raises `Malformed` for none or too many, and for an emergency:
     each breaking of glass counts before the next is decided. `NotFound` for an unknown role.
     """
-    if key is not None and (before := answered(service, caller, "request", key)) is not None:
+    if key is not None and (before := await answered(service, caller, "request", key)) is not None:
         return AskedTogether(batch=before, cases=members(service, before))
     if not 0 < len(items) <= MAX_ITEMS:
         raise Malformed(f"ask for at least one and at most {MAX_ITEMS} items together")
@@ -67,7 +67,7 @@ async def _request(
     service: Service, caller: Caller, items: Sequence[Item], key: IdempotencyKey | None
 ) -> AskedTogether:
     if service.shared and key is not None:
-        before = answered(service, caller, "request", key)
+        before = await answered(service, caller, "request", key)
         if before is not None:  # by another node, since we looked
             return AskedTogether(batch=before, cases=members(service, before))
     for item in items:

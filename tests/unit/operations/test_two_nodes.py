@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from datetime import timedelta
@@ -18,6 +19,7 @@ from muniment.operations import (
     end,
     erase,
     extend,
+    heartbeat,
     issue,
     notify,
     request,
@@ -300,6 +302,57 @@ async def test_one_key_shown_to_two_nodes_at_once_makes_one_case(
         first, second = await both(asking(scenario.service, key), asking(other, key))
         assert first.case.id == second.case.id
     assert len(scenario.service.projections.cases()) == 5
+
+
+@pytest.mark.parametrize("same_node", [True, False])
+async def test_whoever_asks_again_before_the_answer_is_out_is_told_of_the_same_case(
+    scenario: Scenario, other: Service, monkeypatch: pytest.MonkeyPatch, same_node: bool
+) -> None:
+    key, committed, told = IdempotencyKey(key="k", body=b"{}"), asyncio.Event(), threading.Event()
+    loop, catch_up = asyncio.get_running_loop(), Service.catch_up
+
+    def keep_waiting(point: str) -> None:
+        if point == "head:write":
+            loop.call_soon_threadsafe(committed.set)
+            assert told.wait(30)
+
+    async def go_on(service: Service) -> bool:
+        told.set()
+        await asyncio.wait([first])
+        return await catch_up(service)
+
+    scenario.hook = keep_waiting
+    first = asyncio.ensure_future(asking(scenario.service, key))
+    await committed.wait()
+    monkeypatch.setattr(Service, "catch_up", go_on)
+    second = await asking(scenario.service if same_node else other, key)
+    assert told.is_set(), "it waited for the first answer"
+    assert second.case.id == (await first).case.id
+    assert len(scenario.service.projections.cases()) == 1
+
+
+async def test_an_answer_whose_node_died_over_it_is_given_once_another_has_taken_it_in(
+    scenario: Scenario, other: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, waited = IdempotencyKey(key="k", body=b"{}"), list[float]()
+    sleep = asyncio.sleep
+
+    async def count(seconds: float) -> None:
+        waited.append(seconds)
+        await sleep(0)
+
+    scenario.break_log("head:write")
+    with pytest.raises(LogUnavailable):
+        await asking(scenario.service, key)
+    monkeypatch.setattr(asyncio, "sleep", count)
+    with pytest.raises(LogUnavailable, match="being recorded; ask again"):
+        await asking(other, key)
+    assert 0.2 <= sum(waited) < 0.6
+    scenario.mend_log()
+    await heartbeat.beat(other)
+    asked = await asking(other, key)
+    assert asked.case.state == "pending"
+    assert len(other.projections.cases()) == 1
 
 
 async def test_one_denial_shown_to_two_nodes_at_once_makes_one_case(

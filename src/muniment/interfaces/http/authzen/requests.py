@@ -54,7 +54,7 @@ async def submit(
         raise problem("not_requestable", str(error)) from error
     except ProfileProblem:
         # a retry finds what it had asked for, also when its denial is too old by now, or used
-        answer = _before(service, caller, http, key)
+        answer = await _before(service, caller, http, key)
         if not answer:
             raise
     pending = answer["task"]["status"] == "pending"
@@ -111,11 +111,11 @@ async def _several(
     return tasks.task(service, done.cases, base_url(http))
 
 
-def _before(
+async def _before(
     service: Service, caller: Caller, http: Request, key: IdempotencyKey | None
 ) -> dict[str, Any]:
     """What was answered under this key; empty if nothing was."""
-    first = None if key is None else request.answered(service, caller, "request", key)
+    first = None if key is None else await request.answered(service, caller, "request", key)
     if first is None:
         return {}
     return tasks.task(service, batch.cases_of(service, first), base_url(http))
