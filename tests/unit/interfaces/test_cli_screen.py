@@ -149,3 +149,26 @@ def test_what_sources_say_stands_in_the_columns_of_the_records() -> None:
     assert legend.endswith("# is the entry in the log, ~ the one that proves a line of a source")
     assert record.index("muniment") == event.index("mun_a")
     assert "~" not in "\n".join(screen.case_lines(case(timeline=[closed]), NOW))
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("target-unavailable", "the target did not answer"),
+        ("timeout", "the target took too long"),
+        ("late", "the order reached the target after its deadline"),
+        ("witnesses-missing", "too few witnesses have cosigned it"),
+    ],
+)
+def test_why_a_credential_failed_is_told_in_words(reason: str, words: str) -> None:
+    actor = {"principal": "service", "type": "service", "sponsor": None, "assurance": "service"}
+    failed = {
+        "index": 7,
+        "kind": "credential:failed",
+        "at": START,
+        "observed": None,
+        "record": {"actor": actor, "reason": reason},
+        "sections": {},
+    }
+    printed = map(click.unstyle, screen.case_lines(case(timeline=[failed]), NOW))
+    assert any(words in line for line in printed)

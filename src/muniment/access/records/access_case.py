@@ -176,6 +176,7 @@ class CredentialFailed(Record):
 
     KIND = "credential:failed"
 
+    #: `target-unavailable`, `timeout`, `late`, `witnesses-missing`
     reason: str
 
 

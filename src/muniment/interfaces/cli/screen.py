@@ -38,8 +38,11 @@ _COLOURS = {
     "denied": "red",
     "refused": "red",
 }
-#: what a target showed when an end could not be seen, in words
+#: why a credential was not handed out, or an end could not be seen, in words
 _TROUBLES = {
+    "timeout": "the target took too long",
+    "late": "the order reached the target after its deadline",
+    "witnesses-missing": "too few witnesses have cosigned it",
     "target-unavailable": "the target did not answer",
     "still-there": "something of the grant is still there",
     "blind": "the look could not see everything",
