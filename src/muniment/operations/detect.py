@@ -70,6 +70,8 @@ class Detection:
     _begun: bool = False
     #: what was there before we began was looked at: whatever is found from now on is news
     _caught_up: bool = False
+    #: by finding: until when those before us have counted it, and did not record it yet
+    _counted: dict[str, datetime] = field(default_factory=dict)
     _windows: GrantWindows | None = None
     _accounts: dict[str, AccountsOf] = field(default_factory=dict)
     #: what was found and is not raised yet
@@ -87,6 +89,8 @@ class Detection:
         """
         looking = self.service.observing.looking
         if not self._begun:
+            counted = self.service.pace.findings
+            self._counted = {case: each.seen for case, each in counted.items() if each.seen}
             await in_thread(looking, self._begin, self.service.now())
             self._begun = True
         await self._raise_all()  # before there is more of it
@@ -97,6 +101,12 @@ class Detection:
         self._caught_up = True
         await record_counted(self.service)
         await self._record_sessions()
+
+    def forget_counted(self) -> None:
+        """Another node watches, and counts once more whatever is not recorded."""
+        counted, ours = self.service.pace.findings, {each.id for each in self.watch.rules}
+        for case in [c for c in counted if findings.read(self.service, c)[0].raised.rule in ours]:
+            del counted[case]
 
     # --- seeing
 
@@ -237,7 +247,10 @@ class Detection:
         finding, _ = findings.read(self.service, case)
         if finding.state == "closed":
             return finding.changed_at is not None and hit.at <= finding.changed_at
-        return finding.last is not None and hit.at <= finding.last
+        last, counted = finding.last, self._counted.get(case)
+        if counted is not None and not self._caught_up:
+            last = counted if last is None else max(last, counted)
+        return last is not None and hit.at <= last
 
     def _detector(self) -> Caller | None:
         id_ = self.service.names.get(self.workload) if self.workload else None

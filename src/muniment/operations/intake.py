@@ -83,6 +83,7 @@ class Intake:
                 after=after,
             )
         )
+        coming.look_again()
         return Taken(kept=len(coming.arrived), rejected=rejected)
 
     def _next(self, source: str) -> int:
@@ -150,6 +151,12 @@ class _Coming:
                 each = self.arrived[place]
                 link = intake.link(each.event, self._source.resource)
                 self.arrived[place] = replace(each, link=link)
+
+    def look_again(self) -> None:
+        """What another node was told of a key while we kept what showed it: it did not see that."""
+        for key in self._waiting if self._intake.service.shared else ():
+            if self._intake.store.joined(key) is not None:
+                self._relink(key)
 
     def _relink(self, key: Key) -> None:
         """As many as there are: those that are linked wait no more."""

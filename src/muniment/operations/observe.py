@@ -24,6 +24,8 @@ from muniment.oversight.event_store import EventStore, SourceState
 
 #: seconds that an event waits for its record in the log, about
 EVERY: Final = 10.0
+#: seconds that events wait until it is known what other nodes had handed out
+CATCHING_UP: Final = 5.0
 #: events of one record of the log at most
 MOST_SEALED: Final = 100_000
 _log = logging.getLogger(__name__)
@@ -47,6 +49,9 @@ async def take(
     known, intake = source_of(service, source), service.observing.intake
     if intake is None:
         raise Unavailable("nothing is observed here: there is no store of events")
+    if sent and not await service.catch_up(CATCHING_UP):
+        # whatever an event shows was handed out and recorded before: to be nobody's is an answer
+        raise Unavailable("this node does not know which grants others made; send it again")
     taken: Taken = await _in_turn(service, intake.take, known, sent, cursor, after)
     seen = service.registry.sources.get(source)
     if seen is None:
@@ -64,17 +69,28 @@ async def _resume(service: Service, source: str) -> None:
         _log.warning("that `%s` is heard again is recorded later: %s", source, error)
 
 
-async def missed(service: Service, source: str, why: str, *, count: int | None = None) -> None:
+async def missed(
+    service: Service,
+    source: str,
+    why: str,
+    *,
+    count: int | None = None,
+    heard: datetime | None = None,
+) -> None:
     """
     Record that something of a source was lost; or that it is silent, or not any more.
 
-    `why` is one of those that `records.EventsMissed` has.
+    `why` is one of those that `records.EventsMissed` has; `heard` is when one that is silent was
+    last heard, and nothing is recorded where it was heard since.
     """
     known, now = source_of(service, source), service.now()
     state = await _in_turn(service, _store(service).state, source)
+    if why == "silence" and state.received != heard:
+        return
 
     async def attempt() -> None:
-        seen = service.registry.sources.get(source)
+        # before anything else is: another node may record the same
+        head, seen = _head(service, source), service.registry.sources.get(source)
         if (seen is not None and seen.is_silent) == (why == "silence") and why in _TURNS:
             return  # another node was faster
         record = records.EventsMissed(
@@ -85,7 +101,7 @@ async def missed(service: Service, source: str, why: str, *, count: int | None =
             since=state.received or (seen.newest if seen is not None else now),
             count=count,
         )
-        await _append(service, source, record, now, _head(service, source))
+        await _append(service, source, record, now, head)
 
     await until_it_stands(attempt)
 
@@ -117,12 +133,12 @@ async def listen_for_silence(service: Service) -> None:
             continue
         state = await _in_turn(service, _store(service).state, source.name)
         if seen is not None and was_silent:
-            if state.received is not None and state.received > seen.gaps[-1][0]:
+            if state.received is not None and state.received >= seen.gaps[-1][0]:
                 await missed(service, source.name, "resumed")
             continue
         heard = max(state.received or began, began)
         if source.heartbeat is not None and service.now() - heard > source.heartbeat:
-            await missed(service, source.name, "silence")
+            await missed(service, source.name, "silence", heard=state.received)
 
 
 async def seal(service: Service) -> int:

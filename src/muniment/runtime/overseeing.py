@@ -15,6 +15,8 @@ from muniment.runtime.settings import Settings
 from muniment.runtime.sources.supervision import Sources
 from muniment.runtime.sources.transports import transport_of
 
+#: the piece of upkeep that watches
+DETECT = "detect"
 Piece = tuple[str, Callable[[], bool], Callable[[], Awaitable[object]]]
 
 
@@ -64,7 +66,11 @@ class Overseeing:
         """What is to be done beside the worker: name, whether it is due, and doing it."""
         if self.service.observing.store is not None:
             yield "observe", partial(observe.is_due, self.service), self._keep_up
-        yield "detect", lambda: True, self._detect
+        yield DETECT, lambda: True, self._detect
+
+    def stand_by(self) -> None:
+        """Another node watches: what it sees again is for it to count."""
+        self.detection.forget_counted()
 
     async def _keep_up(self) -> None:
         await observe.keep_up(self.service)

@@ -18,7 +18,7 @@ from muniment.operations import erase_run, forward, index_cases, publish
 from muniment.operations.service import Service
 from muniment.runtime.duties import Duties
 from muniment.runtime.measuring import MEASURE, Measuring
-from muniment.runtime.overseeing import Overseeing
+from muniment.runtime.overseeing import DETECT, Overseeing
 from muniment.runtime.reviewing import REVIEWS, Reviewing
 from muniment.runtime.scanning import DRIFT, Scanning
 
@@ -99,9 +99,13 @@ class Upkeep:
         return name not in self._running and is_due()
 
     def _stand_by(self, name: str) -> None:
+        if name in self._running:
+            return  # until it has come to its end it rests on what this would forget
         publish.stand_by(self.service.publishing, name)
         if name.startswith(FORWARD):
             forward.stand_by(self.service, name.removeprefix(FORWARD))
+        if name == DETECT and self.overseeing is not None:
+            self.overseeing.stand_by()
         self._attempts.pop(name, None)
         self._not_before.pop(name, None)
 

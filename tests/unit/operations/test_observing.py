@@ -278,6 +278,44 @@ async def test_silence_is_recorded_once_and_so_is_its_end(watched: Scenario) -> 
     assert ([gap.why for _, gap in seen.gaps], seen.is_silent) == (["silence", "resumed"], False)
 
 
+async def test_a_source_that_speaks_before_it_is_called_silent_is_not(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = observe.missed
+
+    async def speak_first(*given: Any, **named: Any) -> None:
+        await observe.take(watched.service, "orders-log", [line(watched, "other")])
+        await missed(*given, **named)
+
+    await observe.take(watched.service, "orders-log", [line(watched, "other")])
+    await observe.listen_for_silence(watched.service)
+    watched.clock.advance(6 * MINUTE)
+    monkeypatch.setattr(observe, "missed", speak_first)
+    await observe.listen_for_silence(watched.service)
+    assert "orders-log" not in watched.service.registry.sources
+
+
+async def test_a_source_that_speaks_while_it_is_recorded_as_silent_is_heard_again(
+    watched: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = observe._append
+
+    async def speak_first(*given: Any) -> Any:
+        await observe.take(watched.service, "orders-log", [line(watched, "other")])
+        return await append(*given)
+
+    await observe.take(watched.service, "orders-log", [line(watched, "other")])
+    await observe.listen_for_silence(watched.service)
+    watched.clock.advance(6 * MINUTE)
+    with monkeypatch.context() as patched:
+        patched.setattr(observe, "_append", speak_first)
+        await observe.listen_for_silence(watched.service)
+    assert watched.service.registry.sources["orders-log"].is_silent
+    await observe.listen_for_silence(watched.service)
+    seen = watched.service.registry.sources["orders-log"]
+    assert [gap.why for _, gap in seen.gaps] == ["silence", "resumed"]
+
+
 @pytest.mark.parametrize("heard_again", [False, True])
 async def test_what_was_silent_all_the_time_missed_what_happened_in_it(
     watched: Scenario, *, heard_again: bool

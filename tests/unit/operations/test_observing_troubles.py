@@ -401,6 +401,22 @@ async def test_what_is_new_counts_though_it_happened_before_the_last_that_was_fo
     assert watched.service.pace.findings[case].count == 2
 
 
+async def test_what_was_counted_is_counted_once_whoever_begins_anew(watched: Scenario) -> None:
+    watching = detection(watched)
+    await watching.look()
+    for minutes in range(3):
+        await change(watched, "backdoor", at=watched.service.now() + minutes * MINUTE)
+        await watching.look()
+    ((case, tally),) = watched.service.pace.findings.items()
+    assert tally.count == 2
+    anew = detection(watched)
+    await anew.look()  # as after a reload
+    assert watched.service.pace.findings[case].count == 2
+    await change(watched, "backdoor", at=watched.service.now() + MINUTE)
+    await anew.look()
+    assert watched.service.pace.findings[case].count == 3
+
+
 async def test_what_could_not_be_read_is_seen_the_next_time(
     watched: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:

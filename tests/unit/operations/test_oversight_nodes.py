@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from muniment.access import records
+from muniment.errors import Unavailable
 from muniment.operations import answer_finding, findings, observe
 from muniment.operations.around import Around
 from muniment.operations.detect import Detection, RuleSet
@@ -21,7 +22,8 @@ from muniment.operations.service import Service
 from muniment.oversight.calendars import WorkingDays
 from muniment.oversight.detector import thresholds
 from muniment.oversight.detectors import BUILT_IN, SCANNED
-from muniment.oversight.event import Event, ReaderSettings
+from muniment.oversight.event import Event, Key, ReaderSettings
+from muniment.oversight.event_store import Chunk
 from muniment.oversight.link import Correlator
 from muniment.oversight.recorded import Recorded
 from muniment.oversight.watch import Watch
@@ -33,9 +35,16 @@ SOURCE = "orders-log"
 
 
 class Meeting(EventsInMemory):
-    """Something is done once, while a batch is being made."""
+    """Something is done once, while a batch is being made, or before something is kept."""
 
     meanwhile: Callable[[], None] | None = None
+    before_adding: Callable[[], None] | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        if (before := self.before_adding) is not None:
+            self.before_adding = None
+            before()
+        super().add(chunk)
 
     def commitments(self, source: str, start: int, stop: int) -> list[bytes]:
         found = super().commitments(source, start, stop)
@@ -118,6 +127,52 @@ async def test_events_of_a_source_come_in_at_any_node_with_one_row_of_numbers(tw
     assert await observe.seal(two.here) == 0
 
 
+async def test_an_event_is_linked_to_what_another_node_handed_out_just_now(two: Two) -> None:
+    picked = await two.scenario.granted()
+    account = picked.issued.account if picked.issued is not None else ""
+    await two.send(two.there, "session.opened", account)
+    ((kept,),) = [[*two.store.walk()]]
+    assert (kept.link.grant, kept.link.standing) == (picked.case.id, "within")
+
+
+async def test_an_event_of_a_grant_that_another_node_has_extended_is_not_late(two: Two) -> None:
+    picked = await two.scenario.granted(seconds=600)
+    account = picked.issued.account if picked.issued is not None else ""
+    await two.caught_up()
+    await two.send(two.there, "session.opened", account)
+    extended = await two.scenario.extend("ana", picked, 1800)
+    await two.scenario.approve("cy", extended)
+    await two.scenario.advance(timedelta(minutes=15))
+    await two.send(two.there, "statement", account)
+    assert [kept.link.standing for kept in two.store.walk()] == ["within", "within"]
+
+
+async def test_nothing_is_taken_in_where_it_is_not_known_what_others_handed_out(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_in_time(service: Service, seconds: float = 0) -> bool:
+        return False
+
+    monkeypatch.setattr(Service, "catch_up", not_in_time)
+    with pytest.raises(Unavailable, match="send it again"):
+        await two.send(two.there, "other", "")
+    assert [*two.store.walk()] == []
+    await observe.take(two.there, SOURCE, [])  # a sign of life needs no link
+    assert two.store.state(SOURCE).received is not None
+
+
+async def test_a_key_that_another_node_hears_of_while_its_use_is_kept_leads_to_the_grant(
+    two: Two,
+) -> None:
+    picked = await two.scenario.granted()
+    key = Key("access-key", "AKIA7")
+    two.store.before_adding = lambda: two.store.join(key, picked.case.id)
+    await two.send(two.there, "call", "", keys=(key,))
+    (kept,) = two.store.walk()
+    assert kept.link.grant == picked.case.id
+    assert [*two.there.observing.relinked] == [kept.row]
+
+
 async def test_a_batch_that_two_nodes_are_about_to_record_is_recorded_once(two: Two) -> None:
     """One that was taken for dead, and was not, while the other leads already."""
     await two.send(two.here, "other", "")
@@ -194,3 +249,19 @@ async def test_what_was_closed_at_one_node_is_not_raised_by_the_other(two: Two) 
         for row in two.here.projections.cases(kind="finding")
     }
     assert states == {"closed"}
+
+
+async def test_what_was_counted_is_forgotten_where_another_node_comes_to_count_it(two: Two) -> None:
+    first = detection(two.here)
+    await first.look()
+    changed = {"action": "GRANT", "object": "backdoor"}
+    for _ in range(3):
+        await two.send(two.here, "access.changed", "postgres", **changed)
+        await first.look()
+        two.scenario.clock.advance(timedelta(minutes=1))
+    assert [each.count for each in two.here.pace.findings.values()] == [2]
+    first.forget_counted()
+    assert two.here.pace.findings == {}
+    await two.caught_up()
+    await detection(two.there).look()
+    assert [each.count for each in two.there.pace.findings.values()] == [2]

@@ -611,6 +611,33 @@ async def test_each_piece_of_upkeep_is_done_by_one_node(
     assert publish.gauges(other.service)["muniment_mirrors_behind"] == 0
 
 
+async def test_what_a_node_knows_of_its_work_stays_until_that_has_ended(
+    scenario: Scenario, two: tuple[Upkeep, Upkeep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    real = publish.publish
+
+    async def slow(service: Service, size: int = 0) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await real(service, size)
+
+    monkeypatch.setattr(publish, "publish", slow)
+    stood_by: list[str] = []
+    monkeypatch.setattr(publish, "stand_by", lambda _, name: stood_by.append(name))
+    upkeep = two[0]
+    upkeep.start_due()
+    await begun.wait()
+    monkeypatch.setattr(scenario.store, "lead", lambda _: False)
+    scenario.clock.advance(A_LEASE)
+    upkeep.start_due()
+    assert "publish" not in stood_by
+    go_on.set()
+    await upkeep.settle()
+    upkeep.start_due()
+    assert "publish" in stood_by
+
+
 async def test_upkeep_passes_to_another_node_when_one_is_gone(
     scenario: Scenario, other: Worker, two: tuple[Upkeep, Upkeep]
 ) -> None:
