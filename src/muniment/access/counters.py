@@ -5,7 +5,7 @@ A decision that reads one is made again if it has moved: so what may be done onc
 is done no more often, on however many nodes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from muniment.access import looking, records
 from muniment.evidence.record import Header
@@ -18,13 +18,23 @@ FILES = "files"
 HOLDS = "holds"
 #: moves whenever somebody begins to look at something: neither does it pass a review or a finding
 LOOKS = "looks"
-_OF_HOLDS = (records.HoldPlaced.KIND, records.HoldReleased.KIND)
-_OF_FILES = (
-    records.ConfigChanged.KIND,
-    records.PolicyActivated.KIND,
-    records.RoleDefined.KIND,
-    records.RoleWithdrawn.KIND,
-)
+#: moves whenever somebody is made ineligible: what was withdrawn is not withdrawn once more
+WITHDRAWALS = "withdrawals"
+#: moves whenever a run of erasures is proposed: one at a time waits to be wanted
+RUNS = "runs"
+#: by kind of record: the counter that every record of this kind moves
+_MOVED_BY: Mapping[str, str] = {
+    records.PrincipalEnrolled.KIND: DIRECTORY,
+    records.GroupDefined.KIND: DIRECTORY,
+    records.ConfigChanged.KIND: FILES,
+    records.PolicyActivated.KIND: FILES,
+    records.RoleDefined.KIND: FILES,
+    records.RoleWithdrawn.KIND: FILES,
+    records.HoldPlaced.KIND: HOLDS,
+    records.HoldReleased.KIND: HOLDS,
+    records.EligibilityWithdrawn.KIND: WITHDRAWALS,
+    records.ErasureProposed.KIND: RUNS,
+}
 
 
 def glass_counter(person: str) -> str:
@@ -57,17 +67,20 @@ def token_counter(token: bytes) -> str:
     return f"token/{token.hex()}"
 
 
+def removal_counter(finding: str) -> str:
+    """Key of the counter that only an order to remove what this finding is about moves."""
+    return f"removal/{finding}"
+
+
 def counters(header: Header) -> Iterator[str]:
     """The counters that a record moves, besides the head of its own case."""
-    if header.kind in (records.PrincipalEnrolled.KIND, records.GroupDefined.KIND):
-        yield DIRECTORY
-    if header.kind in _OF_FILES:
-        yield FILES
-    if header.kind in _OF_HOLDS:
-        yield HOLDS
+    if header.kind in _MOVED_BY:
+        yield _MOVED_BY[header.kind]
     if looking.moves(header):
         yield LOOKS
     yield from _of_erasures(header)
+    if header.kind == records.RemovalOrdered.KIND:
+        yield removal_counter(header.body["about"])
     if header.kind == records.CampaignOpened.KIND and header.body.get("occasion"):
         yield campaign_counter(header.body["rule"], header.body["occasion"])
     if header.kind == records.SessionOpened.KIND and header.body.get("method") == "workload":

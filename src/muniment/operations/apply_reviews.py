@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from muniment.access import records
+from muniment.access import counters, records
 from muniment.access.campaign_check import Replayed
 from muniment.access.campaign_items import Item, Said
 from muniment.errors import MunimentError, NotFound, Stale, Unavailable
@@ -218,6 +218,7 @@ async def _access(
 ) -> _Done | None:
     told = item.told()
     who, resource, role = (str(told[name]) for name in ("principal", "resource", "role"))
+    withdrawn = service.log.head(counters.WITHDRAWALS)  # before it is looked at what was
     taken = service.registry.campaigns.taken(who, resource, role)
     if taken is not None:
         if _holds_something(service, who, resource, role):
@@ -234,7 +235,7 @@ async def _access(
         )
     if item.said is None or item.said.verdict == "revoke":
         # though it may not be allowed at this moment: who is on leave comes back
-        await _withdraw(service, found.campaign.id, entries, item)
+        await _withdraw(service, found.campaign.id, entries, item, withdrawn)
         return None
     if not _is_allowed(service, item, who, resource, role):
         held = _holds_something(service, who, resource, role)
@@ -266,8 +267,18 @@ def _holds_something(service: Service, who: str, resource: str, role: str) -> bo
     )
 
 
-async def _withdraw(service: Service, campaign: str, entries: Sequence[Entry], item: Item) -> None:
-    """Recorded; the cascade ends what he holds under it."""
+async def _withdraw(
+    service: Service,
+    campaign: str,
+    entries: Sequence[Entry],
+    item: Item,
+    withdrawn: bytes | None,
+) -> None:
+    """
+    Recorded; the cascade ends what he holds under it.
+
+    Raises `Stale` where anything was `withdrawn` since: it may have been this.
+    """
     told = item.told()
     case = service.new_case(WITHDRAWALS)
     record = records.EligibilityWithdrawn(
@@ -279,6 +290,5 @@ async def _withdraw(service: Service, campaign: str, entries: Sequence[Entry], i
         item=item.number,
     )
     draft = record.draft(case, service.now(), follows=(_decision(entries, item),))
-    await service.append(
-        Proposal(drafts=(draft,), reads={case: None, campaign: entries[-1].leaf}, gives=False)
-    )
+    reads = {case: None, campaign: entries[-1].leaf, counters.WITHDRAWALS: withdrawn}
+    await service.append(Proposal(drafts=(draft,), reads=reads, gives=False))

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from muniment.access import records
+from muniment.access import counters, records
 from muniment.access.counters import erased_counter
 from muniment.access.holding import Run
 from muniment.errors import Conflict, NotPermitted
@@ -84,6 +84,7 @@ async def _propose(service: Service, caller: Caller | None) -> Proposed:
 async def _attempt(service: Service, caller: Caller | None) -> Proposed:
     files, now = service.files_in_force(), service.now()
     grounds = {} if caller is None else service.rests_on(caller.principal).reads
+    grounds[counters.RUNS] = service.log.head(counters.RUNS)  # before what is open is looked at
     in_force = service.registry.configuration
     found = await retain.walk(service, retain.look, now)
     if not len(found) or in_force is None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muniment.access import records
+from muniment.access.counters import removal_counter
 from muniment.access.finding import Finding
 from muniment.errors import Conflict, Malformed, NotPermitted
 from muniment.evidence.append import Proposal
@@ -77,6 +78,8 @@ async def _order(
     service: Service, caller: Caller, resource: str, account: str, finding: str, reason: str
 ) -> Removal:
     grounds = service.rests_on(caller.principal)  # before what is decided on them
+    orders = removal_counter(finding)
+    grounds.reads[orders] = service.log.head(orders)
     permit.require(service, caller, "revoke")
     difference = find(service, resource, account)
     found, entries = findings.read(service, finding)

@@ -1,5 +1,6 @@
 """One person may erase section by section, a day's worth of it; and what is gone is shown to nobody."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -244,6 +245,20 @@ async def test_a_finding_amid_a_run_keeps_what_it_is_about(
     gone = {each.record.partition("/")[0] for each in erased(scenario.service)}
     assert raised
     assert gone == {cases[0], cases[2]}
+
+
+async def test_of_two_runs_that_are_proposed_at_once_one_waits(shared: Scenario) -> None:
+    await some_over(shared, 2)
+    shared.clock.advance(2 * DAY)
+    with shared.another_node() as other:
+        nodes = (shared.service, other)
+        for node in nodes:
+            node.erasures.rules = Rules(
+                classes=(Class(name="text", ceiling=DAY),), two_people_above=1
+            )
+        await asyncio.gather(*(erase_run.propose(node, at(node, shared, "pia")) for node in nodes))
+        await shared.service.catch_up()
+        assert len(shared.service.erasures.holding.open_runs()) == 1
 
 
 async def test_a_finding_on_another_node_stops_a_run_on_this_one(

@@ -21,6 +21,7 @@ from muniment.errors import (
     Unavailable,
 )
 from muniment.evidence.bundle import Bundle
+from muniment.evidence.store import entry_of
 from muniment.operations import apply_reviews, campaigns, decide_review, review_time, sign_review
 from muniment.operations.campaign_population import make
 from muniment.operations.decide_review import Verdict, decide
@@ -456,6 +457,20 @@ async def test_one_occasion_opens_one_review_on_however_many_nodes(tmp_path: Pat
             second = await open_by_itself(other, rule, "schedule", "today")
             assert first is not None
             assert second is None
+
+
+async def test_what_two_nodes_withdraw_at_once_is_withdrawn_once(tmp_path: Path) -> None:
+    made = Scenario(tmp_path, campaigns=[ELIGIBLE], shared=True, checking=False)
+    made.principals["sec"] = human("sec", "security", "auditors")
+    async with made as scenario:
+        case = await opened(scenario, "eligible")
+        await say(scenario, case, of_ana(scenario, case), "revoke", reason="changed teams")
+        with scenario.another_node() as other:
+            await asyncio.gather(*map(apply_reviews.settle, (scenario.service, other)))
+            await scenario.service.catch_up()
+        rows = scenario.service.log.store.entries(0, scenario.service.log.size)
+        kinds = [entry_of(*row).header.kind for row in rows]
+        assert kinds.count("eligibility:withdrawn") == 1
 
 
 async def carried_out(scenario: Scenario) -> None:

@@ -364,6 +364,18 @@ async def test_a_removal_takes_two_people(looked: Scenario, backdoor: str) -> No
     assert record.about == backdoor
 
 
+async def test_two_who_order_one_removal_at_once_order_it_once(
+    looked: Scenario, backdoor: str
+) -> None:
+    await acknowledge(looked.service, looked.caller("aud"), backdoor)
+    ordered = await asyncio.gather(
+        order(looked, backdoor), order(looked, backdoor), return_exceptions=True
+    )
+    assert sum(isinstance(each, Conflict) for each in ordered) == 1
+    listed = drift_told.overview(looked.service, RESOURCE)["resources"][0]["removals"]
+    assert len(listed) == 1
+
+
 async def test_whoever_was_only_counted_so_far_orders_no_removal(
     looked: Scenario, backdoor: str
 ) -> None:
