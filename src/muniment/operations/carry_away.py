@@ -28,6 +28,7 @@ from muniment.operations.export import Plan, assemble, cover, plan
 from muniment.operations.health import MEASUREMENTS
 from muniment.operations.hold import HOLDS
 from muniment.operations.order_removal import REMOVALS
+from muniment.operations.projection import known
 from muniment.operations.publish import publish_with_stamps
 from muniment.operations.service import Caller, Service, close, record_of
 from muniment.oversight.retention import RULE
@@ -163,7 +164,7 @@ def _named(service: Service, case: str) -> Iterator[Entry]:
 def _observed(service: Service, case: str) -> list[Entry]:
     """What was recorded of the sessions of a grant; the newest of them, where there are many."""
     rows = service.projections.cases(kind="session", about=case, limit=MOST_SESSIONS)
-    found = (service.log.read_case(row.case)[0] for row in reversed(rows))
+    found = (service.log.read_case(row.case)[0] for row in known(service.log, reversed(rows)))
     return [entry for entry in found if _is_about(entry, case)]
 
 

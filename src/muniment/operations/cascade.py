@@ -17,7 +17,6 @@ from muniment.access import records
 from muniment.access.campaigns_seen import Withdrawn
 from muniment.access.case import LIVE, AccessCase
 from muniment.access.registry import Principal
-from muniment.errors import NotFound
 from muniment.evidence.record import Draft
 from muniment.evidence.store import Entry
 from muniment.operations import delegation, end, evaluate, sign_in
@@ -96,10 +95,8 @@ async def _settle(
 
 
 async def _look_at(service: Service, case_id: str) -> None:
-    try:
-        case, entries = service.read(case_id)
-    except NotFound:
-        return  # its batch is durable, and not yet under a head: it was decided just now
+    """May raise `NotFound`: a batch may be durable, and not yet under a head."""
+    case, entries = service.read(case_id)
     if case.state not in OPEN:
         return
     ended = why(service, case, entries)

@@ -16,6 +16,7 @@ from muniment.evidence import moment
 from muniment.evidence.store import Entry
 from muniment.operations import explain, permit, scope
 from muniment.operations.owed import owed
+from muniment.operations.projection import known
 from muniment.operations.service import Caller, Service
 from muniment.ports import CaseRow, Due
 
@@ -169,7 +170,7 @@ def listed(
         rows = service.projections.cases(
             kind="finding", states=wanted.states, before=before, limit=LINES
         )
-        for row in rows:
+        for row in known(service.log, rows):
             before = row.case
             if not wanted.takes(row):
                 continue

@@ -1,12 +1,13 @@
 """From the fold of a case to its line in the lists, and to when the worker has to look at it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from muniment.access import records
 from muniment.access.case import ENDS, LIVE, OVER, AccessCase
 from muniment.evidence import moment
+from muniment.evidence.log import Log
 from muniment.evidence.store import Entry
 from muniment.ports import CaseRow, Due
 
@@ -18,6 +19,11 @@ def project(case: AccessCase) -> tuple[Any, ...]:
     """The companion writes that bring the projections up to this state of an access case."""
     at = next_look(case)
     return row(case), Due(case=case.id, at=None if at is None else moment.text(at))
+
+
+def known(log: Log, rows: Iterable[CaseRow]) -> Iterator[CaseRow]:
+    """Those whose records can be read: a list has a case a moment before the log answers for it."""
+    return (row for row in rows if log.head(row.case) is not None)
 
 
 def call_back(case: AccessCase) -> tuple[Due, ...]:

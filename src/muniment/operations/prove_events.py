@@ -33,6 +33,7 @@ from muniment.evidence.keys import only
 from muniment.evidence.log import Log
 from muniment.evidence.store import Entry
 from muniment.operations import permit
+from muniment.operations.projection import known
 from muniment.operations.service import Caller, Service
 from muniment.oversight.event_store import EventStore
 
@@ -182,7 +183,7 @@ def _linked_now(store: EventStore, case: str) -> Iterator[Place]:
 def _recorded(service: Service, case: str) -> Iterator[Place]:
     """The events of its recorded sessions, as far as these may be read."""
     rows = service.projections.cases(kind="session", about=case, limit=_MOST_SESSIONS)
-    for row in rows:
+    for row in known(service.log, rows):
         first = service.log.read_case(row.case)[0]
         record = records.parse(first.header)
         if not isinstance(record, records.SessionObserved) or record.about != case:

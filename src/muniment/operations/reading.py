@@ -22,6 +22,7 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.store import Entry
 from muniment.operations import permit
 from muniment.operations.facts import case_facts
+from muniment.operations.projection import known
 from muniment.operations.service import Caller, Service, close
 from muniment.ports import CaseRow
 
@@ -163,7 +164,7 @@ async def reads(
     )
     query = {"by": by, "case": about}
     await note(service, caller, "reads", query=query, count=len(found))
-    return found
+    return [*known(service.log, found)]
 
 
 def told(service: Service, found: CaseRow) -> dict[str, Any]:

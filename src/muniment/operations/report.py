@@ -13,6 +13,7 @@ from muniment.evidence.append import Proposal
 from muniment.evidence.merkle import Frontier
 from muniment.evidence.store import Entry
 from muniment.operations import delegation, permit
+from muniment.operations.projection import known
 from muniment.operations.service import Caller, Service, close
 from muniment.oversight import control_map
 from muniment.oversight.controls import TESTS
@@ -106,7 +107,7 @@ def issued(
         raise NotPermitted("you may not `audit`: reports are about more than was delegated to you")
     rows = service.projections.cases(kind=KIND, before=before, limit=PAGE)
     more = rows[-1].case if len(rows) == PAGE else None
-    return [_told(service, each) for each in rows], more
+    return [_told(service, each) for each in known(service.log, rows)], more
 
 
 def _told(service: Service, row: CaseRow) -> dict[str, Any]:

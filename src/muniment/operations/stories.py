@@ -8,6 +8,7 @@ from typing import Any, Final
 from muniment.errors import NotFound
 from muniment.evidence import moment
 from muniment.operations import delegation, explain, permit, scope, story
+from muniment.operations.projection import known
 from muniment.operations.service import Caller, Service
 from muniment.ports import CaseRow
 
@@ -89,7 +90,7 @@ def _requester(service: Service, caller: Caller, wanted: Wanted, *, reads_all: b
 def _rows(service: Service, requester: str | None, before: str | None) -> Iterator[CaseRow]:
     while True:
         rows = service.projections.cases(requester=requester, before=before, limit=_PAGE)
-        yield from rows
+        yield from known(service.log, rows)
         if len(rows) < _PAGE:
             return
         before = rows[-1].case

@@ -349,6 +349,21 @@ async def test_what_a_crash_left_undone_is_done_after_the_restart(scenario: Scen
     assert not session.alive
 
 
+async def test_a_case_that_cannot_be_read_yet_is_looked_at_again(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picked = await scenario.granted("ana")
+    await scenario.change("ana", active=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(scenario.service.log, "read_case", lambda _: [])
+        with pytest.raises(NotFound):
+            await cascade.settle(scenario.service)
+    assert cascade.is_due(scenario.service)
+    await scenario.work()
+    assert ended(scenario, picked).reason == "principal-disabled"
+    assert not cascade.is_due(scenario.service)
+
+
 async def test_a_crash_between_session_and_grant_leaves_nothing_behind(
     scenario: Scenario, acting: Acting
 ) -> None:

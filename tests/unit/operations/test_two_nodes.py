@@ -3,9 +3,9 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,24 +19,49 @@ from muniment.operations import (
     end,
     erase,
     extend,
+    findings,
     heartbeat,
     issue,
     notify,
+    report,
     request,
     sign_in,
+    stories,
     sweep,
     take_in,
 )
 from muniment.operations.attempts import PAUSES
 from muniment.operations.facts import Reason
+from muniment.operations.projection import known
 from muniment.operations.providers import ProviderRules, Providers
+from muniment.operations.raise_finding import raise_finding
 from muniment.operations.request import AccessAsk, Asked, IdempotencyKey, Submission
 from muniment.operations.service import Caller, Service
+from muniment.oversight.detector import Hit, Rule
 from muniment.runtime.worker import Worker
 from muniment.testing.fake_target import FakeLoginRefused
 from muniment.testing.scenario import CaseLike, Scenario, case_id
 
 HALF_AN_HOUR = timedelta(minutes=30)
+ASK = AccessAsk(
+    resource="orders-prod", role="readwrite", seconds=600, reason=Reason(ticket="OPS-1")
+)
+RULE = Rule(
+    id="odd-thing",
+    title="Something odd happened",
+    advice="Ask who did it.",
+    severity="high",
+    kind="deterministic",
+    needs=("activity",),
+)
+ISSUED = report.Issued(
+    framework="soc2",
+    since=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    until=datetime(2026, 7, 1, tzinfo=timezone.utc),
+    resources=("orders-prod",),
+    size=1,
+    report=b"\1" * 32,
+)
 PLATFORM = ProviderRules(name="platform", kind="workload", issuer=ISSUER, audience=US)
 
 
@@ -288,10 +313,7 @@ async def test_an_extension_that_two_nodes_carry_out_moves_the_window_once(
 def asking(
     service: Service, key: IdempotencyKey | None, came: Submission = request.NOTHING_ELSE
 ) -> Awaitable[Asked]:
-    ask = AccessAsk(
-        resource="orders-prod", role="readwrite", seconds=600, reason=Reason(ticket="OPS-1")
-    )
-    return request.request(service, caller(service, "ana"), ask, key, came)
+    return request.request(service, caller(service, "ana"), ASK, key, came)
 
 
 async def test_one_key_shown_to_two_nodes_at_once_makes_one_case(
@@ -397,6 +419,45 @@ async def test_a_clock_that_is_too_far_behind_says_so(
         monkeypatch.setattr(asyncio, "sleep", no_time)
         with pytest.raises(LogUnavailable, match="earlier than the record before it"):
             await scenario.approve("cy", asked)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        lambda node, who: stories.stories(node, who, stories.Wanted(), before=None, limit=9)[
+            "stories"
+        ],
+        lambda node, who: findings.listed(node, who, findings.Wanted())[0],
+        lambda node, who: report.issued(node, who)[0],
+    ],
+    ids=["stories", "findings", "reports"],
+)
+async def test_a_list_has_no_case_whose_records_its_node_does_not_know_yet(
+    scenario: Scenario, other: Service, listed: Callable[[Service, Caller], list[Any]]
+) -> None:
+    await other.catch_up()
+    aud = caller(other, "aud")
+    for service in (scenario.service, other):  # one that both know, and one that one of them does
+        await service.catch_up()
+        await asking(service, None)
+        hit = Hit(
+            rule=RULE.id,
+            at=service.now(),
+            key=str(service.log.size),
+            summary="it is odd",
+            severity="high",
+            resource="orders-prod",
+        )
+        await raise_finding(service, RULE, {}, hit)
+        await report.issue(service, caller(service, "aud"), ISSUED)
+    rows = other.projections.cases(limit=100)
+    assert len(listed(other, aud)) == 2
+    service = scenario.service
+    behind = listed(service, caller(service, "aud"))
+    assert len(behind) == 1
+    assert len([*known(service.log, rows)]) < len(rows)
+    await service.catch_up()
+    assert len(listed(service, caller(service, "aud"))) == 2
 
 
 # --- sessions -----------------------------------------------------------------------------------
